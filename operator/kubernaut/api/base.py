@@ -1,0 +1,104 @@
+"""What all models of the API share: camelCase on the wire, strict fields, bounded strings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import WithJsonSchema
+
+DnsLabel = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
+]
+DnsName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-zA-Z0-9_]*$", min_length=1, max_length=63)]
+Expression = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+Value = Annotated[str, StringConstraints(max_length=1024)]
+Message = Annotated[str, StringConstraints(max_length=1024)]
+ReasonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9]*)$", max_length=64)]
+
+
+def _validate_time(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and "T" in value:
+        return datetime.fromisoformat(value)
+    raise ValueError(f"{value!r} is not a time; write it as 2026-01-31T23:59:59Z")
+
+
+def format_time(value: datetime) -> str:
+    """Write a time as RFC 3339 in UTC with microseconds, the form of Kubernetes' MicroTime."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _format_condition_time(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40})
+Time = Annotated[
+    datetime, BeforeValidator(_validate_time), PlainSerializer(format_time, return_type=str), _TIME_SCHEMA
+]
+ConditionTime = Annotated[
+    datetime,
+    BeforeValidator(_validate_time),
+    PlainSerializer(_format_condition_time, return_type=str),
+    _TIME_SCHEMA,
+]
+
+
+class ApiModel(BaseModel):
+    """A part of a custom resource; unknown fields are refused, as the API server does in strict mode."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", use_enum_values=False, frozen=True
+    )
+
+    def wire(self) -> dict[str, Any]:
+        """Return the object as it is sent to the API server: camelCase, without unset optional fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed; values are trusted, as with ``dataclasses.replace``."""
+        return self.model_copy(update=changes)
+
+
+class ObjectMeta(BaseModel):
+    """The part of Kubernetes' metadata that Kubernaut reads; what it does not know it keeps."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True)
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+
+
+class ConditionStatus(StrEnum):
+    """Kubernetes' three-valued truth."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiModel):
+    """A condition as in ``meta/v1``: what holds, since when, why."""
+
+    type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*$", max_length=64)]
+    status: ConditionStatus
+    reason: Annotated[ReasonName, StringConstraints(min_length=1)]
+    message: Annotated[str, StringConstraints(max_length=2048)] = ""
+    last_transition_time: ConditionTime
+    observed_generation: Annotated[int, Field(ge=0)] | None = None

@@ -1,0 +1,61 @@
+"""Durations as Kubernetes writes them (Go's form: ``1h30m``, ``250ms``)."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+PATTERN: Final = r"^([0-9]{1,6}(ms|s|m|h)){1,4}$"
+MAX_LENGTH: Final = 32
+_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h)")
+_UNITS: Final = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+}
+
+
+def parse_duration(text: str) -> timedelta:
+    """Parse a Go duration of whole numbers, such as ``1m30s``.
+
+    Raises:
+        ValueError: the text is not such a duration.
+    """
+    if len(text) > MAX_LENGTH or not re.fullmatch(PATTERN[1:-1], text, re.ASCII):
+        raise ValueError(
+            f"{text!r} is not a duration; write whole numbers with units ms, s, m or h, as in 1m30s"
+        )
+    return sum((int(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta())
+
+
+def format_duration(value: timedelta) -> str:
+    """Write a duration the way Kubernetes does; whole milliseconds, rounded down."""
+    milliseconds = int(value / timedelta(milliseconds=1))
+    if milliseconds == 0:
+        return "0s"
+    parts: list[str] = []
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def _validate(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str):
+        return parse_duration(value)
+    raise ValueError(f"{value!r} is not a duration; write a string such as 1m30s")
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_validate),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": PATTERN, "maxLength": MAX_LENGTH}),
+]

@@ -1,0 +1,33 @@
+"""Group, version, labels, annotations and other names that other software may rely on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "kubernaut.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = "kubernaut.io/v1alpha1"
+CATEGORY: Final = "kubernaut"
+
+SYSTEM_NAMESPACE: Final = "kubernaut-system"
+OPERATOR_ACCOUNT: Final = "kubernaut-operator"
+ANALYST_ACCOUNT: Final = "kubernaut-analyst"
+MANAGER: Final = "kubernaut"
+
+FINALIZER: Final = f"{GROUP}/mirror"
+MARKER_PREFIX: Final = f"step.{GROUP}/"
+
+LABEL_WORKFLOW: Final = f"{GROUP}/workflow"
+LABEL_CONTENT_HASH: Final = f"{GROUP}/content-hash"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
+
+ANNOTATION_AVAILABLE: Final = f"{GROUP}/available-since"
+
+SWITCH_CONFIGMAP: Final = "kubernaut-switch"
+SIGNING_SECRET: Final = "kubernaut-signing"
+
+
+def marker_annotation(run_uid: str) -> str:
+    """Return the annotation under which a run records its steps on an object it changed."""
+    return MARKER_PREFIX + run_uid

@@ -1,0 +1,172 @@
+"""Why something was refused or failed: every reason has a category and a fix that a person can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Category(StrEnum):
+    """The kind of trouble, and so who can mend it."""
+
+    CONFIGURATION = "Configuration"
+    PERMISSION = "Permission"
+    PRECONDITION = "Precondition"
+    TIMEOUT = "Timeout"
+    CONFLICT = "Conflict"
+    INFRASTRUCTURE = "Infrastructure"
+    EFFECT = "Effect"
+    HUMAN = "Human"
+    LIMIT = "Limit"
+
+
+class Reason(StrEnum):
+    """Machine-readable reasons in conditions, step records and Events."""
+
+    # A Workflow that is, or is not, ready.
+    VALID = "Valid"
+    CYCLE = "Cycle"
+    UNKNOWN_STEP = "UnknownStep"
+    UNKNOWN_ACTION = "UnknownAction"
+    INVALID_EXPRESSION = "InvalidExpression"
+    INVALID_PARAMETERS = "InvalidParameters"
+    INVALID_SPEC = "InvalidSpec"
+    # A run that can't start, or waits.
+    WORKFLOW_NOT_FOUND = "WorkflowNotFound"
+    WORKFLOW_NOT_READY = "WorkflowNotReady"
+    SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
+    TARGET_NOT_FOUND = "TargetNotFound"
+    TARGET_REPLACED = "TargetReplaced"
+    TARGET_BUSY = "TargetBusy"
+    STOPPED = "Stopped"
+    PAUSED = "Paused"
+    POLICIES_MISSING = "PoliciesMissing"
+    # A step that failed.
+    MISSING_RIGHT = "MissingRight"
+    NOT_FOUND = "NotFound"
+    PRECONDITION_FAILED = "PreconditionFailed"
+    NOTHING_TO_ROLL_BACK_TO = "NothingToRollBackTo"
+    CHANGED_SINCE = "ChangedSince"
+    CONFLICT = "Conflict"
+    REJECTED = "Rejected"
+    UNAVAILABLE = "Unavailable"
+    UNKNOWN_OUTCOME = "UnknownOutcome"
+    STEP_TIMEOUT = "StepTimeout"
+    RUN_TIMEOUT = "RunTimeout"
+    EXPRESSION_FAILED = "ExpressionFailed"
+    OUTPUT_TOO_LARGE = "OutputTooLarge"
+    DEPENDENCY_FAILED = "DependencyFailed"
+    WHEN_FALSE = "WhenFalse"
+    APPROVAL_DENIED = "ApprovalDenied"
+    APPROVAL_EXPIRED = "ApprovalExpired"
+    CANCELLED = "Cancelled"
+    INTERNAL = "InternalError"
+    # A run that moves or is done.
+    RUNNING = "Running"
+    WAITING = "Waiting"
+    VERIFYING = "Verifying"
+    COMPLETED = "Completed"
+    STEP_FAILED = "StepFailed"
+    ROLLED_BACK = "RolledBack"
+    ROLLBACK_FAILED = "RollbackFailed"
+    EXPECTATION_MET = "ExpectationMet"
+    EXPECTATION_NOT_MET = "ExpectationNotMet"
+    NO_EXPECTATION = "NoExpectation"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonInfo:
+    """What kind of trouble a reason is, what a person does about it, and whether trying again may help."""
+
+    category: Category
+    fix: str
+    transient: bool = False
+
+
+_C = Category
+REASONS: Final[dict[Reason, ReasonInfo]] = {
+    Reason.CYCLE: ReasonInfo(_C.CONFIGURATION, "Remove one dependsOn of the path named."),
+    Reason.UNKNOWN_STEP: ReasonInfo(_C.CONFIGURATION, "Name a step of this Workflow."),
+    Reason.UNKNOWN_ACTION: ReasonInfo(_C.CONFIGURATION, "Name an action listed by `kubernaut actions`."),
+    Reason.INVALID_EXPRESSION: ReasonInfo(_C.CONFIGURATION, "Correct the CEL expression at the path named."),
+    Reason.INVALID_PARAMETERS: ReasonInfo(_C.CONFIGURATION, "Correct the parameter named; see its type."),
+    Reason.INVALID_SPEC: ReasonInfo(_C.CONFIGURATION, "Correct the field named and apply the object again."),
+    Reason.WORKFLOW_NOT_FOUND: ReasonInfo(
+        _C.CONFIGURATION, "Create the Workflow in the run's namespace, then start a new run."
+    ),
+    Reason.WORKFLOW_NOT_READY: ReasonInfo(
+        _C.CONFIGURATION, "Mend what the Workflow's Ready condition says, then start a new run."
+    ),
+    Reason.SERVICE_ACCOUNT_NOT_FOUND: ReasonInfo(
+        _C.PERMISSION, "Create the ServiceAccount and its Role, then start a new run."
+    ),
+    Reason.TARGET_NOT_FOUND: ReasonInfo(_C.CONFIGURATION, "Check the target's kind, name and namespace."),
+    Reason.TARGET_REPLACED: ReasonInfo(
+        _C.PRECONDITION,
+        "The target was deleted and made anew during the run; start a new run if still needed.",
+    ),
+    Reason.TARGET_BUSY: ReasonInfo(
+        _C.CONFLICT, "Wait for the run that holds the target, or cancel it.", transient=True
+    ),
+    Reason.STOPPED: ReasonInfo(_C.HUMAN, "Run `kubernaut start` when acting is safe again.", transient=True),
+    Reason.PAUSED: ReasonInfo(_C.HUMAN, "Set spec.control.paused to false to go on.", transient=True),
+    Reason.POLICIES_MISSING: ReasonInfo(
+        _C.PERMISSION, "Apply manifests/base: the admission policies and their bindings.", transient=True
+    ),
+    Reason.MISSING_RIGHT: ReasonInfo(
+        _C.PERMISSION, "Grant the verb named to the Workflow's ServiceAccount, or use another account."
+    ),
+    Reason.NOT_FOUND: ReasonInfo(_C.PRECONDITION, "Check that the object named still exists."),
+    Reason.PRECONDITION_FAILED: ReasonInfo(
+        _C.PRECONDITION, "The cluster is not as the step needs it; look at the object named."
+    ),
+    Reason.NOTHING_TO_ROLL_BACK_TO: ReasonInfo(
+        _C.PRECONDITION, "The Deployment has no earlier revision; apply a good one."
+    ),
+    Reason.CHANGED_SINCE: ReasonInfo(
+        _C.CONFLICT, "Someone else changed the field after the step; restore it by hand if still wanted."
+    ),
+    Reason.CONFLICT: ReasonInfo(
+        _C.CONFLICT, "The object keeps being changed by others; try again later.", transient=True
+    ),
+    Reason.REJECTED: ReasonInfo(
+        _C.PRECONDITION, "The API server refused the change; its message says which field and why."
+    ),
+    Reason.UNAVAILABLE: ReasonInfo(
+        _C.INFRASTRUCTURE, "The API server did not answer; the step is tried again.", transient=True
+    ),
+    Reason.UNKNOWN_OUTCOME: ReasonInfo(
+        _C.INFRASTRUCTURE, "Look at the object named: the effect may or may not have happened."
+    ),
+    Reason.STEP_TIMEOUT: ReasonInfo(_C.TIMEOUT, "Raise the step's timeout, or find what holds it up."),
+    Reason.RUN_TIMEOUT: ReasonInfo(
+        _C.TIMEOUT, "Raise spec.timeout of the Workflow, or find what holds it up."
+    ),
+    Reason.EXPRESSION_FAILED: ReasonInfo(
+        _C.CONFIGURATION, "Guard the field with has(); the expression met an object that lacks it."
+    ),
+    Reason.OUTPUT_TOO_LARGE: ReasonInfo(
+        _C.LIMIT, "Ask the action for less; all outputs of a run share 96 KiB."
+    ),
+    Reason.DEPENDENCY_FAILED: ReasonInfo(_C.EFFECT, "Mend the step that failed first."),
+    Reason.APPROVAL_DENIED: ReasonInfo(
+        _C.HUMAN, "A person refused; see who and why in spec.control.approvals."
+    ),
+    Reason.APPROVAL_EXPIRED: ReasonInfo(_C.HUMAN, "Nobody answered in time; start a new run and approve it."),
+    Reason.CANCELLED: ReasonInfo(_C.HUMAN, "Start a new run if it is still needed."),
+    Reason.INTERNAL: ReasonInfo(_C.INFRASTRUCTURE, "Report this with the operator's log of the run's uid."),
+    Reason.STEP_FAILED: ReasonInfo(_C.EFFECT, "Look at the failed step's reason and message."),
+    Reason.ROLLBACK_FAILED: ReasonInfo(
+        _C.EFFECT, "Restore by hand what the steps named changed; before-images are in the objects' markers."
+    ),
+    Reason.EXPECTATION_NOT_MET: ReasonInfo(_C.EFFECT, "The repair did not help; look for another cause."),
+}
+
+
+def explain(reason: str) -> ReasonInfo | None:
+    """Return category and fix of a reason, or None for one that needs no mending."""
+    try:
+        return REASONS.get(Reason(reason))
+    except ValueError:
+        return None

@@ -1,0 +1,119 @@
+"""What a remediation action is: parameters, rights, plan, perform, undo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic.alias_generators import to_camel
+
+from kubernaut.core.marker import Signer
+from kubernaut.core.ports import Cluster, ObjectRef, RevisionEvidence, Right
+
+
+class Risk(StrEnum):
+    """How much can go wrong: nothing is changed; undone by us; not undone by us."""
+
+    NONE = "None"
+    LOW = "Low"
+    HIGH = "High"
+
+
+class Idempotency(StrEnum):
+    """How an effect happens exactly once.
+
+    ``READ_ONLY`` changes nothing; ``MARKED`` carries its marker in the same patch; ``PINNED`` names the
+    object's UID in the request, which is stored as the step's intent first.
+    """
+
+    READ_ONLY = "ReadOnly"
+    MARKED = "Marked"
+    PINNED = "Pinned"
+
+
+class ActionParameters(BaseModel):
+    """Base of all actions' parameters: camelCase on the wire, unknown names refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=ActionParameters)
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """All that an action may know of the step it performs.
+
+    Attributes:
+        run_uid: identity of the run; with ``step`` the key under which the effect happens once.
+        attempt: 1 for the first; rises only after the outcome of the last attempt is known.
+        target: the run's pinned target, UID included.
+        now: when the step began, for what an action writes (never for a decision).
+        intent: what ``prepare`` returned, as stored before this call; None where it returned None.
+        signer: signs markers.
+        evidence: what was seen of ReplicaSets.
+    """
+
+    run_uid: str
+    run_name: str
+    namespace: str
+    step: str
+    attempt: int
+    target: ObjectRef
+    now: datetime
+    signer: Signer
+    evidence: RevisionEvidence
+    intent: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an action did.
+
+    Attributes:
+        acted: whether an object was changed by this step (by this call or by an earlier one that was fenced).
+        outputs: small values for later steps, JSON.
+        changed: one sentence for each changed field: object, field, before, after; at most 16.
+        message: one sentence for people.
+    """
+
+    acted: bool
+    message: str = ""
+    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+
+
+class Action(Protocol, Generic[P]):
+    """One kind of remediation. Stateless; one instance serves all runs.
+
+    ``perform`` and ``undo`` raise ``core.errors.StepError``; called twice they have the effect of once.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    risk: ClassVar[Risk]
+    idempotency: ClassVar[Idempotency]
+    parameters: type[P]
+    outputs: ClassVar[Mapping[str, str]]
+
+    def rights(self, target: ObjectRef | None, parameters: P) -> tuple[Right, ...]:
+        """Return the rights that the Workflow's ServiceAccount needs."""
+        ...
+
+    async def prepare(
+        self, cluster: Cluster, context: StepContext, parameters: P
+    ) -> Mapping[str, JsonValue] | None:
+        """Read only: pin what will be acted on, where the effect itself can't carry a marker; else None."""
+        ...
+
+    async def perform(self, cluster: Cluster, context: StepContext, parameters: P) -> Done:
+        """Do it, once."""
+        ...
+
+    async def undo(self, cluster: Cluster, context: StepContext, parameters: P) -> Done:
+        """Put back exactly what ``perform`` changed; refuse (ChangedSince) where someone changed it since."""
+        ...
