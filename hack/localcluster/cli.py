@@ -1,0 +1,170 @@
+"""Command line. Progress goes to stderr; stdout carries only what was asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from localcluster import audit
+from localcluster.build import CONTROL_PARTS, NODE_PARTS, Build, Builder
+from localcluster.cluster import DEFAULT_NAME, Cluster
+from localcluster.errors import ClusterError
+from localcluster.paths import ClusterPaths, cluster_names
+from localcluster.process import alive
+from localcluster.progress import Progress, human
+from localcluster.request import NODE_CHOICES
+
+
+def _build(options: argparse.Namespace) -> None:
+    parts = CONTROL_PARTS if options.control_only else (*CONTROL_PARTS, *NODE_PARTS)
+    build = Build.current()
+    Builder(build, Progress()).make((*parts, "helm") if options.helm else parts)
+    print(build.bin)
+
+
+def _up(options: argparse.Namespace) -> None:
+    started, progress = time.monotonic(), Progress()
+    cluster = Cluster.up(
+        options.name,
+        nodes=options.nodes,
+        kubeconfig=options.kubeconfig,
+        audit=options.audit_level,
+        fsync=options.fsync,
+        kwok_nodes=options.kwok_nodes,
+        progress=progress,
+    )
+    state = cluster.state
+    progress.say(f"cluster {cluster.name} is up ({human(time.monotonic() - started)}): {state.server or 'given'}, ")
+    progress.say(f"  nodes: {state.nodes} ({state.why})")
+    progress.say(f'  use it: eval "$(python3 hack/localcluster env --name {cluster.name})"')
+    print(cluster.kubeconfig)
+
+
+def _down(options: argparse.Namespace) -> None:
+    progress = Progress()
+    names = cluster_names() if options.all else [options.name]
+    for name in names:
+        try:
+            cluster = Cluster.find(name)
+        except ClusterError:
+            progress.say(f"cluster {name} is not up")
+            continue
+        with progress.step(f"taking cluster {name} down"):
+            cluster.down()
+
+
+def _status(options: argparse.Namespace) -> None:
+    names = [options.name] if options.name else cluster_names()
+    if not names:
+        print("no clusters")
+    for name in names:
+        cluster = Cluster.find(name)
+        state = cluster.state
+        print(f"{name}: {state.provider}, {state.server or 'given'}, nodes {state.nodes} ({state.why})")
+        print(f"  kubeconfig  {cluster.kubeconfig}")
+        print(f"  audit log   {cluster.audit_log or '-'}")
+        for part, component in state.components.items():
+            pid = component.process.pid if component.process else "-"
+            print(f"  {part:24} {'running' if component.running else 'STOPPED'}  pid {pid}")
+        if state.holder and not alive(state.holder):
+            print("  its network namespace is gone: `up` starts it anew")
+
+
+def _logs(options: argparse.Namespace) -> None:
+    folder = ClusterPaths.of(Cluster.find(options.name).name).logs
+    known = sorted(path.stem for path in folder.glob("*.log"))
+    if options.component not in known:
+        raise ClusterError(f"no log of {options.component!r}: there is {', '.join(known) or 'none'}")
+    follow = ["-F"] if options.follow else []
+    os.execvp("tail", ["tail", f"--lines={options.lines}", *follow, str(folder / f"{options.component}.log")])
+
+
+def _env(options: argparse.Namespace) -> None:
+    cluster = Cluster.find(options.name)
+    print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
+    if cluster.state.bin:
+        print(f'export PATH={shlex.quote(cluster.state.bin)}:"$PATH"')
+
+
+def _kubectl(options: argparse.Namespace) -> None:
+    cluster = Cluster.find(options.name)
+    arguments = [argument for argument in options.arguments if argument != "--" or options.arguments.index("--") > 0]
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    os.execve(cluster.kubectl, ["kubectl", *arguments], environment)
+
+
+def _on_cluster(act: Callable[[Cluster, argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    def command(options: argparse.Namespace) -> None:
+        with Progress().step(f"{options.command} of cluster {options.name}"):
+            act(Cluster.find(options.name), options)
+
+    return command
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands; every one but ``build`` takes ``--name``."""
+    main_parser = argparse.ArgumentParser(prog="localcluster", description="A real Kubernetes on this machine.")
+    commands = main_parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], text: str, *, named: bool = True) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.set_defaults(run=run)
+        if named:
+            one.add_argument("--name", default=DEFAULT_NAME, help=f"cluster (default {DEFAULT_NAME})")
+        return one
+
+    build = add("build", _build, "build Kubernetes into the cache; print the folder of its programs", named=False)
+    build.add_argument("--control-only", action="store_true", help="no containerd, CNI, runc: kwok nodes only")
+    build.add_argument("--helm", action="store_true", help="build helm too")
+    up = add("up", _up, "bring a cluster up, or find it up; print its kubeconfig")
+    up.add_argument("--nodes", choices=NODE_CHOICES, default="auto", help="real containers, simulated, or what works")
+    up.add_argument("--kubeconfig", type=Path, help="use this cluster instead (also: KUBERNAUT_KUBECONFIG)")
+    up.add_argument("--audit-level", choices=audit.LEVELS, default="full", help="full: with bodies of all writes")
+    up.add_argument("--fsync", action="store_true", help="let etcd sync to disk, as in production")
+    up.add_argument("--kwok-nodes", type=int, help="simulated nodes, also beside a real one")
+    down = add("down", _down, "take a cluster down and leave nothing behind")
+    down.add_argument("--all", action="store_true", help="every cluster of this user")
+    status = add("status", _status, "what is running", named=False)
+    status.add_argument("--name", help="only this cluster")
+    logs = add("logs", _logs, "the end of a component's log")
+    logs.add_argument("component")
+    logs.add_argument("--lines", type=int, default=100)
+    logs.add_argument("-f", "--follow", action="store_true")
+    add("env", _env, "shell lines that set KUBECONFIG and PATH")
+    kubectl = add("kubectl", _kubectl, "kubectl on the cluster: localcluster kubectl -- get pods")
+    kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
+    load = add("load-image", _on_cluster(lambda c, o: c.load_image(o.archive)), "give the real node an OCI archive")
+    load.add_argument("archive", type=Path)
+    add("node-down", _on_cluster(lambda c, o: c.node_down()), "pull the real node's plug")
+    add("node-up", _on_cluster(lambda c, o: c.node_up()), "boot the real node again")
+    for verb, text in (("stop", "kill the API server, or freeze it with --pause"), ("start", "and bring it back")):
+        outage = add(f"apiserver-{verb}", _on_cluster(_outage), text)
+        if verb == "stop":
+            outage.add_argument("--pause", action="store_true", help="SIGSTOP: connections hang instead of failing")
+    return main_parser
+
+
+def _outage(cluster: Cluster, options: argparse.Namespace) -> None:
+    if options.command == "apiserver-stop":
+        cluster.stop("kube-apiserver", pause=options.pause)
+    else:
+        cluster.start("kube-apiserver")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 1 with one explanation on stderr."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
