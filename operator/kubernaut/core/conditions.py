@@ -1,0 +1,112 @@
+"""Conditions in the kstatus sense, folded once from a status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from kubernaut.api.base import Condition, ConditionStatus
+from kubernaut.api.execution import RunPhase, Verdict, WorkflowExecutionStatus
+from kubernaut.api.reasons import Reason, explain
+from kubernaut.core.run import Hold
+
+READY, RECONCILING, STALLED, SUCCEEDED, VERIFIED = "Ready", "Reconciling", "Stalled", "Succeeded", "Verified"
+_TRUTH = {True: ConditionStatus.TRUE, False: ConditionStatus.FALSE, None: ConditionStatus.UNKNOWN}
+
+
+def merge(
+    old: Sequence[Condition],
+    new: Iterable[tuple[str, bool | None, Reason | str, str]],
+    now: datetime,
+    generation: int,
+) -> list[Condition]:
+    """Return conditions with transition times kept where the status did not change."""
+    before = {condition.type: condition for condition in old}
+    merged: list[Condition] = []
+    for kind, truth, reason, message in new:
+        status = _TRUTH[truth]
+        former = before.get(kind)
+        since = former.last_transition_time if former is not None and former.status is status else now
+        merged.append(
+            Condition(
+                type=kind,
+                status=status,
+                reason=str(reason),
+                message=message[:2048],
+                last_transition_time=since,
+                observed_generation=generation,
+            )
+        )
+    return merged
+
+
+def of_run(
+    status: WorkflowExecutionStatus, hold: Hold | None, now: datetime, generation: int
+) -> list[Condition]:
+    """Return a run's conditions: Ready, Reconciling, Stalled, Succeeded, Verified."""
+    phase, final = status.phase, status.phase.final
+    reason = status.reason or (Reason.COMPLETED if final else Reason.RUNNING)
+    message = status.message or ""
+    if hold is not None and not final:
+        reason, message = hold.reason, hold.message
+    info = explain(str(reason))
+    told = f"{message} {info.fix}".strip() if info else message
+    succeeded = {RunPhase.SUCCEEDED: True, RunPhase.FAILED: False, RunPhase.CANCELLED: False}.get(phase)
+    verified = (
+        {
+            Verdict.REMEDIATED: True,
+            Verdict.NO_ACTION_REQUIRED: True,
+            Verdict.NOT_FIXED: False,
+            Verdict.ROLLED_BACK: False,
+            Verdict.DECLINED: False,
+        }.get(status.verdict)
+        if status.verdict
+        else None
+    )
+    failed = phase is RunPhase.FAILED
+    return merge(
+        status.conditions,
+        [
+            (READY, phase is RunPhase.SUCCEEDED, reason, told),
+            (RECONCILING, not final, reason, told),
+            (STALLED, failed, reason, told),
+            (SUCCEEDED, succeeded, reason, told),
+            (VERIFIED, verified, status.verdict or Reason.RUNNING, _verdict_told(status)),
+        ],
+        now,
+        generation,
+    )
+
+
+def _verdict_told(status: WorkflowExecutionStatus) -> str:
+    match status.verdict:
+        case None:
+            return "The run has no verdict yet."
+        case Verdict.REMEDIATED:
+            return "Every expectation held on the target after the act, for the whole stabilization window."
+        case Verdict.NO_ACTION_REQUIRED:
+            return "Nothing was changed and every expectation held."
+        case Verdict.INCONCLUSIVE:
+            return "There is no evidence whether it helped: the Workflow declares no expectation."
+        case Verdict.ROLLED_BACK:
+            return "What the run had changed was put back."
+        case Verdict.DECLINED:
+            return "A person declined the run."
+        case _:
+            return status.message or "The evidence after the act does not show that it helped."
+
+
+def ready(
+    old: Sequence[Condition], ok: bool, reason: Reason, message: str, now: datetime, generation: int
+) -> list[Condition]:
+    """Return the conditions of a declared object: Ready, and Stalled where only a person can mend it."""
+    return merge(
+        old,
+        [
+            (READY, ok, reason, message),
+            (RECONCILING, False, reason, ""),
+            (STALLED, not ok, reason, message),
+        ],
+        now,
+        generation,
+    )

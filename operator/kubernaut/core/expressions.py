@@ -1,0 +1,214 @@
+"""Expressions in CEL: compiled and type-checked once, evaluated many times.
+
+What an expression can see: ``params.NAME`` (typed as declared), ``target`` (the target as the Workflow's own
+account sees it), ``steps.NAME.outputs`` and ``steps.NAME.phase`` of steps it depends on, ``run.name``,
+``run.namespace`` and ``run.uid``. A step whose name is not an identifier is ``steps['roll-back']``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cel_expr_python import cel
+
+from kubernaut.api.reasons import Reason
+from kubernaut.api.workflow import Parameter, ParameterType
+from kubernaut.core.errors import KubernautError, StepError
+
+_TYPES: Final = {
+    ParameterType.STRING: cel.Type.STRING,
+    ParameterType.INTEGER: cel.Type.INT,
+    ParameterType.NUMBER: cel.Type.DOUBLE,
+    ParameterType.BOOLEAN: cel.Type.BOOL,
+}
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
+_STEP_FIELD: Final = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
+_STEP_INDEX: Final = re.compile(r"(?<![\w.])steps\s*\[\s*(\"[^\"]*\"|'[^']*')\s*\]")
+_STEPS: Final = re.compile(r"(?<![\w.])steps(?!\w)")
+_TARGET: Final = re.compile(r"(?<![\w.])target(?!\w)")
+_IDENTIFIER: Final = re.compile(r"[a-zA-Z_]\w*")
+
+
+class ExpressionInvalid(KubernautError):
+    """An expression does not compile or is not of the type its place needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The values an expression may see; ``target`` is None where it was not looked at."""
+
+    params: Mapping[str, Any]
+    steps: Mapping[str, Mapping[str, Any]]
+    run: Mapping[str, str]
+    target: Mapping[str, Any] | None = None
+
+    def variables(self) -> dict[str, Any]:
+        """Return the activation for CEL."""
+        values: dict[str, Any] = {f"params.{name}": value for name, value in self.params.items()}
+        values["steps"] = {name: dict(step) for name, step in self.steps.items()}
+        values["run"] = dict(self.run)
+        if self.target is not None:
+            values["target"] = self.target
+        return values
+
+
+class Compiled:
+    """One compiled expression.
+
+    Attributes:
+        text: as written, without a leading ``=``.
+        steps: names of the steps it refers to.
+        uses_target: whether it looks at the target.
+        type_name: CEL's name of the result type, such as BOOL or DYN.
+    """
+
+    __slots__ = ("_env", "_expression", "steps", "text", "type_name", "uses_target")
+
+    def __init__(self, env: Any, text: str) -> None:
+        self.text = text
+        self._env = env
+        try:
+            self._expression = env.compile(text)
+        except RuntimeError as error:
+            raise ExpressionInvalid(_reason_of(str(error))) from None
+        self.type_name: str = self._expression.return_type().name()
+        self.steps = _steps_of(text)
+        self.uses_target = bool(_TARGET.search(_STRING.sub("''", text)))
+
+    def evaluate(self, scope: Scope) -> Any:
+        """Return the value as plain JSON.
+
+        Raises:
+            StepError: ExpressionFailed, with the expression and what it met.
+        """
+        try:
+            value = self._expression.eval(self._env.Activation(scope.variables()))
+            if value.type() == cel.Type.ERROR:
+                raise RuntimeError(str(value.value()))
+            return value.plain_value()
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise StepError(
+                f"expression {self.text!r} failed: {_reason_of(str(error))}", reason=Reason.EXPRESSION_FAILED
+            ) from None
+
+    def holds(self, scope: Scope) -> bool:
+        """Return the truth of a condition; anything but a boolean is an ExpressionFailed."""
+        value = self.evaluate(scope)
+        if not isinstance(value, bool):
+            raise StepError(
+                f"expression {self.text!r} gave {value!r}, not true or false", reason=Reason.EXPRESSION_FAILED
+            )
+        return value
+
+
+class Language:
+    """The CEL environment of one Workflow: its parameters and steps are the names that exist."""
+
+    def __init__(self, parameters: Sequence[Parameter], steps: Iterable[str]) -> None:
+        self._known = frozenset(steps)
+        variables = {"steps": cel.Type.Map(cel.Type.STRING, cel.Type.DYN), "target": cel.Type.DYN}
+        variables["run"] = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
+        for parameter in parameters:
+            optional = not parameter.required and parameter.default is None
+            variables[f"params.{parameter.name}"] = cel.Type.DYN if optional else _TYPES[parameter.type]
+        self._env = cel.NewEnv(variables=variables)
+
+    def value(self, text: str) -> Compiled:
+        """Compile an expression of any type.
+
+        Raises:
+            ExpressionInvalid: it does not compile, or names a step that does not exist.
+        """
+        compiled = Compiled(self._env, text)
+        unknown = sorted(compiled.steps - self._known)
+        if unknown:
+            raise ExpressionInvalid(
+                f"there is no step {unknown[0]!r}; write steps['NAME'] where the name has a dash"
+            )
+        return compiled
+
+    def condition(self, text: str) -> Compiled:
+        """Compile an expression that must be true or false.
+
+        Raises:
+            ExpressionInvalid: it does not compile, or its type is known not to be a boolean.
+        """
+        compiled = self.value(text)
+        if compiled.type_name not in ("BOOL", "DYN"):
+            raise ExpressionInvalid(f"it gives {compiled.type_name}, but true or false is needed here")
+        return compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A value of a Workflow: literals, with CEL wherever a string begins with ``=`` (``==`` escapes)."""
+
+    tree: Any
+    expressions: tuple[Compiled, ...]
+    paths: tuple[tuple[str | int, ...], ...]
+
+    def render(self, scope: Scope) -> Any:
+        """Return the value with every expression evaluated; raises StepError (ExpressionFailed)."""
+        return _render(self.tree, scope)
+
+
+def template(language: Language, value: Any) -> Template:
+    """Compile a JSON value with expressions in it.
+
+    Raises:
+        ExpressionInvalid: with the path of the expression in the message.
+    """
+    found: list[Compiled] = []
+    paths: list[tuple[str | int, ...]] = []
+
+    def walk(node: Any, path: tuple[str | int, ...]) -> Any:
+        if isinstance(node, Mapping):
+            return {key: walk(child, (*path, key)) for key, child in node.items()}
+        if isinstance(node, list):
+            return [walk(child, (*path, index)) for index, child in enumerate(node)]
+        if isinstance(node, str) and node.startswith("=="):
+            return node[1:]
+        if isinstance(node, str) and node.startswith("="):
+            try:
+                compiled = language.value(node[1:])
+            except ExpressionInvalid as error:
+                where = ".".join(map(str, path))
+                raise ExpressionInvalid(f"{where}: {error}" if where else str(error)) from None
+            found.append(compiled)
+            paths.append(path)
+            return compiled
+        return node
+
+    tree = walk(value, ())
+    return Template(tree, tuple(found), tuple(paths))
+
+
+def _render(node: Any, scope: Scope) -> Any:
+    if isinstance(node, Compiled):
+        return node.evaluate(scope)
+    if isinstance(node, dict):
+        return {key: _render(child, scope) for key, child in node.items()}
+    if isinstance(node, list):
+        return [_render(child, scope) for child in node]
+    return node
+
+
+def _steps_of(text: str) -> frozenset[str]:
+    named = {match[1:-1] for match in _STEP_INDEX.findall(text)}
+    bare = _STRING.sub("''", text)
+    named.update(_STEP_FIELD.findall(bare))
+    uses = len(_STEPS.findall(bare))
+    if uses > len(_STEP_INDEX.findall(text)) + len(_STEP_FIELD.findall(bare)):
+        raise ExpressionInvalid("steps can only be used as steps.NAME or steps['NAME']")
+    return frozenset(named)
+
+
+def _reason_of(text: str) -> str:
+    """Return the first line of CEL's message without its codes."""
+    line = text.splitlines()[0] if text else "unknown error"
+    line = re.sub(r"^[A-Z_]+: ", "", line)
+    line = re.sub(r"^ERROR: <input>:1:(\d+): ", r"column \1: ", line)
+    return re.sub(r" \[[A-Z_]+\]$", "", line)

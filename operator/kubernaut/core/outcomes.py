@@ -1,0 +1,84 @@
+"""What the outcome of an effect means for its step."""
+
+from __future__ import annotations
+
+from kubernaut.api.execution import RunPhase, StepPhase
+from kubernaut.api.reasons import Reason
+from kubernaut.core import limits, retry
+from kubernaut.core.draft import Draft, in_doubt
+from kubernaut.core.plan import PlannedStep
+from kubernaut.core.run import Outcome, OutcomeKind
+
+# Not the step's fault: the same attempt goes on, fenced, until the step's timeout.
+SAME_ATTEMPT = frozenset({Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED})
+
+
+def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
+    """Fold one outcome into the draft; an outcome that comes twice, or too late, changes nothing."""
+    if draft.status.phase is RunPhase.ROLLING_BACK:
+        _undone(draft, step, outcome)
+    elif not in_doubt(draft.record(step)):
+        return
+    elif outcome.kind is OutcomeKind.PREPARED:
+        draft.set(step, intent=dict(outcome.intent or {}))
+    elif outcome.kind is OutcomeKind.DONE:
+        _done(draft, step, outcome)
+    else:
+        _failed(draft, step, outcome.reason or Reason.INTERNAL, outcome.message)
+
+
+def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
+    changed = limits.sentences(outcome.changed or ("an object was changed",)) if outcome.acted else None
+    draft.set(step, changed=changed)
+    problem = limits.outputs_problem(outcome.outputs)
+    if problem is not None:
+        draft.fail(step, Reason.INTERNAL, problem)
+        return
+    taken, room = limits.size(outcome.outputs), limits.outputs_left(draft.steps.values())
+    if taken > room:
+        message = f"the step's outputs take {taken} bytes; the run has {room} of {limits.OUTPUTS} left"
+        draft.fail(step, Reason.OUTPUT_TOO_LARGE, message)
+        return
+    draft.set(
+        step,
+        phase=StepPhase.SUCCEEDED,
+        finished_at=draft.now,
+        retry_at=None,
+        reason=None,
+        message=draft.short(outcome.message) or None,
+        outputs=dict(outcome.outputs) or None,
+    )
+
+
+def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
+    attempt = draft.record(step).attempt
+    if reason in SAME_ATTEMPT:
+        again = draft.now + retry.INFRASTRUCTURE_PAUSE
+    else:
+        later = retry.retry_at(step.spec.retry, attempt, reason, draft.now)
+        if later is None:
+            draft.fail(step, reason, message)
+            return
+        again, attempt = later, attempt + 1
+        draft.set(step, intent=None)
+    draft.set(
+        step,
+        phase=StepPhase.WAITING,
+        attempt=attempt,
+        retry_at=again,
+        reason=reason.value,
+        message=draft.short(message),
+    )
+
+
+def _undone(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
+    if draft.record(step).phase not in (StepPhase.SUCCEEDED, StepPhase.FAILED):
+        return
+    if outcome.kind is OutcomeKind.DONE:
+        told = draft.short(outcome.message) or None
+        draft.set(step, phase=StepPhase.ROLLED_BACK, retry_at=None, message=told)
+    elif outcome.reason in SAME_ATTEMPT or outcome.reason is Reason.CONFLICT:
+        draft.set(step, retry_at=draft.now + retry.INFRASTRUCTURE_PAUSE)
+    else:
+        told = draft.short(f"could not be put back: {outcome.message}")
+        draft.set(step, reason=Reason.ROLLBACK_FAILED.value, message=told, retry_at=None)

@@ -1,0 +1,152 @@
+"""A run as the decisions see it: what was asked, what is stored, what is known, what is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from pydantic import JsonValue
+
+from kubernaut.api.execution import Control, StepStatus, WorkflowExecutionStatus
+from kubernaut.api.reasons import Reason
+from kubernaut.core.expressions import Scope
+from kubernaut.core.plan import PlannedStep
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run.
+
+    Attributes:
+        params: typed parameters.
+        stored: the status that the API server is known to hold.
+        status: the status as known; may be ahead of ``stored``.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    generation: int
+    params: Mapping[str, Any]
+    control: Control
+    stored: WorkflowExecutionStatus
+    status: WorkflowExecutionStatus
+
+    def step(self, name: str) -> StepStatus:
+        """Return a step's record; a step that never began has an empty one."""
+        for record in self.status.steps:
+            if record.name == name:
+                return record
+        return StepStatus(name=name)
+
+    def scope(self, target: Mapping[str, Any] | None = None) -> Scope:
+        """Return what an expression of this run may see."""
+        steps = {s.name: {"phase": s.phase.value, "outputs": s.outputs or {}} for s in self.status.steps}
+        run = {"uid": self.uid, "namespace": self.namespace, "name": self.name}
+        return Scope(self.params, steps, run, target)
+
+
+class OutcomeKind(Enum):
+    """How an effect ended."""
+
+    DONE = "done"
+    PREPARED = "prepared"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came back from one effect.
+
+    Attributes:
+        kind: DONE; PREPARED (``intent`` holds what was pinned); or FAILED (``reason`` and ``message`` say why).
+        acted: whether an object was changed by this step.
+    """
+
+    kind: OutcomeKind
+    message: str = ""
+    reason: Reason | None = None
+    acted: bool = False
+    changed: tuple[str, ...] = ()
+    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    intent: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The target as the Workflow's account saw it; ``manifest`` is None where it does not exist."""
+
+    manifest: Mapping[str, Any] | None
+
+    @property
+    def current(self) -> bool:
+        """Whether its controller has looked at the newest spec; else its status speaks of an older one."""
+        if self.manifest is None:
+            return True
+        observed = (self.manifest.get("status") or {}).get("observedGeneration")
+        generation = (self.manifest.get("metadata") or {}).get("generation")
+        return not isinstance(observed, int) or not isinstance(generation, int) or observed >= generation
+
+    @property
+    def uid(self) -> str | None:
+        return None if self.manifest is None else (self.manifest.get("metadata") or {}).get("uid")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing may be done now, though the run is live."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is seen from outside: any of it may be lost, doubled or late.
+
+    Attributes:
+        outcomes: by step, of effects that ended since the last decision.
+        in_flight: steps whose effect is under way now.
+        target: the target, or None where it was not looked at since the last act.
+        hold: why nothing may be done, or None.
+    """
+
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    in_flight: frozenset[str] = frozenset()
+    target: Seen | None = None
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Perform (or undo) a step's action; ``prepare`` asks only to pin what it will act on."""
+
+    step: PlannedStep
+    attempt: int
+    parameters: Mapping[str, Any]
+    deadline: datetime
+    undo: bool = False
+    prepare: bool = False
+    intent: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from run, plan, facts and time.
+
+    Attributes:
+        status: the run's status from now on.
+        acts: effects to begin, once ``status`` is stored where ``store_first`` says so.
+        store_first: whether a decision behind the acts could not be remade from what is stored.
+        observe: whether the target must be seen (and watched) for the run to move on.
+        wake_at: when to decide again though nothing happens, or None.
+    """
+
+    status: WorkflowExecutionStatus
+    acts: tuple[Act, ...] = ()
+    store_first: bool = False
+    observe: bool = False
+    wake_at: datetime | None = None
