@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from localcluster.errors import ClusterError
-
 
 @dataclass(frozen=True)
 class Api:
@@ -31,7 +29,9 @@ class Api:
         address = urlsplit(self.server)
         context = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
         context.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
-        connection = http.client.HTTPSConnection(address.hostname or "", address.port, context=context, timeout=5)
+        connection = http.client.HTTPSConnection(
+            address.hostname or "", address.port, context=context, timeout=5
+        )
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
@@ -52,21 +52,22 @@ class Api:
             return None
         return answer if status == 200 else None
 
+    def exists(self, path: str) -> bool:
+        return self.get(path) is not None
+
     def ready(self) -> bool:
-        return self.get("/readyz") is not None
+        return self.exists("/readyz")
 
 
-def wait_until(
-    what: str, ready: Callable[[], bool], timeout: float, check: Callable[[], None] = lambda: None
-) -> None:
-    """Ask every 50 ms; ``check`` may raise to give up early, when a process that it depends on has died.
+def wait_until(ready: Callable[[], bool], timeout: float, check: Callable[[], None]) -> bool:
+    """Ask every 50 ms for ``timeout`` seconds; False if it never came true.
 
-    Raises:
-        ClusterError: not ready within ``timeout`` seconds.
+    ``check`` is called between, and may raise to give up when a process that all depends on has died.
     """
     deadline = time.monotonic() + timeout
     while not ready():
         check()
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what} is not ready after {timeout:.0f} s")
+            return False
         time.sleep(0.05)
+    return True

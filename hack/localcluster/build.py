@@ -107,7 +107,9 @@ class Builder:
                 self._make_all(wanted)
 
     def _make_all(self, wanted: Sequence[str]) -> None:
-        self.progress.say(f"building {', '.join(wanted)} of Kubernetes {versions.KUBERNETES} into {self.build.root}")
+        self.progress.say(
+            f"building {', '.join(wanted)} of Kubernetes {versions.KUBERNETES} into {self.build.root}"
+        )
         if set(wanted) != {"system"}:
             self._go = find_go(self.progress)
         # runc beside the big build: its downloads and single-threaded steps fill the gaps
@@ -158,9 +160,15 @@ class Builder:
     def _kube(self, out: Path) -> None:
         version = "k8s.io/component-base/version"
         major, minor, _ = versions.KUBERNETES.removeprefix("v").split(".")
-        stamps = {"gitVersion": versions.KUBERNETES, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+        stamps = {
+            "gitVersion": versions.KUBERNETES,
+            "gitMajor": major,
+            "gitMinor": minor,
+            "gitTreeState": "clean",
+        }
         flags = " ".join(f"-X {version}.{name}={value}" for name, value in stamps.items())
-        self._compile("Kubernetes (control plane, kubelet, etcd, kwok)", versions.KUBE_MODULE, ["."], out / "bin", flags)
+        title = "Kubernetes (control plane, kubelet, etcd, kwok)"
+        self._compile(title, versions.KUBE_MODULE, ["."], out / "bin", flags)
         binary = out / "bin" / "kube"
         for component in COMPONENTS:
             (out / "bin" / component).symlink_to(binary.name)
@@ -224,7 +232,9 @@ class Builder:
         here = 'd=$(dirname "$(readlink -f "$0")")/..'
         nft.write_text(f'#!/bin/sh\n{here}\nLD_LIBRARY_PATH="$d/lib" exec "$d/libexec/nft" "$@"\n')
         nft.chmod(0o755)
-        busybox = next(path for path in (root / "bin" / "busybox", root / "usr/bin/busybox") if path.is_file())
+        busybox = next(
+            path for path in (root / "bin" / "busybox", root / "usr/bin/busybox") if path.is_file()
+        )
         shutil.copy2(busybox, private / "busybox")
         (out / "images").mkdir()
         for image in images.busybox_images(busybox, run([str(busybox), "--list"]).split()):
@@ -246,10 +256,11 @@ class Builder:
         out.mkdir(exist_ok=True)
         environment = {**go_environment(), "CGO_ENABLED": "0", **(env or {})}
         with self.progress.step(f"{title}: downloading modules") as step:
-            listed = self._watched([self._go, "list", "-deps", f"-tags={tags}", *package_paths], module, environment, step)
-        total = len(listed)
+            listing = [self._go, "list", "-deps", f"-tags={tags}", *package_paths]
+            total = len(self._watched(listing, module, environment, step))
         command = [self._go, "build", "-v", "-trimpath", "-buildvcs=false", f"-tags={tags}"]
-        command += ["-gcflags=all=-dwarf=false", f"-ldflags=-s -w {link_flags}".rstrip(), "-o", f"{out}/", *package_paths]
+        command += ["-gcflags=all=-dwarf=false", f"-ldflags=-s -w {link_flags}".rstrip()]
+        command += ["-o", f"{out}/", *package_paths]
         with self.progress.step(f"{title}: compiling") as step:
             self._watched(command, module, environment, step, total)
 
@@ -260,7 +271,8 @@ class Builder:
         with subprocess.Popen(
             command, cwd=cwd, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdout and process.stderr
+            assert process.stdout
+            assert process.stderr
             with ThreadPoolExecutor(max_workers=1) as reader:
                 output = reader.submit(process.stdout.read)
                 said: list[str] = []

@@ -14,6 +14,7 @@ from localcluster.errors import ClusterError
 
 _ROOT = Path("/sys/fs/cgroup")
 _NEEDED = ("cpu", "memory", "pids")
+_V1_CONTROLLERS = {*_NEEDED, "cpuset", "cpuacct", "devices", "blkio", "freezer", "hugetlb"}
 
 
 def group_name(cluster: str) -> str:
@@ -29,9 +30,7 @@ def hierarchies(mounts: str) -> dict[str, Path]:
             found["unified"] = Path(point)
         elif kind == "cgroup":
             for option in options.split(","):
-                if option in {*_NEEDED, "cpuset", "cpuacct", "devices", "blkio", "freezer", "hugetlb"}:
-                    found[option] = Path(point)
-                elif option.startswith("name="):
+                if option in _V1_CONTROLLERS or option.startswith("name="):
                     found[option] = Path(point)
     return found
 

@@ -39,7 +39,8 @@ def _up(options: argparse.Namespace) -> None:
         progress=progress,
     )
     state = cluster.state
-    progress.say(f"cluster {cluster.name} is up ({human(time.monotonic() - started)}): {state.server or 'given'}, ")
+    where = state.server or state.kubeconfig
+    progress.say(f"cluster {cluster.name} is up ({human(time.monotonic() - started)}): {where}")
     progress.say(f"  nodes: {state.nodes} ({state.why})")
     progress.say(f'  use it: eval "$(python3 hack/localcluster env --name {cluster.name})"')
     print(cluster.kubeconfig)
@@ -65,7 +66,9 @@ def _status(options: argparse.Namespace) -> None:
     for name in names:
         cluster = Cluster.find(name)
         state = cluster.state
-        print(f"{name}: {state.provider}, {state.server or 'given'}, nodes {state.nodes} ({state.why})")
+        print(
+            f"{name}: {state.provider}, {state.server or state.kubeconfig}, nodes {state.nodes} ({state.why})"
+        )
         print(f"  kubeconfig  {cluster.kubeconfig}")
         print(f"  audit log   {cluster.audit_log or '-'}")
         for part, component in state.components.items():
@@ -93,7 +96,7 @@ def _env(options: argparse.Namespace) -> None:
 
 def _kubectl(options: argparse.Namespace) -> None:
     cluster = Cluster.find(options.name)
-    arguments = [argument for argument in options.arguments if argument != "--" or options.arguments.index("--") > 0]
+    arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     os.execve(cluster.kubectl, ["kubectl", *arguments], environment)
 
@@ -108,23 +111,35 @@ def _on_cluster(act: Callable[[Cluster, argparse.Namespace], None]) -> Callable[
 
 def parser() -> argparse.ArgumentParser:
     """All commands; every one but ``build`` takes ``--name``."""
-    main_parser = argparse.ArgumentParser(prog="localcluster", description="A real Kubernetes on this machine.")
+    main_parser = argparse.ArgumentParser(
+        prog="localcluster", description="A real Kubernetes on this machine."
+    )
     commands = main_parser.add_subparsers(dest="command", required=True)
 
-    def add(name: str, run: Callable[[argparse.Namespace], None], text: str, *, named: bool = True) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: Callable[[argparse.Namespace], None], text: str, *, named: bool = True
+    ) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
         one.set_defaults(run=run)
         if named:
             one.add_argument("--name", default=DEFAULT_NAME, help=f"cluster (default {DEFAULT_NAME})")
         return one
 
-    build = add("build", _build, "build Kubernetes into the cache; print the folder of its programs", named=False)
-    build.add_argument("--control-only", action="store_true", help="no containerd, CNI, runc: kwok nodes only")
+    build = add(
+        "build", _build, "build Kubernetes into the cache; print the folder of its programs", named=False
+    )
+    build.add_argument(
+        "--control-only", action="store_true", help="no containerd, CNI, runc: kwok nodes only"
+    )
     build.add_argument("--helm", action="store_true", help="build helm too")
     up = add("up", _up, "bring a cluster up, or find it up; print its kubeconfig")
-    up.add_argument("--nodes", choices=NODE_CHOICES, default="auto", help="real containers, simulated, or what works")
+    up.add_argument(
+        "--nodes", choices=NODE_CHOICES, default="auto", help="real containers, simulated, or what works"
+    )
     up.add_argument("--kubeconfig", type=Path, help="use this cluster instead (also: KUBERNAUT_KUBECONFIG)")
-    up.add_argument("--audit-level", choices=audit.LEVELS, default="full", help="full: with bodies of all writes")
+    up.add_argument(
+        "--audit-level", choices=audit.LEVELS, default="full", help="full: with bodies of all writes"
+    )
     up.add_argument("--fsync", action="store_true", help="let etcd sync to disk, as in production")
     up.add_argument("--kwok-nodes", type=int, help="simulated nodes, also beside a real one")
     down = add("down", _down, "take a cluster down and leave nothing behind")
@@ -138,14 +153,21 @@ def parser() -> argparse.ArgumentParser:
     add("env", _env, "shell lines that set KUBECONFIG and PATH")
     kubectl = add("kubectl", _kubectl, "kubectl on the cluster: localcluster kubectl -- get pods")
     kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
-    load = add("load-image", _on_cluster(lambda c, o: c.load_image(o.archive)), "give the real node an OCI archive")
+    load = add(
+        "load-image", _on_cluster(lambda c, o: c.load_image(o.archive)), "give the real node an OCI archive"
+    )
     load.add_argument("archive", type=Path)
     add("node-down", _on_cluster(lambda c, o: c.node_down()), "pull the real node's plug")
     add("node-up", _on_cluster(lambda c, o: c.node_up()), "boot the real node again")
-    for verb, text in (("stop", "kill the API server, or freeze it with --pause"), ("start", "and bring it back")):
+    for verb, text in (
+        ("stop", "kill the API server, or freeze it with --pause"),
+        ("start", "and bring it back"),
+    ):
         outage = add(f"apiserver-{verb}", _on_cluster(_outage), text)
         if verb == "stop":
-            outage.add_argument("--pause", action="store_true", help="SIGSTOP: connections hang instead of failing")
+            outage.add_argument(
+                "--pause", action="store_true", help="SIGSTOP: connections hang instead of failing"
+            )
     return main_parser
 
 
@@ -164,6 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # whoever read our output has seen enough; nothing may be flushed there at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

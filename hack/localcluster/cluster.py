@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from localcluster import images, local, process, providers
 from localcluster.audit import Level
 from localcluster.errors import ClusterError
+from localcluster.network import Block, inside
 from localcluster.paths import ClusterPaths, check_name, cluster_names, locked, state_root
 from localcluster.progress import Progress
+from localcluster.providers.given import given_kubeconfig
 from localcluster.request import NodeChoice, Request
-from localcluster.state import State
+from localcluster.state import Component, State
 
 DEFAULT_NAME = "kubernaut"
 
 
-def _lock(name: str) -> Path:
-    return state_root() / "locks" / f"{check_name(name)}.lock"
+@contextmanager
+def _alone(name: str, progress: Progress | None = None) -> Iterator[None]:
+    """Only one command at a time works on a cluster; its lock file goes when the cluster is gone."""
+    file = state_root() / "locks" / f"{check_name(name)}.lock"
+    progress = progress or Progress()
+    with locked(file, waiting=lambda: progress.step(f"waiting for another command on cluster {name}")):
+        try:
+            yield
+        finally:
+            if not ClusterPaths.of(name).state.exists():
+                file.unlink(missing_ok=True)
 
 
 class Cluster:
@@ -47,10 +59,9 @@ class Cluster:
         """
         progress = progress or Progress()
         request = Request(name, nodes, kubeconfig, audit, fsync, kwok_nodes)
-        busy = f"waiting for another command on cluster {name}"
-        with locked(_lock(name), waiting=lambda: progress.step(busy)):
+        with _alone(name, progress):
             known = State.load(ClusterPaths.of(name))
-            if known is not None and _revive(known, progress):
+            if known is not None and _fits(known, request, progress) and _revive(known, progress):
                 return cls(known)
             return cls(providers.choose(request).up(request, progress))
 
@@ -65,7 +76,8 @@ class Cluster:
         if state is None:
             others = ", ".join(cluster_names()) or "none at all"
             raise ClusterError(
-                f"there is no cluster {name} (there is: {others}): start it with `python3 hack/localcluster up --name {name}`"
+                f"there is no cluster {name} (there is: {others}): "
+                f"start it with `python3 hack/localcluster up --name {name}`"
             )
         return cls(state)
 
@@ -98,8 +110,6 @@ class Cluster:
     @property
     def host_address(self) -> str | None:
         """Where a pod reaches a server that listens on this machine; None where that is not known."""
-        from localcluster.network import Block
-
         return Block(self._state.block).host if self._state.block is not None else None
 
     def real_image(self, name: str) -> str:
@@ -131,13 +141,13 @@ class Cluster:
         """Run a command inside the cluster's network namespace (for tests with ``tc`` and ``ip``)."""
         if self._state.holder is None:
             raise ClusterError(f"cluster {self.name} has no network namespace of its own")
-        from localcluster.network import inside
-
-        return subprocess.run([*inside(self._state.holder), *argv], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [*inside(self._state.holder), *argv], capture_output=True, text=True, check=False
+        )
 
     def stop(self, component: str, *, pause: bool = False) -> None:
         """SIGKILL a component of the control plane, or freeze it (SIGSTOP) with ``pause``; the rest runs on."""
-        with locked(_lock(self.name)):
+        with self._changing():
             part = self._component(component)
             if pause:
                 process.send(part.process, signal.SIGSTOP)
@@ -146,37 +156,42 @@ class Cluster:
 
     def start(self, component: str) -> None:
         """Undo ``stop``. Returns when the API server is ready again, if it was that one."""
-        with locked(_lock(self.name)):
+        with self._changing():
             self._component(component)
             local.start_component(self._state, component)
-            if component in ("etcd", "kube-apiserver"):
+            if component in local.STORES:
                 local.wait(self._state, component, local.client_of(self._state).ready)
 
     def node_down(self) -> None:
         """Pull the real node's plug; the control plane has to notice by itself (about 50 s)."""
-        with locked(_lock(self.name)):
+        with self._changing():
             self._require_node()
             local.stop_node(self._state)
             self._state.save(ClusterPaths.of(self.name))
 
     def node_up(self) -> None:
         """Boot the real node again, with the disk it had; returns when it is Ready."""
-        with locked(_lock(self.name)):
+        with self._changing():
             self._require_node()
             if self._state.components["node"].running:
                 return
-            before = local.heartbeat(local.client_of(self._state), self._state.node_name or "")
-            local.start_node(self._state)
-            local.await_node(self._state, newer_than=before)
+            local.boot_node(self._state)
 
     def down(self) -> None:
         """Stop it and leave nothing behind. Safe to repeat."""
-        with locked(_lock(self.name), remove=True):
+        with _alone(self.name):
             state = State.load(ClusterPaths.of(self.name))
             if state is not None:
                 providers.of(state).down(state)
 
-    def _component(self, name: str) -> local.Component:
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the cluster for oneself, knowing what others did to it meanwhile."""
+        with _alone(self.name):
+            self._state = State.load(ClusterPaths.of(self.name)) or self._state
+            yield
+
+    def _component(self, name: str) -> Component:
         if name == "node" or name not in self._state.components:
             known = ", ".join(key for key in self._state.components if key != "node") or "none of ours"
             raise ClusterError(f"cluster {self.name} has no component {name}: it has {known}")
@@ -187,20 +202,55 @@ class Cluster:
             raise ClusterError(f"cluster {self.name} has no real node of ours ({self._state.why})")
 
 
+def _fits(state: State, request: Request, progress: Progress) -> bool:
+    """Whether the known cluster is what is asked for; False (and forgotten) for one that only was given earlier.
+
+    Raises:
+        ClusterError: it is another kind of cluster, which nobody said may be taken down.
+    """
+    given = given_kubeconfig(request)
+    if state.provider == "given":
+        if given == Path(state.kubeconfig):
+            return True
+        progress.say(f"  forgetting that cluster {state.name} was {state.kubeconfig}")
+        providers.of(state).down(state)
+        return False
+    wrong = ""
+    if given is not None:
+        wrong = f"is not the cluster of {given}"
+    elif request.nodes not in ("auto", state.nodes):
+        wrong = f"has {state.nodes} nodes, not {request.nodes} ones ({state.why})"
+    if wrong:
+        raise ClusterError(
+            f"there is a cluster {state.name} already, and it {wrong}: take it down or use another --name"
+        )
+    return True
+
+
 def _revive(state: State, progress: Progress) -> bool:
     """Bring a known cluster back to health; False (and cleaned away) if only a new start can help."""
     if state.provider in ("given", "kind"):
         return True
-    held = state.block is None or process.alive(state.holder)
+    held = not state.starting and (state.block is None or process.alive(state.holder))
     dead = [name for name, component in state.components.items() if not component.running]
-    if not held or not state.components or len(dead) == len(state.components):
-        progress.say(f"  cluster {state.name} is not running any more: clearing its remains away")
+    if not held or len(dead) == len(state.components):
+        progress.say(f"  cluster {state.name} is not running as a whole: clearing its remains away")
         local.stop(state)
         return False
-    for name in dead:
-        progress.say(f"  {name} of cluster {state.name} was not running: starting it")
-        local.start_node(state) if name == "node" else local.start_component(state, name)
     for component in state.components.values():
         process.send(component.process, signal.SIGCONT)
-    local.wait(state, "kube-apiserver", local.client_of(state).ready)
+    client = local.client_of(state)
+    # in the order of their start: the controllers can't do without an API server
+    for name in (
+        *(name for name in local.STORES if name in dead),
+        *(name for name in dead if name not in local.STORES),
+    ):
+        progress.say(f"  {name} of cluster {state.name} was not running: starting it")
+        if name == "node":
+            local.boot_node(state)
+            continue
+        local.start_component(state, name)
+        if name == "kube-apiserver":
+            local.wait(state, name, client.ready)
+    local.wait(state, "kube-apiserver", client.ready)
     return True

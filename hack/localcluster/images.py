@@ -47,7 +47,9 @@ class Image:
     path: str = "/bin"
 
 
-def _entry(name: str, *, size: int = 0, mode: int, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+def _entry(
+    name: str, *, size: int = 0, mode: int, kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.type, info.linkname = size, mode, kind, link
     return info

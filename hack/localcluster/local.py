@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from localcluster.request import Request
 from localcluster.state import Component, Nodes, Provider, State
 
 KWOK = "kwok"
-_CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+#: what has to be there before anything else
+STORES = ("etcd", "kube-apiserver")
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Launcher:
         Raises:
             ClusterError: a component died or was not ready in time; everything is stopped again.
         """
-        self.state.nodes, self.state.why = nodes, why
+        self.state.nodes, self.state.why, self.state.starting = nodes, why, True
         self.paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             with self.progress.step("certificates, configuration, network"):
@@ -70,6 +73,8 @@ class Launcher:
                 self._await_node()
             if self.state.components.get(KWOK):
                 self._add_kwok_nodes()
+            self.state.starting = False
+            self.state.save(self.paths)
         except BaseException:
             stop(self.state)
             raise
@@ -121,31 +126,38 @@ class Launcher:
     def _start_control_plane(self, plane: ControlPlane) -> None:
         components = {"etcd": plane.etcd(), "kube-apiserver": plane.apiserver()}
         if plane.with_controllers:
-            components |= {"kube-controller-manager": plane.controller_manager(), "kube-scheduler": plane.scheduler()}
+            components |= {
+                "kube-controller-manager": plane.controller_manager(),
+                "kube-scheduler": plane.scheduler(),
+            }
         wants_kwok = self.state.nodes == "kwok" or bool(self.request.kwok_nodes)
         if wants_kwok and self.programs.stages:
             components[KWOK] = plane.kwok(self.programs.stages)
         self.state.components = {name: Component(argv) for name, argv in components.items()}
         client = client_of(self.state)
         with self.progress.step("etcd, kube-apiserver"):
-            for name in ("etcd", "kube-apiserver"):
+            for name in STORES:
                 start_component(self.state, name)
             if self.state.nodes == "real":
                 # containerd comes up and takes its images while the API server boots
                 self._start_node(plane.block)
             wait(self.state, "kube-apiserver", client.ready)
+        if not plane.with_controllers:
+            return
         with self.progress.step("controllers, scheduler, default ServiceAccount"):
             # not before /readyz: without the bootstrap roles the controller-manager exits
             for name in self.state.components:
-                if name not in ("etcd", "kube-apiserver"):
+                if name not in STORES:
                     start_component(self.state, name)
             self._release_node()
-            if plane.with_controllers:
-                account = "/api/v1/namespaces/default/serviceaccounts/default"
-                wait(self.state, "the default ServiceAccount", lambda: client.get(account) is not None)
+            account = "/api/v1/namespaces/default/serviceaccounts/default"
+            ready = partial(client.exists, account)
+            wait(self.state, "the default ServiceAccount", ready, needs=(*STORES, *CONTROLLERS))
 
     def _start_node(self, block: Block) -> None:
-        assert self.programs.images and self.programs.cni and self.state.node_name
+        assert self.programs.images
+        assert self.programs.cni
+        assert self.state.node_name
         for archive in self.programs.images.glob("*.tar"):
             shutil.copy2(archive, self.paths.images)
         shape = node.Node(
@@ -180,7 +192,12 @@ class Launcher:
                 if status not in (201, 409):
                     raise ClusterError(f"node kwok-{number} could not be created: {answer}")
             for number in range(count):
-                wait(self.state, f"node kwok-{number}", lambda n=number: node_ready(client, f"kwok-{n}"))
+                wait(
+                    self.state,
+                    f"node kwok-{number}",
+                    partial(node_ready, client, f"kwok-{number}"),
+                    needs=(*STORES, KWOK),
+                )
 
 
 def kwok_node(name: str, *, tainted: bool) -> dict[str, Any]:
@@ -208,7 +225,9 @@ def node_ready(client: api.Api, name: str, *, newer_than: str = "") -> bool:
         return False
     taints = [taint["key"] for taint in document["spec"].get("taints", [])]
     return not any(key.startswith("node.kubernetes.io/") for key in taints) and any(
-        condition["type"] == "Ready" and condition["status"] == "True" and condition["lastHeartbeatTime"] > newer_than
+        condition["type"] == "Ready"
+        and condition["status"] == "True"
+        and condition["lastHeartbeatTime"] > newer_than
         for condition in document["status"].get("conditions", [])
     )
 
@@ -220,19 +239,28 @@ def heartbeat(client: api.Api, name: str) -> str:
     return max((condition.get("lastHeartbeatTime") or "" for condition in conditions), default="")
 
 
-def wait(state: State, what: str, ready: Callable[[], bool], timeout: float = 90.0) -> None:
-    """Wait for ``ready``, giving up at once when one of the cluster's processes has died."""
+def wait(
+    state: State,
+    what: str,
+    ready: Callable[[], bool],
+    *,
+    needs: Sequence[str] = STORES,
+    timeout: float = 90.0,
+) -> None:
+    """Wait for ``ready``, giving up at once when one of the components that it ``needs`` has died.
+
+    Raises:
+        ClusterError: a needed component died, or it took more than ``timeout`` seconds; with the end of a log.
+    """
 
     def check() -> None:
-        for name, component in state.components.items():
-            if component.process is not None and not component.running:
+        for name in needs:
+            if name in state.components and not state.components[name].running:
                 raise ClusterError(f"{name} of cluster {state.name} ended:\n{tail(state, name)}")
 
-    try:
-        api.wait_until(what, ready, timeout, check)
-    except ClusterError as error:
-        suspect = "node" if "node" in what else "kube-apiserver"
-        raise ClusterError(f"{error}\nlast lines of {suspect}'s log:\n{tail(state, suspect)}") from error
+    if not api.wait_until(ready, timeout, check):
+        logs = "\n".join(f"--- end of {name}'s log\n{tail(state, name)}" for name in needs)
+        raise ClusterError(f"{what} of cluster {state.name} is not ready after {timeout:.0f} s\n{logs}")
 
 
 def tail(state: State, component: str, lines: int = 12) -> str:
@@ -251,13 +279,17 @@ def start_component(state: State, name: str) -> None:
         return
     cluster_paths = ClusterPaths.of(state.name)
     prefix = network.inside(state.holder) if state.holder else []
-    component.process = process.spawn([*prefix, *component.argv], cluster_paths.logs / f"{name}.log", environment())
+    component.process = process.spawn(
+        [*prefix, *component.argv], cluster_paths.logs / f"{name}.log", environment()
+    )
     state.save(cluster_paths)
 
 
 def environment() -> dict[str, str]:
     """The caller's environment without what would change how a component behaves."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("ETCD_", "KUBE", "GODEBUG"))}
+    return {
+        key: value for key, value in os.environ.items() if not key.startswith(("ETCD_", "KUBE", "GODEBUG"))
+    }
 
 
 def start_node(state: State, *, now: bool = True) -> None:
@@ -274,8 +306,16 @@ def start_node(state: State, *, now: bool = True) -> None:
 
 
 def await_node(state: State, *, newer_than: str = "") -> None:
-    client, name = client_of(state), state.node_name or ""
-    wait(state, f"node {name}", lambda: node_ready(client, name, newer_than=newer_than))
+    name = state.node_name or ""
+    ready = partial(node_ready, client_of(state), name, newer_than=newer_than)
+    wait(state, f"node {name}", ready, needs=(*STORES, "node"))
+
+
+def boot_node(state: State) -> None:
+    """Start a node that is down and wait until it is Ready anew."""
+    before = heartbeat(client_of(state), state.node_name or "")
+    start_node(state)
+    await_node(state, newer_than=before)
 
 
 def stop_node(state: State) -> None:

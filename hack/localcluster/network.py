@@ -82,7 +82,9 @@ def free_block(taken: Iterable[IPv4Network]) -> Block:
         block = Block(index)
         if not any(block.all.overlaps(network) for network in networks):
             return block
-    raise ClusterError("no free address block between 10.200.0.0/16 and 10.255.0.0/16: take old clusters down")
+    raise ClusterError(
+        "no free address block between 10.200.0.0/16 and 10.255.0.0/16: take old clusters down"
+    )
 
 
 def parse_networks(routes: str, addresses: str) -> list[IPv4Network]:

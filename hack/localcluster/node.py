@@ -18,6 +18,8 @@ from localcluster import cgroups, images
 from localcluster.network import Block
 from localcluster.paths import ClusterPaths
 
+#: ``ctr`` with everything that comes before an archive's path
+IMPORT = ("-n", "k8s.io", "image", "import", "--local", "--digests=false")
 _TOOLS = ("ip", "unshare", "nsenter", "mount", "umount")
 #: inside the node's own /run, so that the path is short enough for a socket whatever the state directory is
 CONTAINERD_SOCKET = "/run/kubernaut/containerd.sock"
@@ -79,6 +81,8 @@ class Node:
         (root / "cni" / "10-bridge.conflist").write_text(json.dumps(self.network(), indent=1))
         (root / "kubelet.json").write_text(json.dumps(self.kubelet(), indent=1))
         (root / "kube-proxy.json").write_text(json.dumps(self.proxy(), indent=1))
+        # a copy: what a running cluster was started with stays together, whatever happens to the checkout
+        shutil.copyfile(Path(__file__).with_name("nodeinit.py"), root / "init.py")
         (root / "init.json").write_text(json.dumps(self.init(), indent=1))
 
     def containerd(self, snapshots: str) -> str:
@@ -162,6 +166,8 @@ state = '/run/kubernaut/containerd'
             "volumePluginDir": f"{root}/volume-plugins",
             "resolvConf": "",
             "clusterDomain": "cluster.local",
+            # nobody answers there; without an address the kubelet complains about every pod in an Event
+            "clusterDNS": [str(self.block.services[10])],
             "enforceNodeAllocatable": ["pods"],
             "evictionHard": {
                 "memory.available": "100Mi",
@@ -190,15 +196,25 @@ state = '/run/kubernaut/containerd'
             "bindAddress": "127.0.0.1",
             "metricsBindAddress": "127.0.0.1:10249",
             "healthzBindAddress": "127.0.0.1:10256",
-            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+            "conntrack": {
+                "maxPerCore": 0,
+                "min": 0,
+                "tcpEstablishedTimeout": "0s",
+                "tcpCloseWaitTimeout": "0s",
+            },
         }
 
     def init(self) -> dict[str, Any]:
         """What :mod:`localcluster.nodeinit` is to do."""
         root = self.paths.node
         kubelet = [str(self.bin / "kubelet"), f"--config={root}/kubelet.json", f"--root-dir={root}/kubelet"]
-        kubelet += [f"--kubeconfig={self.paths.config}/kubelet.kubeconfig", f"--hostname-override={self.name}"]
+        kubelet += [
+            f"--kubeconfig={self.paths.config}/kubelet.kubeconfig",
+            f"--hostname-override={self.name}",
+        ]
         kubelet += [f"--node-ip={self.block.node}", "--node-labels=kubernaut.local/node=real", "--v=2"]
+        # by default the log of the last but one container is gone as soon as the last one has ended
+        kubelet += ["--maximum-dead-containers-per-container=2"]
         return {
             "keep": [str(self.paths.root), str(self.bin.parent), sys.base_prefix],
             "logs": str(self.paths.logs),
@@ -206,7 +222,7 @@ state = '/run/kubernaut/containerd'
             "start": str(root / "start"),
             "path": str(self.bin),
             "socket": CONTAINERD_SOCKET,
-            "ctr": str(self.bin / "ctr"),
+            "import": [str(self.bin / "ctr"), "-a", CONTAINERD_SOCKET, *IMPORT],
             "containerd": [str(self.bin / "containerd"), f"--config={root}/containerd.toml"],
             "services": {
                 "kubelet": kubelet,
@@ -217,5 +233,5 @@ state = '/run/kubernaut/containerd'
     def command(self) -> list[str]:
         """Starts the node's init; to be run inside the cluster's network namespace."""
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
-        init = Path(__file__).with_name("nodeinit.py")
-        return [*unshare, "--propagation=private", "--", sys.executable, "-S", str(init), f"{self.paths.node}/init.json"]
+        command = [sys.executable, "-S", f"{self.paths.node}/init.py", f"{self.paths.node}/init.json"]
+        return [*unshare, "--propagation=private", "--", *command]

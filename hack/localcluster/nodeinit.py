@@ -1,5 +1,7 @@
-"""Process 1 of a real node's own pid and mount namespaces: prepares mounts, starts containerd, kubelet and kube-proxy,
-starts them again when they end, reaps orphans.  Runs as a script: ``nodeinit.py CONFIG``.
+"""Process 1 of a real node's own pid and mount namespaces.
+
+Prepares mounts, starts containerd, kubelet and kube-proxy, starts them again when they end, reaps orphans.
+Runs as a script: ``nodeinit.py CONFIG``.
 
 It sees a ``/run``, ``/var/log`` and ``/var/lib`` of its own, so that nothing of the node is left on the machine, and
 answers of its own for a few sysctls: the kubelet insists on values that would change the whole machine.
@@ -80,8 +82,7 @@ def start(name: str, argv: list[str], logs: str) -> int:
 
 def import_images(config: dict[str, Any]) -> None:
     for archive in sorted(Path(config["images"]).glob("*.tar")):
-        command = [config["ctr"], "-a", config["socket"], "-n", "k8s.io", "image", "import", "--local", "--digests=false"]
-        subprocess.run([*command, str(archive)], check=True)
+        subprocess.run([*config["import"], str(archive)], check=True)
 
 
 def wait_for(path: str) -> None:

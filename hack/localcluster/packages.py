@@ -35,7 +35,9 @@ def unpack(packages: Sequence[str], into: Path, step: Step) -> Path:
         step.note(f"downloading {', '.join(packages)}")
     missing = [name for name in packages if not _have(name, downloads)]
     if missing and not _download(missing, downloads):
-        raise ClusterError(f"apt-get could not download {', '.join(missing)}: run `apt-get update` or check the network")
+        raise ClusterError(
+            f"apt-get could not download {', '.join(missing)}: run `apt-get update` or check the network"
+        )
     for package in sorted(downloads.glob("*.deb")):
         run(["dpkg", "-x", str(package), str(root)])
     return root

@@ -99,12 +99,12 @@ def cluster_names() -> list[str]:
 
 @contextmanager
 def locked(
-    path: Path, *, remove: bool = False, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+    path: Path, *, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` (created if missing); ``waiting`` is entered while somebody else has it.
 
-    With ``remove`` the lock file is gone afterwards; the inode is compared after locking, so a waiter that
-    got the removed file tries again.
+    The body may remove the file: the inode is compared after locking, so a waiter that got a removed file
+    tries again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -123,8 +123,6 @@ def locked(
     try:
         yield
     finally:
-        if remove:
-            path.unlink(missing_ok=True)
         os.close(descriptor)
 
 

@@ -61,7 +61,9 @@ def create(folder: Path, wanted: Sequence[Leaf]) -> None:
         ClusterError: openssl is missing, too old (3.0 is needed) or refuses.
     """
     if not shutil.which("openssl"):
-        raise ClusterError("openssl is not installed, and the cluster's certificates are made with it: install it")
+        raise ClusterError(
+            "openssl is not installed, and the cluster's certificates are made with it: install it"
+        )
     folder.mkdir(parents=True, mode=0o700)
     with ThreadPoolExecutor(max_workers=4) as pool:
         account_keys = pool.submit(_service_account_keys, folder)

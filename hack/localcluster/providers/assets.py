@@ -1,4 +1,4 @@
-"""Ready-made etcd and kube-apiserver in ``KUBEBUILDER_ASSETS``: an API server without anything that acts on objects."""
+"""Ready-made etcd and kube-apiserver in ``KUBEBUILDER_ASSETS``: an API server, and nothing that acts on objects."""
 
 from __future__ import annotations
 

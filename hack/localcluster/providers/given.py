@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from localcluster.build import Build
@@ -21,6 +22,12 @@ from localcluster.state import State
 VARIABLE = "KUBERNAUT_KUBECONFIG"
 
 
+def given_kubeconfig(request: Request, env: Mapping[str, str] = os.environ) -> Path | None:
+    """The kubeconfig that was given by flag or environment, None if none was."""
+    text = request.kubeconfig or env.get(VARIABLE)
+    return Path(text).absolute() if text else None
+
+
 def find_kubectl() -> str:
     """kubectl from the PATH, else from an earlier build.
 
@@ -30,7 +37,9 @@ def find_kubectl() -> str:
     built = Build.current().bin / "kubectl"
     found = shutil.which("kubectl") or (str(built) if built.is_file() else None)
     if found is None:
-        raise ClusterError("kubectl is not in PATH: install it, or run `python3 hack/localcluster build --control-only`")
+        raise ClusterError(
+            "kubectl is not in PATH: install it, or run `python3 hack/localcluster build --control-only`"
+        )
     return found
 
 
@@ -38,11 +47,11 @@ class Given:
     name = "given"
 
     def usable(self, request: Request) -> bool:
-        return bool(request.kubeconfig or os.environ.get(VARIABLE))
+        return given_kubeconfig(request) is not None
 
     def up(self, request: Request, progress: Progress) -> State:
-        kubeconfig = (request.kubeconfig or Path(os.environ[VARIABLE])).absolute()
-        if not kubeconfig.is_file():
+        kubeconfig = given_kubeconfig(request)
+        if kubeconfig is None or not kubeconfig.is_file():
             raise ClusterError(f"kubeconfig {kubeconfig} does not exist (given by flag or {VARIABLE})")
         kubectl = find_kubectl()
         with progress.step(f"looking at the cluster of {kubeconfig}"):
@@ -65,4 +74,6 @@ class Given:
         shutil.rmtree(ClusterPaths.of(state.name).root, ignore_errors=True)
 
     def load_image(self, state: State, archive: str) -> None:
-        raise ClusterError(f"cluster {state.name} was given by kubeconfig: push {archive} to a registry it can reach")
+        raise ClusterError(
+            f"cluster {state.name} was given by kubeconfig: push {archive} to a registry it can reach"
+        )

@@ -50,12 +50,20 @@ def configuration(paths: ClusterPaths, *, with_audit: bool, fsync: bool) -> dict
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "nodes": [{"role": "control-plane", "extraMounts": mounts, "kubeadmConfigPatches": [json.dumps(patch)]}],
+        "nodes": [
+            {"role": "control-plane", "extraMounts": mounts, "kubeadmConfigPatches": [json.dumps(patch)]}
+        ],
     }
 
 
 def _volume(name: str, path: str, *, read_only: bool) -> dict[str, Any]:
-    return {"name": name, "hostPath": path, "mountPath": path, "readOnly": read_only, "pathType": "DirectoryOrCreate"}
+    return {
+        "name": name,
+        "hostPath": path,
+        "mountPath": path,
+        "readOnly": read_only,
+        "pathType": "DirectoryOrCreate",
+    }
 
 
 class Kind:

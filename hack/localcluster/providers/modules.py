@@ -46,7 +46,9 @@ class Modules:
         if obstacle is None:
             return "real", "this machine can run containers"
         if request.nodes == "real":
-            raise ClusterError(f"a real node can't run here: {obstacle}. Take --nodes kwok for simulated ones")
+            raise ClusterError(
+                f"a real node can't run here: {obstacle}. Take --nodes kwok for simulated ones"
+            )
         progress.say(f"  no real node here ({obstacle}): kwok simulates one, containers will not really run")
         return "kwok", f"no real node: {obstacle}"
 
@@ -66,8 +68,8 @@ class Modules:
         if state.node_init is None:
             return
         enter = ["nsenter", f"--mount=/proc/{state.node_init.pid}/ns/mnt", "--", str(Path(state.bin) / "ctr")]
-        command = [*enter, "-a", node.CONTAINERD_SOCKET, "-n", "k8s.io", "image", "import", "--local", "--digests=false"]
-        done = subprocess.run([*command, str(kept)], capture_output=True, text=True, check=False)
+        command = [*enter, "-a", node.CONTAINERD_SOCKET, *node.IMPORT, str(kept)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             kept.unlink(missing_ok=True)
             raise ClusterError(f"containerd refused image archive {archive}: {done.stderr.strip()}")
