@@ -57,14 +57,14 @@ class Discovery:
     Attributes:
         patterns: the present patterns, largest first.
         retired: former patterns without a cluster -> name of the pattern that has most of their runs, or "".
-        vectors: one per distinct row of the table, shape (rows, d), columns named by ``features``.
+        space: the distinct rows of the table; the columns of its vectors are named by ``features``.
         noise: how many runs are in no pattern.
     """
 
     features: FeatureSet
     patterns: tuple[Pattern, ...]
     retired: Mapping[str, str]
-    vectors: Matrix
+    space: Space
     noise: int
 
 
@@ -83,7 +83,7 @@ def discover(
         features: the feature set of the last time; fitted anew where it is None or outdated.
     """
     weights = table.weights()
-    if features is None or features.outdated(table.rows, len(table)):
+    if features is None or features.outdated(table.rows, weights.tolist()):
         features = FeatureSet.fit(table.rows, weights.tolist())
     vectors = features.vectors(table.rows)
     order = np.array(_canonical(table), dtype=np.int64)
@@ -110,7 +110,7 @@ def discover(
     retired = {id_: "" if heir is None else patterns[heir].name for id_, heir in matching.heirs.items()}
     noise = int(weights[labels == NOISE].sum())
     ranked = tuple(sorted(patterns, key=lambda p: (-len(p.members), p.id)))
-    return Discovery(features, ranked, retired, vectors, noise)
+    return Discovery(features, ranked, retired, space, noise)
 
 
 def _canonical(table: RunTable) -> list[int]:

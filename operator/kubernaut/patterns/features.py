@@ -105,18 +105,23 @@ class FeatureSet:
         text = json.dumps([self.version, self.terms, self.rarity, sorted(WEIGHTS.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def outdated(self, rows: Iterable[RunTerms], runs: int) -> bool:
-        """Whether to fit anew: a term never seen, or a history twice as long (rarities may have moved).
+    def outdated(self, rows: Sequence[RunTerms], weights: Sequence[int]) -> bool:
+        """Whether to fit anew: the history has doubled, or terms came up that enough runs have.
 
-        Terms beyond a block's limit are not counted as new, else a full vocabulary would never rest.
+        Fitting anew rewrites every vector, so a term that a stray run in a thousand has must wait; and terms
+        beyond a block's limit are no news, else a full vocabulary would never rest.
         """
+        runs = sum(weights)
         if self.version != FEATURES_VERSION or runs >= 2 * self.fitted_runs:
             return True
         known = set(self.terms)
         sizes = Counter(block for block, _ in self.terms)
-        return any(
-            term not in known and sizes[term[0]] < LIMITS[term[0]] for row in rows for term in categories(row)
-        )
+        unknown: Counter[tuple[str, str]] = Counter()
+        for row, weight in zip(rows, weights, strict=True):
+            for term in categories(row):
+                if term not in known and sizes[term[0]] < LIMITS[term[0]]:
+                    unknown[term] += weight
+        return any(count >= max(3, runs // 1000) for count in unknown.values())
 
     def vectors(self, rows: Sequence[RunTerms]) -> Matrix:
         """Return one vector per row: float64, shape (rows, len(terms)); unknown terms are ignored."""

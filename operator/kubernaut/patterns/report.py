@@ -88,7 +88,11 @@ def _exemplars(
 
 
 def _quality(space: Space, rows: Indices, weights: Indices) -> Quality:
-    silhouette = float(np.average(space.silhouette[rows], weights=weights))
+    # Rows that came after the last clustering have no silhouette yet.
+    known = ~np.isnan(space.silhouette[rows])
+    silhouette = (
+        float(np.average(space.silhouette[rows][known], weights=weights[known])) if known.any() else np.nan
+    )
     membership = float(np.average(space.membership[rows], weights=weights))
     return Quality(
         silhouette=None if np.isnan(silhouette) else round(min(1.0, max(-1.0, silhouette)), 3),

@@ -41,27 +41,43 @@ class RunTable:
         return self._known[uid]
 
     def extend(self, runs: Iterable[RunLike]) -> list[int]:
-        """Add finished runs, known ones are left as they are; return the positions of the new ones."""
-        added = []
+        """Add finished runs; return their positions. A run that is known is replaced where it is."""
+        touched = []
         for run in runs:
-            if run.uid in self._known or run.finished_at is None:
+            if run.finished_at is None:
                 continue
-            terms = terms_of(run, with_namespace=self.with_namespace)
-            look = self._index.get(terms)
-            if look is None:
-                look = self._index[terms] = len(self.rows)
-                self.rows.append(terms)
-            added.append(len(self.uids))
-            self._known[run.uid] = len(self.uids)
-            self.look.append(look)
-            self.uids.append(run.uid)
-            self.namespaces.append(sys.intern(run.namespace))
-            self.names.append(run.name)
-            self.workflows.append(sys.intern(run.workflow))
-            self.verdicts.append(sys.intern(run.verdict or ""))
-            self.seconds.append(-1.0 if run.duration_seconds is None else run.duration_seconds)
-            self.finished.append(run.finished_at)
-        return added
+            at = self._known.get(run.uid)
+            if at is None:
+                at = self._known[run.uid] = len(self.uids)
+                self._append(run, run.finished_at)
+            else:
+                self._replace(at, run, run.finished_at)
+            touched.append(at)
+        return touched
+
+    def _look_of(self, run: RunLike) -> int:
+        terms = terms_of(run, with_namespace=self.with_namespace)
+        look = self._index.get(terms)
+        if look is None:
+            look = self._index[terms] = len(self.rows)
+            self.rows.append(terms)
+        return look
+
+    def _append(self, run: RunLike, finished: datetime) -> None:
+        self.look.append(self._look_of(run))
+        self.uids.append(run.uid)
+        self.namespaces.append(sys.intern(run.namespace))
+        self.names.append(run.name)
+        self.workflows.append(sys.intern(run.workflow))
+        self.verdicts.append(sys.intern(run.verdict or ""))
+        self.seconds.append(-1.0 if run.duration_seconds is None else run.duration_seconds)
+        self.finished.append(finished)
+
+    def _replace(self, at: int, run: RunLike, finished: datetime) -> None:
+        self.look[at] = self._look_of(run)
+        self.verdicts[at] = sys.intern(run.verdict or "")
+        self.seconds[at] = -1.0 if run.duration_seconds is None else run.duration_seconds
+        self.finished[at] = finished
 
     def weights(self) -> NDArray[np.int64]:
         """Return how many runs have each row: shape (rows,)."""

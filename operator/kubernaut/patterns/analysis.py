@@ -1,0 +1,296 @@
+"""Rounds of analysis: read what is new, cluster or assign, keep, publish.
+
+The order of a round makes every crash harmless: vectors, then patterns with the position read so far, then
+objects. A new pattern's identity hangs on its runs alone, so a round that is repeated finds the same names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from kubernaut.history.pages import PatternRecord, RunBatch
+from kubernaut.history.records import RunRecord
+from kubernaut.patterns.assign import Assigner, extend
+from kubernaut.patterns.clustering import Clusterer, Hdbscan, default_min_cluster_size
+from kubernaut.patterns.discovery import Discovery, FormerPattern, Pattern, discover
+from kubernaut.patterns.features import FeatureSet
+from kubernaut.patterns.publish import PatternSink, Retired, publish, retired_of
+from kubernaut.patterns.settings import AnalystSettings
+from kubernaut.patterns.table import RunTable
+
+# Up to here a full clustering costs about 0.1 s; beyond, runs are assigned between clusterings.
+ALWAYS_CLUSTER = 5_000
+_REMEMBER_RETIRED = timedelta(days=30)
+
+
+class RunSource(Protocol):
+    """The part of ``history.repository.Repository`` that analysis reads."""
+
+    async def finished_runs_after(
+        self, position: int = 0, *, limit: int = 2000, details: bool = False
+    ) -> RunBatch[RunRecord]: ...
+
+
+class Store(Protocol):
+    """The part of ``history.patternstore.PatternStore`` that analysis keeps its memory in."""
+
+    async def save_feature_set(self, key: str, definition: Mapping[str, Any]) -> None: ...
+    async def load_feature_set(self, key: str | None = None) -> tuple[str, dict[str, Any]] | None: ...
+    async def save_features(self, feature_set: str, rows: Iterable[tuple[str, Sequence[float]]]) -> None: ...
+    async def load_patterns(self, *, retired: bool = False) -> list[PatternRecord]: ...
+    async def load_members(self, patterns: Sequence[str] | None = None) -> dict[str, dict[str, float]]: ...
+    async def save_patterns(
+        self,
+        patterns: Sequence[PatternRecord],
+        members: Mapping[str, Mapping[str, float]],
+        *,
+        position: int | None = None,
+    ) -> None: ...
+    async def load_position(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did, for the log: counts, and seconds by phase."""
+
+    runs: int
+    read: int
+    clustered: bool
+    patterns: int
+    retired: int
+    noise: int
+    vectors_written: int
+    patterns_written: int
+    objects_created: int
+    objects_patched: int
+    conflicts: int
+    read_seconds: float
+    discover_seconds: float
+    keep_seconds: float
+    publish_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as plain JSON, times rounded to milliseconds."""
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+class Analysis:
+    """The memory of the analysis between rounds. One process runs it; rounds never overlap."""
+
+    def __init__(
+        self,
+        source: RunSource,
+        store: Store,
+        sink: PatternSink,
+        settings: AnalystSettings,
+        *,
+        clusterer: Clusterer | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source, self._store, self._sink, self._settings = source, store, sink, settings
+        self._clusterer: Clusterer = clusterer or Hdbscan(settings.min_cluster_size)
+        self._now, self._monotonic = now, monotonic
+        self._forget()
+
+    def _forget(self) -> None:
+        self._table = RunTable(with_namespace=self._settings.include_namespace)
+        self._position = 0
+        self._kept_position = 0
+        self._features: FeatureSet | None = None
+        self._former: dict[str, FormerPattern] = {}
+        self._records: dict[str, PatternRecord] = {}
+        self._discovery: Discovery | None = None
+        self._assigner: Assigner | None = None
+        self._clustered_runs = 0
+        self._clustered_at = self._loaded_at = self._monotonic()
+        self._loaded = False
+        self._unkept: list[int] = []
+        self._must_cluster = False
+
+    async def round(self) -> Round:
+        """Do one round.
+
+        Raises:
+            HistoryUnavailable: Postgres does not answer; the next round goes on where this one stopped.
+            ClusterError: the API server refused or did not answer; likewise.
+        """
+        if self._monotonic() - self._loaded_at > self._settings.reload:
+            self._forget()
+        began = self._monotonic()
+        if not self._loaded:
+            await self._load()
+        added = await self._read()
+        read = self._monotonic()
+        clustered = self._discover(added)
+        found = self._monotonic()
+        vectors, patterns = await self._keep()
+        kept = self._monotonic()
+        assert self._discovery is not None
+        present = {pattern.name: pattern.status for pattern in self._discovery.patterns}
+        retired = [Retired(one.name, "") for one in self._former.values() if not one.active]
+        heirs = {one.name: one for one in retired_of(self._discovery, self._former)}
+        retired = [heirs.get(one.name, one) for one in retired]
+        written = await publish(self._sink, present, retired, self._now())
+        return Round(
+            runs=len(self._table),
+            read=len(added),
+            clustered=clustered,
+            patterns=len(present),
+            retired=len(retired),
+            noise=self._discovery.noise,
+            vectors_written=vectors,
+            patterns_written=patterns,
+            objects_created=written.created,
+            objects_patched=written.patched,
+            conflicts=len(written.conflicts),
+            read_seconds=read - began,
+            discover_seconds=found - read,
+            keep_seconds=kept - found,
+            publish_seconds=self._monotonic() - kept,
+        )
+
+    async def _load(self) -> None:
+        kept = await self._store.load_feature_set()
+        self._features = FeatureSet.from_json(kept[1]) if kept else None
+        self._kept_position = await self._store.load_position()
+        oldest = self._now() - _REMEMBER_RETIRED
+        records = [
+            record
+            for record in await self._store.load_patterns(retired=True)
+            if record.retired_at is None or record.retired_at >= oldest
+        ]
+        members = await self._store.load_members([record.id for record in records])
+        self._records = {record.id: record for record in records}
+        self._former = {
+            record.id: FormerPattern(
+                record.id,
+                record.name,
+                record.version,
+                record.retired_at is None,
+                frozenset(members.get(record.id, {})),
+            )
+            for record in records
+        }
+        self._loaded = True
+
+    async def _read(self) -> list[int]:
+        added: list[int] = []
+        while True:
+            batch = await self._source.finished_runs_after(self._position, limit=self._settings.batch)
+            if not batch.runs:
+                return added
+            before = len(self._table)
+            touched = self._table.extend(batch.runs)
+            # A record that came again may look otherwise now; only a clustering moves a run.
+            self._must_cluster |= any(at < before for at in touched)
+            if batch.position > self._kept_position:
+                self._unkept.extend(touched)
+            added.extend(touched)
+            self._position = batch.position
+
+    def _discover(self, added: Sequence[int]) -> bool:
+        if self._discovery is not None and not self._due(added):
+            if added:
+                self._discovery = extend(self._discovery, self._table, added, self._assigner)
+            return False
+        self._discovery = discover(self._table, self._former, self._clusterer, self._features)
+        self._assigner = Assigner.of(self._discovery)
+        self._clustered_runs, self._clustered_at = len(self._table), self._monotonic()
+        self._must_cluster = False
+        return True
+
+    def _due(self, added: Sequence[int]) -> bool:
+        runs = len(self._table)
+        fresh = runs - self._clustered_runs
+        if self._must_cluster:
+            return True
+        if not fresh:
+            return False
+        if runs <= ALWAYS_CLUSTER or fresh >= self._clustered_runs // 10:
+            return True
+        if self._monotonic() - self._clustered_at >= self._settings.recluster:
+            return True
+        assert self._assigner is not None
+        strangers = sum(
+            self._assigner.assign(self._table.rows[self._table.look[at]]) is None
+            for at in range(self._clustered_runs, runs)
+        )
+        least = self._settings.min_cluster_size or default_min_cluster_size(runs)
+        return bool(added) and strangers >= least
+
+    async def _keep(self) -> tuple[int, int]:
+        """Store vectors, patterns, members and position; return how many vectors and patterns were written."""
+        discovery, table = self._discovery, self._table
+        assert discovery is not None
+        key = discovery.features.digest
+        if self._features is None or self._features.digest != key:
+            await self._store.save_feature_set(key, discovery.features.to_json())
+            self._unkept = list(range(len(table)))
+        if self._unkept:
+            await self._store.save_features(key, self._vectors(discovery, self._unkept))
+        vectors = len(self._unkept)
+        changed = [pattern for pattern in discovery.patterns if self._moved(pattern)]
+        gone = [id_ for id_ in discovery.retired if self._former[id_].active]
+        records = [self._record(pattern, key) for pattern in changed]
+        records += [self._retired(id_) for id_ in gone]
+        if records or self._position != self._kept_position:
+            members = {pattern.id: self._membership(pattern, discovery) for pattern in changed}
+            await self._store.save_patterns(records, members, position=self._position)
+        for pattern in changed:
+            uids = frozenset(table.uids[at] for at in pattern.members)
+            self._former[pattern.id] = FormerPattern(pattern.id, pattern.name, pattern.version, True, uids)
+        for id_ in gone:
+            one = self._former[id_]
+            self._former[id_] = FormerPattern(one.id, one.name, one.version, False, one.members)
+        self._records.update({record.id: record for record in records})
+        self._features, self._kept_position, self._unkept = discovery.features, self._position, []
+        return vectors, len(records)
+
+    def _vectors(
+        self, discovery: Discovery, positions: Sequence[int]
+    ) -> Iterator[tuple[str, Sequence[float]]]:
+        rows: dict[int, list[float]] = {}
+        for at in positions:
+            look = self._table.look[at]
+            if look not in rows:
+                rows[look] = discovery.space.vectors[look].tolist()
+            yield self._table.uids[at], rows[look]
+
+    def _moved(self, pattern: Pattern) -> bool:
+        former = self._former.get(pattern.id)
+        return (
+            former is None
+            or not former.active
+            or former.version != pattern.version
+            or len(former.members) != len(pattern.members)
+            or any(self._table.uids[at] not in former.members for at in pattern.members)
+        )
+
+    def _membership(self, pattern: Pattern, discovery: Discovery) -> dict[str, float]:
+        membership = discovery.space.membership.tolist()
+        return {self._table.uids[at]: membership[self._table.look[at]] for at in pattern.members}
+
+    def _record(self, pattern: Pattern, key: str) -> PatternRecord:
+        first, last = pattern.status.first_seen, pattern.status.last_seen
+        assert first is not None
+        assert last is not None
+        return PatternRecord(
+            id=pattern.id,
+            version=pattern.version,
+            name=pattern.name,
+            namespace=self._settings.namespace,
+            feature_set=key,
+            centroid=pattern.where.centre.tolist(),
+            members=len(pattern.members),
+            first_seen=first,
+            last_seen=last,
+            status=pattern.status.wire(),
+        )
+
+    def _retired(self, id_: str) -> PatternRecord:
+        return replace(self._records[id_], retired_at=self._now())

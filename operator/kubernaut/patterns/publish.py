@@ -1,0 +1,190 @@
+"""Patterns as ``DiscoveredPattern`` objects: created once, written again only when a person would notice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from kubernaut.api.base import Condition, ConditionStatus, ObjectMeta
+from kubernaut.api.names import LABEL_MANAGED_BY, LABEL_PART_OF
+from kubernaut.api.pattern import DiscoveredPattern, DiscoveredPatternStatus, SuccessRate
+from kubernaut.core.errors import AlreadyExists, Conflict, NotFound
+from kubernaut.patterns.discovery import Discovery, FormerPattern
+
+_SUPPORT_MOVED = 0.02
+_SHARE_MOVED = 0.05
+
+
+class PatternSink(Protocol):
+    """Where ``DiscoveredPattern`` objects are kept. All methods raise ``core.errors.ClusterError`` kinds."""
+
+    async def list(self) -> Sequence[DiscoveredPattern]:
+        """Read all patterns of the analyst's namespace."""
+        ...
+
+    async def create(self, pattern: DiscoveredPattern) -> DiscoveredPattern:
+        """Create an object, without status, and return it as stored. Raises AlreadyExists."""
+        ...
+
+    async def patch_status(self, pattern: DiscoveredPattern, status: dict[str, Any]) -> None:
+        """Merge-patch the status of the object as read; its resourceVersion is the precondition."""
+        ...
+
+
+@dataclass
+class Written:
+    """What a publication wrote; ``conflicts`` are objects that changed meanwhile and wait for the next round."""
+
+    created: int = 0
+    patched: int = 0
+    unchanged: int = 0
+    conflicts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A pattern that is no more; ``heir`` is the name of the pattern that has most of its runs, or ""."""
+
+    name: str
+    heir: str
+
+
+def retired_of(discovery: Discovery, former: dict[str, FormerPattern]) -> list[Retired]:
+    """Return the retired patterns of a discovery under the names of their objects."""
+    return [Retired(former[id_].name, heir) for id_, heir in sorted(discovery.retired.items())]
+
+
+async def publish(
+    sink: PatternSink, present: dict[str, DiscoveredPatternStatus], retired: Sequence[Retired], now: datetime
+) -> Written:
+    """Bring the objects in line with the patterns.
+
+    An object of a retired pattern stays, with Active=False: what people wrote into it (pins, notes) is
+    theirs, and a pattern that comes back takes it up again. Whoever deletes it is not contradicted. An
+    object of a present pattern that was deleted is made again.
+
+    Args:
+        sink: where the objects are.
+        present: status by name, without conditions.
+        retired: patterns that are no more.
+        now: for the conditions.
+    """
+    written = Written()
+    stored = {one.metadata.name: one for one in await sink.list()}
+    for name, status in present.items():
+        one = stored.get(name)
+        if one is None:
+            one = await _create(sink, name)
+            written.created += one is not None
+        if one is None:
+            written.conflicts.append(name)
+            continue
+        await _update(sink, one, with_conditions(status, one, _active(), now), written)
+    for gone in retired:
+        one = stored.get(gone.name)
+        if one is not None and one.status is not None:
+            await _update(sink, one, with_conditions(one.status, one, _inactive(gone), now), written)
+    return written
+
+
+async def _create(sink: PatternSink, name: str) -> DiscoveredPattern | None:
+    labels = {LABEL_MANAGED_BY: "kubernaut", LABEL_PART_OF: "kubernaut"}
+    try:
+        return await sink.create(DiscoveredPattern(metadata=ObjectMeta(name=name, labels=labels)))
+    except AlreadyExists:
+        return None
+
+
+async def _update(
+    sink: PatternSink, one: DiscoveredPattern, status: DiscoveredPatternStatus, written: Written
+) -> None:
+    if not differs(one.status, status):
+        written.unchanged += 1
+        return
+    wanted, before = status.wire(), one.status.wire() if one.status else {}
+    body = {**{name: None for name in before if name not in wanted}, **wanted}
+    try:
+        await sink.patch_status(one, body)
+    except (Conflict, NotFound):
+        written.conflicts.append(one.metadata.name)
+    else:
+        written.patched += 1
+
+
+def with_conditions(
+    status: DiscoveredPatternStatus,
+    one: DiscoveredPattern,
+    active: tuple[ConditionStatus, str, str],
+    now: datetime,
+) -> DiscoveredPatternStatus:
+    """Return the status with conditions and observedGeneration; a condition that stays keeps its time."""
+    generation = one.metadata.generation
+    former = {c.type: c for c in one.status.conditions} if one.status else {}
+    wanted = (
+        ("Ready", ConditionStatus.TRUE, "Learned", "The status says what the history holds."),
+        ("Active", *active),
+    )
+    conditions = [
+        Condition(
+            type=kind,
+            status=value,
+            reason=reason,
+            message=message,
+            last_transition_time=former[kind].last_transition_time
+            if kind in former and former[kind].status == value
+            else now,
+            observed_generation=generation,
+        )
+        for kind, value, reason, message in wanted
+    ]
+    return status.replace(conditions=conditions, observed_generation=generation)
+
+
+def _active() -> tuple[ConditionStatus, str, str]:
+    return ConditionStatus.TRUE, "Recurring", "Runs of this kind are in the history."
+
+
+def _inactive(gone: Retired) -> tuple[ConditionStatus, str, str]:
+    if gone.heir:
+        return ConditionStatus.FALSE, "Merged", f"Its runs now belong to DiscoveredPattern {gone.heir}."
+    return ConditionStatus.FALSE, "Vanished", "The history holds no runs of this kind any more."
+
+
+def differs(before: DiscoveredPatternStatus | None, after: DiscoveredPatternStatus) -> bool:
+    """Whether a person would notice: another version, signature, recommendation or condition, or moved numbers.
+
+    Numbers have moved when the support did by 2 % or a share by 0.05; that the last run was just now, or
+    that other runs are the exemplars, is told along with the next change.
+    """
+    if before is None or _stance(before) != _stance(after):
+        return True
+    if abs(after.support - before.support) > _SUPPORT_MOVED * before.support:
+        return True
+    shares = zip(_shares(before), _shares(after), strict=True)
+    return any(abs(old - new) >= _SHARE_MOVED for old, new in shares)
+
+
+def _stance(status: DiscoveredPatternStatus) -> tuple[object, ...]:
+    return (
+        status.observed_generation,
+        status.version,
+        status.algorithm,
+        sorted(f.name for f in status.signature.features) if status.signature else None,
+        status.recommended.workflow if status.recommended else None,
+        status.success is None,
+        [(c.type, c.status, c.reason, c.message, c.observed_generation) for c in status.conditions],
+    )
+
+
+def _shares(status: DiscoveredPatternStatus) -> list[float]:
+    features = sorted(status.signature.features, key=lambda f: f.name) if status.signature else []
+    shares = [value for feature in features for value in (feature.share, feature.elsewhere)]
+    for success in (status.success, status.recommended.success if status.recommended else None):
+        shares.extend(_rates(success))
+    return shares
+
+
+def _rates(success: SuccessRate | None) -> tuple[float, ...]:
+    return (success.rate, success.interval.lower, success.interval.upper) if success else ()
