@@ -49,3 +49,14 @@ def _found_again(step: PlannedStep) -> bool:
     if step.action is None or step.outputs_matter:
         return False
     return step.action.idempotency in (Idempotency.MARKED, Idempotency.PINNED, Idempotency.READ_ONLY)
+
+
+def worth_telling(stored: WorkflowExecutionStatus, status: WorkflowExecutionStatus) -> bool:
+    """Return whether a person would want to see the difference: the plan moved, or something else holds it up."""
+    return _gist(stored) != _gist(status)
+
+
+def _gist(status: WorkflowExecutionStatus) -> object:
+    steps = [(s.name, s.phase, s.attempt, s.reason) for s in status.steps if s.reason not in _INFRASTRUCTURE]
+    conditions = [(c.type, c.status, c.reason) for c in status.conditions]
+    return (status.phase, status.verdict, status.healthy_since, steps, conditions)

@@ -1,0 +1,54 @@
+"""Settings, from the environment (``KUBERNAUT_*``); every one has a default that works on a laptop."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kubernaut.api.duration import parse_duration
+from kubernaut.api.names import SYSTEM_NAMESPACE
+
+
+def _span(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Span = Annotated[timedelta, BeforeValidator(_span)]
+
+
+def _state_dir() -> Path:
+    return Path.home() / ".local" / "state" / "kubernaut" / "operator"
+
+
+class Settings(BaseSettings):
+    """What the operator can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="KUBERNAUT_", extra="ignore", frozen=True)
+
+    kubeconfig: Path | None = Field(None, description="kubeconfig file; unset: in-cluster, else $KUBECONFIG")
+    namespace: str = Field(SYSTEM_NAMESPACE, description="where the switch and the signing key live")
+    dsn: SecretStr | None = Field(
+        None, description="Postgres DSN of the history; unset: no history, said aloud"
+    )
+    workers: int = Field(64, ge=1, le=1024, description="reconciliations under way at once")
+    bind: str = Field("127.0.0.1", description="address of the metrics and health endpoint")
+    port: int = Field(8080, ge=0, le=65535, description="its port; 0 takes a free one")
+    state_dir: Path = Field(default_factory=_state_dir, description="disk spool")
+    spool_bytes: int = Field(256 * 2**20, ge=0, description="most bytes of the disk spool")
+    outbox: int = Field(100_000, ge=1, description="most finished runs that wait for the history in memory")
+    delete_grace: Span = Field(
+        timedelta(minutes=10), description="how long a deletion may wait for the history"
+    )
+    resync: Span = Field(timedelta(minutes=10), description="how often everything is listed again")
+    policy_check: Span = Field(
+        timedelta(seconds=30), description="how often the admission policies are checked"
+    )
+    shutdown_grace: Span = Field(
+        timedelta(seconds=10), description="how long effects under way may take to end"
+    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: str = Field("json", pattern="^(json|text)$")

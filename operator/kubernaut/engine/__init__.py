@@ -1,0 +1,1 @@
+"""The running loop: what wakes a run, what performs its effects, what recovers it."""

@@ -1,0 +1,169 @@
+"""Claiming a run: everything it needs is found and pinned, and stored before its first effect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from kubernaut.api import names
+from kubernaut.api.execution import ResolvedTarget, ResolvedWorkflow, WorkflowExecutionStatus
+from kubernaut.api.reasons import Reason
+from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.core.content import content_hash, snapshot_name
+from kubernaut.core.errors import AlreadyExists, NotFound, StepError
+from kubernaut.core.expressions import Scope
+from kubernaut.core.machine import claim
+from kubernaut.core.plan import Catalogue, Plan, PlanInvalid, compile_plan, parse_parameters
+from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.live import LiveRun
+from kubernaut.engine.ports import Accounts
+from kubernaut.metrics import WRITES
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run with everything it needs."""
+
+    plan: Plan
+    params: dict[str, Any]
+    status: WorkflowExecutionStatus
+
+
+class Claims:
+    """Finds what a run needs: the Workflow's content, its snapshot, the typed parameters, the target."""
+
+    def __init__(self, accounts: Accounts, catalogue: Catalogue, clock: Callable[[], datetime]) -> None:
+        self._accounts = accounts
+        self._own = accounts.own()
+        self._catalogue = catalogue
+        self._clock = clock
+        self._plans: dict[str, Plan] = {}
+        self._snapshots: set[tuple[str, str]] = set()
+
+    async def make(self, live: LiveRun) -> Claim:
+        """Find everything for a run that was not claimed yet.
+
+        Raises:
+            StepError: what is missing, with its reason; the run can't start.
+        """
+        namespace = live.key.namespace
+        manifest = await self._workflow(live)
+        spec, plan = self._compile(manifest)
+        params = parse_parameters(spec, live.execution.given())
+        digest = content_hash(spec)
+        scope = Scope(params, {}, {"uid": live.uid, "namespace": namespace, "name": live.key.name})
+        target_name = str(plan.target_name.render(scope))
+        target, _, _ = await asyncio.gather(
+            self._target(namespace, spec, target_name),
+            self._account(namespace, spec.service_account_name),
+            self._snapshot(namespace, manifest, spec, digest),
+        )
+        resolved = ResolvedWorkflow(
+            name=manifest["metadata"]["name"],
+            uid=manifest["metadata"]["uid"],
+            content_hash=digest,
+            snapshot=snapshot_name(manifest["metadata"]["name"], digest),
+            service_account_name=spec.service_account_name,
+            ttl_seconds_after_finished=spec.ttl_seconds_after_finished,
+        )
+        pinned = ResolvedTarget(
+            api_version=spec.target.api_version,
+            kind=spec.target.kind,
+            name=target_name,
+            uid=target["metadata"]["uid"],
+        )
+        status = claim(live.view(), live.status.replace(workflow=resolved, target=pinned), self._clock())
+        return Claim(plan, params, status)
+
+    async def again(self, live: LiveRun) -> tuple[Plan, dict[str, Any]]:
+        """Return plan and parameters of a run that was claimed, from its snapshot.
+
+        Raises:
+            StepError: the snapshot is gone, or this operator does not know one of its actions.
+        """
+        resolved = live.status.workflow
+        assert resolved is not None
+        plan = self._plans.get(resolved.content_hash)
+        if plan is None:
+            ref = ObjectRef("apps/v1", "ControllerRevision", live.key.namespace, resolved.snapshot)
+            revision = await self._own.get(ref)
+            _, plan = self._compile({"metadata": {"name": resolved.name}, "spec": revision["data"]})
+        return plan, parse_parameters(plan.spec, live.execution.given())
+
+    async def _workflow(self, live: LiveRun) -> Manifest:
+        name = live.execution.spec.workflow_ref.name
+        try:
+            return await self._own.get(ObjectRef(names.API_VERSION, "Workflow", live.key.namespace, name))
+        except NotFound:
+            message = f"there is no Workflow {name!r} in namespace {live.key.namespace}"
+            raise StepError(message, reason=Reason.WORKFLOW_NOT_FOUND) from None
+
+    def _compile(self, manifest: Manifest) -> tuple[WorkflowSpec, Plan]:
+        name = manifest["metadata"]["name"]
+        try:
+            spec = WorkflowSpec.model_validate(manifest["spec"])
+            digest = content_hash(spec)
+            if digest not in self._plans:
+                self._plans[digest] = compile_plan(spec, self._catalogue)
+            return spec, self._plans[digest]
+        except PlanInvalid as error:
+            message = f"Workflow {name} is not ready: {error}"
+            raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
+        except ValidationError as error:
+            detail = error.errors()[0]
+            where = ".".join(("spec", *map(str, detail["loc"])))
+            message = f"Workflow {name} is not ready: {where}: {detail['msg']}"
+            raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
+
+    async def _target(self, namespace: str, spec: WorkflowSpec, name: str) -> Manifest:
+        account = self._accounts.as_account(namespace, spec.service_account_name)
+        ref = ObjectRef(spec.target.api_version, spec.target.kind, namespace, name)
+        try:
+            return await account.get(ref)
+        except NotFound:
+            message = f"the target {ref} does not exist"
+            raise StepError(message, reason=Reason.TARGET_NOT_FOUND) from None
+
+    async def _account(self, namespace: str, name: str) -> None:
+        try:
+            await self._own.get(ObjectRef("v1", "ServiceAccount", namespace, name))
+        except NotFound:
+            message = f"the Workflow's ServiceAccount {namespace}/{name} does not exist"
+            raise StepError(message, reason=Reason.SERVICE_ACCOUNT_NOT_FOUND) from None
+
+    async def _snapshot(self, namespace: str, workflow: Manifest, spec: WorkflowSpec, digest: str) -> None:
+        """Keep the content as a ControllerRevision; its name is the content's, so once is enough."""
+        name = workflow["metadata"]["name"]
+        known = (namespace, snapshot_name(name, digest))
+        if known in self._snapshots:
+            return
+        revision = {
+            "apiVersion": "apps/v1",
+            "kind": "ControllerRevision",
+            "metadata": {
+                "name": snapshot_name(name, digest),
+                "namespace": namespace,
+                "labels": {
+                    names.LABEL_WORKFLOW: name[:63],
+                    names.LABEL_CONTENT_HASH: digest[:63],
+                    names.LABEL_MANAGED_BY: names.MANAGER,
+                },
+            },
+            "data": spec.wire(),
+            "revision": int(workflow["metadata"].get("generation", 1)),
+        }
+        try:
+            WRITES.labels("snapshot").inc()
+            await self._own.create(revision)
+        except AlreadyExists:
+            pass
+        self._snapshots.add(known)
+
+    def forget_snapshot(self, namespace: str, name: str) -> None:
+        """Forget that a snapshot exists, because it was deleted."""
+        self._snapshots.discard((namespace, name))

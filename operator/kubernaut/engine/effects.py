@@ -1,0 +1,183 @@
+"""Performing one effect: an action of the catalogue, as the Workflow's account, gated by the stop switch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from kubernaut.api.reasons import Reason
+from kubernaut.core.action import StepContext
+from kubernaut.core.errors import StepError
+from kubernaut.core.marker import Signer
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
+from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
+from kubernaut.engine.live import LiveRun
+from kubernaut.engine.ports import Accounts
+from kubernaut.metrics import STEP_SECONDS, STEPS
+
+log = logging.getLogger(__name__)
+
+
+class GatedCluster:
+    """A cluster that refuses to change anything while acting is not allowed.
+
+    The gate is asked before every mutating request, so a stop takes hold between two requests of one action.
+    """
+
+    def __init__(self, cluster: Cluster, hold: Callable[[], Hold | None]) -> None:
+        self._cluster = cluster
+        self._hold = hold
+
+    def _pass(self, what: str) -> None:
+        hold = self._hold()
+        if hold is not None:
+            raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
+
+    async def get(self, ref: ObjectRef) -> Manifest:
+        return await self._cluster.get(ref)
+
+    async def list(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 500,
+    ) -> list[Manifest]:
+        return await self._cluster.list(
+            api_version,
+            kind,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=limit,
+        )
+
+    async def logs(
+        self,
+        ref: ObjectRef,
+        *,
+        container: str,
+        previous: bool = False,
+        tail_lines: int = 100,
+        limit_bytes: int = 65536,
+    ) -> str:
+        return await self._cluster.logs(
+            ref, container=container, previous=previous, tail_lines=tail_lines, limit_bytes=limit_bytes
+        )
+
+    def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
+        return self._cluster.watch(ref)
+
+    async def patch(
+        self,
+        ref: ObjectRef,
+        body: Manifest,
+        *,
+        resource_version: str,
+        strategic: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        self._pass(f"the patch of {ref}")
+        return await self._cluster.patch(
+            ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
+        )
+
+    async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
+        self._pass(f"the create of {manifest.get('kind')} {manifest['metadata']['name']}")
+        return await self._cluster.create(manifest, dry_run=dry_run)
+
+    async def delete(self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None) -> None:
+        self._pass(f"the delete of {ref}")
+        await self._cluster.delete(ref, uid=uid, grace_period_seconds=grace_period_seconds)
+
+    async def evict(self, ref: ObjectRef, *, uid: str) -> None:
+        self._pass(f"the eviction of {ref}")
+        await self._cluster.evict(ref, uid=uid)
+
+
+class Performer:
+    """Turns acts into outcomes; never raises."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        signer: Signer,
+        evidence: RevisionEvidence,
+        hold: Callable[[], Hold | None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._accounts = accounts
+        self._signer = signer
+        self._evidence = evidence
+        self._hold = hold
+        self._clock = clock
+
+    async def perform(self, live: LiveRun, act: Act) -> Outcome:
+        """Perform (or prepare, or undo) an act of a run; every error becomes a FAILED outcome."""
+        action = act.step.action
+        assert action is not None
+        began = time.monotonic()
+        left = (act.deadline - self._clock()).total_seconds()
+        # Undo comes after the step's own deadline has often passed; it gets its own time.
+        timeout = act.step.spec.timeout.total_seconds() if act.undo else max(left, 0.0)
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await self._call(live, act)
+        except TimeoutError:
+            message = f"{action.name} was not done within {act.step.spec.timeout}; it may have happened"
+            outcome = Outcome(OutcomeKind.FAILED, message, Reason.STEP_TIMEOUT)
+        except StepError as error:
+            outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason)
+        except Exception as error:
+            log.exception("action failed unexpectedly", extra={"run": str(live.key), "step": act.step.name})
+            message = f"{action.name} failed unexpectedly: {type(error).__name__}: {error}"
+            outcome = Outcome(OutcomeKind.FAILED, message, Reason.INTERNAL)
+        STEP_SECONDS.labels(action.name).observe(time.monotonic() - began)
+        STEPS.labels(action.name, _result(outcome, act)).inc()
+        return outcome
+
+    async def _call(self, live: LiveRun, act: Act) -> Outcome:
+        action = act.step.action
+        assert action is not None
+        claim, target = live.status.workflow, live.status.target
+        assert claim is not None
+        assert target is not None
+        namespace = live.key.namespace
+        account = self._accounts.as_account(namespace, claim.service_account_name)
+        cluster = GatedCluster(account, self._hold)
+        context = StepContext(
+            run_uid=live.uid,
+            run_name=live.key.name,
+            namespace=namespace,
+            step=act.step.name,
+            attempt=act.attempt,
+            target=ObjectRef(target.api_version, target.kind, namespace, target.name, target.uid),
+            now=self._clock(),
+            signer=self._signer,
+            evidence=self._evidence,
+            intent=act.intent,
+        )
+        parameters = action.parameters.model_validate(act.parameters)
+        if act.prepare:
+            intent: Mapping[str, JsonValue] = await action.prepare(cluster, context, parameters) or {}
+            return Outcome(OutcomeKind.PREPARED, intent=intent)
+        done = await (action.undo if act.undo else action.perform)(cluster, context, parameters)
+        outputs: dict[str, Any] = dict(done.outputs)
+        return Outcome(OutcomeKind.DONE, done.message, None, done.acted, done.changed, outputs)
+
+
+def _result(outcome: Outcome, act: Act) -> str:
+    if outcome.kind is OutcomeKind.FAILED:
+        return "failed"
+    if act.prepare:
+        return "prepared"
+    return "undone" if act.undo else "done"

@@ -1,0 +1,67 @@
+"""What the engine needs from the layers below, as Protocols: the seams at which tests put other things."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+
+
+class OperatorCluster(Cluster, Protocol):
+    """A cluster as the operator's own account sees it."""
+
+    async def patch_status(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:
+        """Merge-patch the status subresource under an optimistic lock."""
+        ...
+
+    def list_pages(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 500,
+    ) -> AsyncIterator[list[Manifest]]:
+        """Yield pages of objects of all namespaces (or one)."""
+        ...
+
+    async def create_event(self, event: Manifest) -> None:
+        """Create a Kubernetes Event of a fixed name; one that exists already is fine."""
+        ...
+
+
+class Accounts(Protocol):
+    """Clusters by account."""
+
+    def own(self) -> OperatorCluster:
+        """Return the cluster as the operator itself sees it."""
+        ...
+
+    def as_account(self, namespace: str, service_account: str) -> Cluster:
+        """Return the cluster as a ServiceAccount sees it, by impersonation."""
+        ...
+
+
+class Switch(Protocol):
+    """Whether acting is allowed in this cluster right now."""
+
+    def acting_allowed(self) -> bool: ...
+
+    def refusal(self) -> str:
+        """Say why not, in one sentence."""
+        ...
+
+
+class MirrorPort(Protocol):
+    """The way of finished runs into the history."""
+
+    def offer(self, uid: str) -> bool:
+        """Have a finished run stored; False where the outbox is full (it is offered again later)."""
+        ...
+
+    async def mirrored(self, uids: Sequence[str]) -> frozenset[str]:
+        """Return which of these runs the history holds. Raises HistoryUnavailable."""
+        ...

@@ -1,0 +1,80 @@
+"""Writing a run's status: with optimistic lock, and only when there is something to tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernaut.api.base import ApiModel
+from kubernaut.api.execution import WorkflowExecutionStatus
+from kubernaut.core.errors import ClusterError, Conflict, NotFound, UnknownOutcome
+from kubernaut.core.ports import Manifest
+from kubernaut.engine.live import LiveRun
+from kubernaut.engine.ports import OperatorCluster
+from kubernaut.metrics import WRITES
+
+
+class StatusStore:
+    """Stores statuses of runs and notices when somebody else did."""
+
+    def __init__(self, cluster: OperatorCluster) -> None:
+        self._cluster = cluster
+
+    async def store(self, live: LiveRun) -> bool:
+        """Write the run's status; return False where the run was found changed and must be decided anew.
+
+        Raises:
+            ClusterError: the API server refused or is away.
+        """
+        body = {"status": merge_patch_of(live.status)}
+        wanted = live.status
+        for _ in range(5):
+            try:
+                WRITES.labels("status").inc()
+                written = await self._cluster.patch_status(
+                    live.ref, body, resource_version=live.resource_version
+                )
+            except (Conflict, UnknownOutcome):
+                fresh = await self._read(live)
+                if fresh is None:
+                    return False
+                stored = parse_status(fresh)
+                live.observe(fresh)
+                if stored == wanted:
+                    live.stored = wanted
+                    return True
+                if stored != live.stored:
+                    # Another replica moved the run on: what it stored is the truth.
+                    live.stored = live.status = stored
+                    return False
+                continue
+            except NotFound:
+                live.gone = True
+                return False
+            live.observe(written)
+            live.stored = wanted
+            return True
+        raise ClusterError(f"the status of {live.ref} could not be written: it keeps being changed by others")
+
+    async def _read(self, live: LiveRun) -> Manifest | None:
+        try:
+            fresh = await self._cluster.get(live.ref)
+        except NotFound:
+            live.gone = True
+            return None
+        if fresh["metadata"]["uid"] != live.uid:
+            live.gone = True
+            return None
+        return fresh
+
+
+def parse_status(manifest: Manifest) -> WorkflowExecutionStatus:
+    """Return the status of a run as read."""
+    return WorkflowExecutionStatus.model_validate(manifest.get("status") or {})
+
+
+def merge_patch_of(status: ApiModel) -> dict[str, Any]:
+    """Return a merge patch that makes the stored status equal to this one: what is unset is removed."""
+    wire = status.wire()
+    fields = type(status).model_fields
+    unset = {field.alias or name: None for name, field in fields.items() if getattr(status, name) is None}
+    return {**wire, **unset}

@@ -1,0 +1,86 @@
+"""Reconciling a Workflow: is it ready to run, and if not, what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from kubernaut.api.reasons import REASONS, Reason
+from kubernaut.api.workflow import WorkflowSpec, WorkflowStatus
+from kubernaut.core.conditions import ready
+from kubernaut.core.content import content_hash, snapshot_name
+from kubernaut.core.errors import Conflict, NotFound
+from kubernaut.core.plan import Catalogue, PlanInvalid, compile_plan
+from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.store import merge_patch_of
+from kubernaut.metrics import WRITES
+
+
+class WorkflowReconciler:
+    """Says in a Workflow's status whether runs of it can start."""
+
+    def __init__(self, cluster: OperatorCluster, catalogue: Catalogue, clock: Callable[[], datetime]) -> None:
+        self._cluster = cluster
+        self._catalogue = catalogue
+        self._clock = clock
+
+    async def reconcile(self, manifest: Manifest) -> None:
+        """Write the status where it is not what it should be.
+
+        Raises:
+            ClusterError: the API server refused or is away; try again later.
+        """
+        while True:
+            old = WorkflowStatus.model_validate(manifest.get("status") or {})
+            new = self._status(manifest, old)
+            if new == old or manifest["metadata"].get("deletionTimestamp"):
+                return
+            ref = ObjectRef.of(manifest)
+            body = {"status": merge_patch_of(new)}
+            try:
+                WRITES.labels("workflow").inc()
+                version = manifest["metadata"]["resourceVersion"]
+                await self._cluster.patch_status(ref, body, resource_version=version)
+                return
+            except Conflict:
+                manifest = await self._cluster.get(ref)
+            except NotFound:
+                return
+
+    def _status(self, manifest: Manifest, old: WorkflowStatus) -> WorkflowStatus:
+        meta = manifest["metadata"]
+        generation, now = int(meta.get("generation", 0)), self._clock()
+        try:
+            spec = WorkflowSpec.model_validate(manifest["spec"])
+            compile_plan(spec, self._catalogue)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            where = ".".join(("spec", *map(str, detail["loc"])))
+            fix = REASONS[Reason.INVALID_SPEC].fix
+            told = ready(
+                old.conditions,
+                False,
+                Reason.INVALID_SPEC,
+                f"{where}: {detail['msg']}. {fix}",
+                now,
+                generation,
+            )
+            return old.replace(observed_generation=generation, conditions=told)
+        except PlanInvalid as error:
+            told = ready(old.conditions, False, error.problems[0].reason, str(error), now, generation)
+            return old.replace(observed_generation=generation, conditions=told)
+        digest = content_hash(spec)
+        revision = old.revision or 0
+        if digest != old.content_hash:
+            revision += 1
+        message = f"{len(spec.steps)} steps; acts as ServiceAccount {spec.service_account_name}."
+        return old.replace(
+            observed_generation=generation,
+            content_hash=digest,
+            snapshot=snapshot_name(meta["name"], digest),
+            revision=revision,
+            conditions=ready(old.conditions, True, Reason.VALID, message, now, generation),
+        )

@@ -1,0 +1,78 @@
+"""Metrics: base units, bounded labels, named like controller-runtime's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY: Final = CollectorRegistry(auto_describe=True)
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+
+RECONCILES: Final = Counter(
+    "kubernaut_reconcile",
+    "Reconciliations by kind and result (success, error).",
+    ["kind", "result"],
+    registry=REGISTRY,
+)
+RECONCILE_SECONDS: Final = Histogram(
+    "kubernaut_reconcile_time_seconds",
+    "Duration of one reconciliation.",
+    ["kind"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+QUEUE_DEPTH: Final = Gauge("kubernaut_workqueue_depth", "Keys waiting for a worker.", registry=REGISTRY)
+QUEUE_DELAYED: Final = Gauge("kubernaut_workqueue_delayed", "Keys waiting for their time.", registry=REGISTRY)
+RUNS_LIVE: Final = Gauge("kubernaut_runs_live", "Runs that are not finished.", registry=REGISTRY)
+RUNS_FINISHED: Final = Counter(
+    "kubernaut_runs_finished", "Finished runs by phase and verdict.", ["phase", "verdict"], registry=REGISTRY
+)
+RUN_SECONDS: Final = Histogram(
+    "kubernaut_run_duration_seconds",
+    "Duration of finished runs by verdict.",
+    ["verdict"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+STEPS: Final = Counter(
+    "kubernaut_steps", "Effects performed, by action and result.", ["action", "result"], registry=REGISTRY
+)
+STEP_SECONDS: Final = Histogram(
+    "kubernaut_step_duration_seconds",
+    "Duration of performing one action.",
+    ["action"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+WRITES: Final = Counter(
+    "kubernaut_api_writes",
+    "Mutating requests sent by the engine, by purpose.",
+    ["purpose"],
+    registry=REGISTRY,
+)
+ACTING_STOPPED: Final = Gauge(
+    "kubernaut_acting_stopped", "1 while the operator may not act, by reason.", ["reason"], registry=REGISTRY
+)
+LOCKS: Final = Gauge("kubernaut_target_locks", "Targets held by live runs.", registry=REGISTRY)
+MIRROR_BACKLOG: Final = Gauge(
+    "kubernaut_mirror_backlog", "Finished runs waiting to be stored in the history.", registry=REGISTRY
+)
+MIRRORED: Final = Counter("kubernaut_mirror_runs", "Runs stored in the history.", registry=REGISTRY)
+SPOOLED: Final = Counter(
+    "kubernaut_mirror_spooled_runs",
+    "Runs written to the disk spool because their deletion could not wait for the history.",
+    registry=REGISTRY,
+)
+BREAKER: Final = Gauge(
+    "kubernaut_breaker_open",
+    "1 while the circuit breaker of a service is open.",
+    ["service"],
+    registry=REGISTRY,
+)
+HEARTBEAT: Final = Gauge(
+    "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
+)
+EXPIRED: Final = Counter(
+    "kubernaut_runs_expired", "Finished runs deleted after their TTL.", registry=REGISTRY
+)
