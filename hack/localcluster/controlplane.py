@@ -143,6 +143,7 @@ class ControlPlane:
             f"--cluster-signing-key-file={pki}/ca.key",
             "--allocate-node-cidrs=false",
             "--leader-elect=false",
+            "--concurrent-namespace-syncs=30",
             # by default the first ServiceAccounts alone take seconds
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
