@@ -119,7 +119,7 @@ class Analysis:
             HistoryUnavailable: Postgres does not answer; the next round goes on where this one stopped.
             ClusterError: the API server refused or did not answer; likewise.
         """
-        if self._monotonic() - self._loaded_at > self._settings.reload:
+        if self._monotonic() - self._loaded_at > self._settings.reload.total_seconds():
             self._forget()
         began = self._monotonic()
         if not self._loaded:
@@ -213,7 +213,7 @@ class Analysis:
             return False
         if runs <= ALWAYS_CLUSTER or fresh >= self._clustered_runs // 10:
             return True
-        if self._monotonic() - self._clustered_at >= self._settings.recluster:
+        if self._monotonic() - self._clustered_at >= self._settings.recluster.total_seconds():
             return True
         assert self._assigner is not None
         strangers = sum(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, Protocol
 
@@ -149,7 +150,7 @@ def _library() -> Any:
     try:
         return import_module("hdbscan").HDBSCAN
     except ImportError:
-        return import_module("sklearn.cluster").HDBSCAN
+        return partial(import_module("sklearn.cluster").HDBSCAN, copy=True)
 
 
 def _components(edges: tuple[Indices, Indices, Matrix], count: int) -> tuple[Indices, Matrix]:

@@ -31,14 +31,18 @@ def reduce_dimensions(points: Matrix, weights: Weights, most: int = 32) -> Matri
 
 
 def landmarks(points: Matrix, weights: Weights, most: int) -> tuple[Indices, Indices]:
-    """Choose at most ``most`` points to stand for all: the heaviest, of equals the first.
+    """Choose at most ``most`` points to stand for all: half of them the heaviest, half evenly among the rest.
 
+    With points in lexicographic order of what they mean, "evenly" gives every kind its share.
     Returns the chosen indices in ascending order, and for every point the position of its nearest chosen one.
     """
     if len(points) <= most:
         every = np.arange(len(points))
         return every, every
-    chosen = np.sort(np.argsort(-weights, kind="stable")[:most])
+    by_weight = np.argsort(-weights, kind="stable")
+    heavy, rest = by_weight[: most // 2], np.sort(by_weight[most // 2 :])
+    evenly = rest[np.linspace(0, len(rest) - 1, most - len(heavy)).astype(np.int64)]
+    chosen = np.union1d(heavy, evenly)
     nearest = np.empty(len(points), dtype=np.int64)
     for start, block in distances(points, points[chosen]):
         nearest[start : start + len(block)] = np.argmin(block, axis=1)
