@@ -1,0 +1,12 @@
+"""The `kubernaut` command, also the kubectl plugin `kubectl kubernaut`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (the process's own by default) and return its exit code."""
+    from kubernaut.cli.entry import run
+
+    return run(arguments)

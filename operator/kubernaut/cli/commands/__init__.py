@@ -1,0 +1,1 @@
+"""The commands: each reads its arguments, asks the cluster, and shows a view."""
