@@ -14,6 +14,8 @@ from localcluster.errors import ClusterError
 
 _ROOT = Path("/sys/fs/cgroup")
 _NEEDED = ("cpu", "memory", "pids")
+#: see getSupportedUnifiedControllers in the kubelet's container manager
+_V2_CONTROLLERS = {*_NEEDED, "cpuset", "hugetlb"}
 _V1_CONTROLLERS = {*_NEEDED, "cpuset", "cpuacct", "devices", "blkio", "freezer", "hugetlb"}
 
 
@@ -64,10 +66,7 @@ def obstacle() -> str | None:
 def create(name: str) -> None:
     """Make the group in every hierarchy; fine if it is there."""
     if is_v2():
-        wanted = " ".join(f"+{name}" for name in (_ROOT / "cgroup.controllers").read_text().split())
-        enabled = (_ROOT / "cgroup.subtree_control").read_text().split()
-        if not set(_NEEDED) <= set(enabled):
-            (_ROOT / "cgroup.subtree_control").write_text(wanted)
+        _delegate()
         (_ROOT / name).mkdir(exist_ok=True)
         return
     for point in set(_mounted().values()):
@@ -77,6 +76,15 @@ def create(name: str) -> None:
         for setting in ("cpuset.cpus", "cpuset.mems"):
             if (group / setting).is_file():
                 (group / setting).write_text((point / setting).read_text())
+
+
+def _delegate() -> None:
+    """Let groups below the root use the controllers that the kubelet asks for; most machines do that anyhow."""
+    available = set((_ROOT / "cgroup.controllers").read_text().split())
+    control = _ROOT / "cgroup.subtree_control"
+    missing = available & _V2_CONTROLLERS - set(control.read_text().split())
+    if missing:
+        control.write_text(" ".join(f"+{name}" for name in sorted(missing)))
 
 
 def remove(name: str, timeout: float = 10.0) -> None:

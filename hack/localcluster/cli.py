@@ -89,7 +89,9 @@ def _logs(options: argparse.Namespace) -> None:
 
 def _env(options: argparse.Namespace) -> None:
     cluster = Cluster.find(options.name)
-    print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
+    for variable in ("KUBECONFIG", "NO_PROXY", "no_proxy"):
+        if value := cluster.client_environment().get(variable):
+            print(f"export {variable}={shlex.quote(value)}")
     if cluster.state.bin:
         print(f'export PATH={shlex.quote(cluster.state.bin)}:"$PATH"')
 
@@ -97,8 +99,7 @@ def _env(options: argparse.Namespace) -> None:
 def _kubectl(options: argparse.Namespace) -> None:
     cluster = Cluster.find(options.name)
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
-    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-    os.execve(cluster.kubectl, ["kubectl", *arguments], environment)
+    os.execve(cluster.kubectl, ["kubectl", *arguments], cluster.client_environment())
 
 
 def _on_cluster(act: Callable[[Cluster, argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:

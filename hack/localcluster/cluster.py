@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from localcluster import images, local, process, providers
 from localcluster.audit import Level
@@ -131,7 +133,17 @@ class Cluster:
         Raises:
             ClusterError: it exited non-zero.
         """
-        return process.run([str(self.kubectl), f"--kubeconfig={self.kubeconfig}", *arguments], stdin=stdin)
+        command = [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", *arguments]
+        return process.run(command, stdin=stdin, env=self.client_environment())
+
+    def client_environment(self) -> dict[str, str]:
+        """The caller's environment for a client of this cluster: KUBECONFIG, and no proxy in between."""
+        host = urlsplit(self._state.server).hostname
+        direct = [text for text in (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), host) if text]
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        if direct:
+            environment["NO_PROXY"] = environment["no_proxy"] = ",".join(direct)
+        return environment
 
     def load_image(self, archive: Path) -> None:
         """Make the images of an OCI archive known to the real node."""

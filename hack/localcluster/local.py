@@ -286,9 +286,11 @@ def start_component(state: State, name: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The caller's environment without what would change how a component behaves."""
+    """The caller's environment without what would change how a component behaves, proxies above all."""
     return {
-        key: value for key, value in os.environ.items() if not key.startswith(("ETCD_", "KUBE", "GODEBUG"))
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ETCD_", "KUBE", "GODEBUG")) and not key.lower().endswith("_proxy")
     }
 
 

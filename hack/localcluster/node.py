@@ -48,6 +48,13 @@ def obstacle() -> str | None:
     return cgroups.obstacle()
 
 
+def nftables_obstacle(nft: Path) -> str | None:
+    """Why Services can't work here, or None: kube-proxy needs nftables in the kernel."""
+    command = ["unshare", "--net", str(nft), "add", "table", "ip", "probe"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"nftables does not work: {done.stderr.strip()}"
+
+
 def snapshotter(directory: Path) -> str:
     """``overlayfs`` where the file system under ``directory`` takes it, else ``native`` (copies; slower)."""
     trial = directory / "overlay-trial"

@@ -42,7 +42,9 @@ def own_directories(keep: list[str]) -> None:
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", real)
         for path, descriptor in zip(inside, descriptors, strict=True):
             os.makedirs(os.path.realpath(path), exist_ok=True)
-            mount("--bind", f"/proc/self/fd/{descriptor}", os.path.realpath(path), pass_fds=(descriptor,))
+            # not canonicalized: that would give the path that has just been covered
+            source = f"/proc/self/fd/{descriptor}"
+            mount("--no-canonicalize", "--bind", source, os.path.realpath(path), pass_fds=(descriptor,))
             os.close(descriptor)
 
 

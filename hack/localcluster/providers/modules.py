@@ -40,7 +40,7 @@ class Modules:
         wants_real = request.nodes != "kwok" and obstacle is None
         builder.make((*CONTROL_PARTS, *NODE_PARTS) if wants_real else CONTROL_PARTS)
         if wants_real:
-            obstacle = build.missing_for_node()
+            obstacle = build.missing_for_node() or node.nftables_obstacle(build.bin / "nft")
         if request.nodes == "kwok":
             return "kwok", "simulated nodes were asked for"
         if obstacle is None:
