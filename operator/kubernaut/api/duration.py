@@ -8,8 +8,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from kubernaut.api.markers import Rule
+
 PATTERN: Final = r"^([0-9]{1,6}(ms|s|m|h)){1,4}$"
 MAX_LENGTH: Final = 32
+LONGEST: Final = timedelta(hours=8760)
+RULE: Final = Rule("duration(self) <= duration('8760h')", "a duration is at most 8760h, which is a year")
 _PART: Final = re.compile(r"([0-9]+)(ms|s|m|h)")
 _UNITS: Final = {
     "ms": timedelta(milliseconds=1),
@@ -23,13 +27,16 @@ def parse_duration(text: str) -> timedelta:
     """Parse a Go duration of whole numbers, such as ``1m30s``.
 
     Raises:
-        ValueError: the text is not such a duration.
+        ValueError: the text is not such a duration, or is longer than a year.
     """
     if len(text) > MAX_LENGTH or not re.fullmatch(PATTERN[1:-1], text, re.ASCII):
         raise ValueError(
             f"{text!r} is not a duration; write whole numbers with units ms, s, m or h, as in 1m30s"
         )
-    return sum((int(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta())
+    value = sum((int(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta())
+    if value > LONGEST:
+        raise ValueError(f"{text!r} is too long: {RULE.message}")
+    return value
 
 
 def format_duration(value: timedelta) -> str:
@@ -57,5 +64,12 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_validate),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": PATTERN, "maxLength": MAX_LENGTH}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": PATTERN,
+            "maxLength": MAX_LENGTH,
+            "x-kubernetes-validations": [RULE.schema()],
+        }
+    ),
 ]

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints
 
-from kubernaut.api.base import ApiModel, Condition, DnsName, Identifier, Message, ObjectMeta, ReasonName, Time
+from kubernaut.api.base import (
+    UNQUOTED,
+    ApiModel,
+    Condition,
+    Count,
+    DnsName,
+    Flag,
+    Identifier,
+    Message,
+    ObjectMeta,
+    ReasonName,
+    Time,
+    Uid,
+)
+from kubernaut.api.markers import ListMap, Rule
 from kubernaut.api.names import API_VERSION
-from kubernaut.api.workflow import MAX_STEPS, StepName, cel
-
-_MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+from kubernaut.api.workflow import MAX_STEPS, StepName
 
 
 def _unchanged(field: str) -> str:
@@ -66,13 +78,16 @@ class WorkflowRef(ApiModel):
     """The Workflow to run, in the run's own namespace."""
 
     name: DnsName
+    """Name of the Workflow."""
 
 
 class ParameterValue(ApiModel):
     """One value for one parameter, always written as a string."""
 
     name: Identifier
+    """Name of a parameter of the Workflow."""
     value: Annotated[str, StringConstraints(max_length=4096)]
+    """The value; the Workflow says what it is read as."""
 
 
 class TriggerType(StrEnum):
@@ -85,8 +100,11 @@ class Trigger(ApiModel):
     """What started the run, for people who ask why."""
 
     type: TriggerType = TriggerType.MANUAL
+    """What kind of cause it was."""
     by: Annotated[str, StringConstraints(max_length=253)] = ""
+    """Who started it."""
     reason: Message = ""
+    """Why, in words."""
 
 
 class Decision(StrEnum):
@@ -100,135 +118,143 @@ class ApprovalRecord(ApiModel):
     """A person's answer to one approval step; who answered is enforced by an admission policy."""
 
     step: StepName
+    """The approval step that is answered."""
     decision: Decision
+    """The answer."""
     by: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """The user who answers; has to be the user who writes this."""
     reason: Message = ""
+    """Why, in words."""
 
 
 class Control(ApiModel):
     """The part of a run's spec that may change after it was created."""
 
-    model_config = {
-        "json_schema_extra": {
-            "x-kubernetes-validations": [
-                cel(
-                    "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
-                    "a cancelled run can't be un-cancelled; start a new run",
-                    fieldPath=".cancel",
-                )
-            ]
-        }
-    }
-
-    cancel: bool = False
-    paused: bool = False
-    approvals: Annotated[list[ApprovalRecord], Field(max_length=32)] = Field(
-        default_factory=list,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["step"]},
+    cancel: Flag = False
+    """End the run; can't be taken back."""
+    paused: Flag = False
+    """Start no more steps until this is false again."""
+    approvals: Annotated[list[ApprovalRecord], Field(max_length=32), ListMap("step")] = Field(
+        default_factory=list
     )
-
-    @model_validator(mode="after")
-    def _one_answer_a_step(self) -> Self:
-        steps = [record.step for record in self.approvals]
-        if len(set(steps)) != len(steps):
-            raise ValueError("approvals: a step is answered twice")
-        return self
+    """Answers to approval steps; may only be added to."""
 
 
 class WorkflowExecutionSpec(ApiModel):
     """What is to run; immutable but for ``control``."""
 
-    model_config = {
-        "json_schema_extra": {
-            "x-kubernetes-validations": [
-                cel(
-                    " && ".join(_unchanged(f) for f in ("workflowRef", "parameters", "trigger")),
-                    "a run can't be changed once created, but for spec.control; start a new run",
-                ),
-                cel(
-                    "!(has(oldSelf.control) && has(oldSelf.control.cancel) && oldSelf.control.cancel)"
-                    " || (has(self.control) && has(self.control.cancel) && self.control.cancel)",
-                    "a cancelled run can't be un-cancelled; start a new run",
-                    fieldPath=".control",
-                ),
-            ]
-        }
-    }
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            " && ".join(_unchanged(field) for field in ("workflowRef", "parameters", "trigger")),
+            "a run can't be changed once created, but for spec.control; start a new run",
+        ),
+        Rule(
+            "!(has(oldSelf.control) && has(oldSelf.control.cancel) && oldSelf.control.cancel)"
+            " || (has(self.control) && has(self.control.cancel) && self.control.cancel)",
+            "a cancelled run can't be un-cancelled; start a new run",
+            ".control",
+        ),
+    )
 
     workflow_ref: WorkflowRef
-    parameters: Annotated[list[ParameterValue], Field(max_length=32)] = Field(
-        default_factory=list, json_schema_extra=dict(_MAP_BY_NAME)
+    parameters: Annotated[list[ParameterValue], Field(max_length=32), ListMap("name")] = Field(
+        default_factory=list
     )
+    """Values for the Workflow's parameters."""
     trigger: Trigger = Trigger()
     control: Control = Control()
-
-    @model_validator(mode="after")
-    def _one_value_a_parameter(self) -> Self:
-        names = [value.name for value in self.parameters]
-        if len(set(names)) != len(names):
-            raise ValueError("parameters: a name is given twice")
-        return self
 
 
 class ResolvedWorkflow(ApiModel):
     """Which content of the Workflow this run uses, whatever happens to the Workflow later."""
 
     name: DnsName
-    uid: Annotated[str, StringConstraints(max_length=64)]
+    """Name of the Workflow."""
+    uid: Uid
+    """UID of the Workflow."""
     content_hash: Annotated[str, StringConstraints(max_length=64)]
+    """SHA-256 of the spec's content."""
     snapshot: DnsName
+    """The ControllerRevision that holds this content."""
     service_account_name: DnsName
+    """The ServiceAccount that the run acts as."""
 
 
 class ResolvedTarget(ApiModel):
     """The object this run repairs, pinned by its UID."""
 
     api_version: Annotated[str, StringConstraints(max_length=253)]
+    """API group and version of the object."""
     kind: Annotated[str, StringConstraints(max_length=63)]
+    """Kind of the object."""
     name: DnsName
-    uid: Annotated[str, StringConstraints(max_length=64)]
+    """Name of the object."""
+    uid: Uid
+    """UID of the object; another object of that name is not touched."""
 
 
 class StepStatus(ApiModel):
     """The short record of one step."""
 
     name: StepName
+    """Name of the step."""
     phase: StepPhase = StepPhase.PENDING
-    attempt: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Where the step is."""
+    attempt: Annotated[int, Field(ge=0, le=1000), UNQUOTED] = 0
+    """How many attempts were begun."""
     started_at: Time | None = None
+    """When the first attempt began."""
     finished_at: Time | None = None
+    """When the step ended for good."""
     retry_at: Time | None = None
+    """When the next attempt begins."""
     reason: ReasonName | None = None
+    """Why it is where it is, in one word for machines."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    intent: Annotated[dict[Identifier, JsonValue], Field(max_length=16)] | None = None
-    outputs: Annotated[dict[Identifier, JsonValue], Field(max_length=64)] | None = None
+    """The same in a sentence, with what to do."""
+    intent: Annotated[dict[str, JsonValue], Field(max_length=16)] | None = None
+    """What was about to be done, written before it was done."""
+    outputs: Annotated[dict[str, JsonValue], Field(max_length=64)] | None = None
+    """What the action found or did, for later expressions."""
     changed: (
         Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)] | None
     ) = None
+    """What was changed, a sentence each."""
 
 
 class WorkflowExecutionStatus(ApiModel):
     """What the run did and how it is; bounded by design, details live in the history."""
 
-    observed_generation: Annotated[int, Field(ge=0)] = 0
+    observed_generation: Count = 0
+    """The generation of the spec that was looked at."""
     phase: RunPhase = RunPhase.PENDING
+    """Where the run is."""
     verdict: Verdict | None = None
+    """Whether the run helped, by evidence gathered after the act."""
     progress: Annotated[str, StringConstraints(pattern=r"^[0-9]+/[0-9]+$", max_length=16)] | None = None
+    """Steps done of all steps."""
     started_at: Time | None = None
+    """When the first step began."""
     finished_at: Time | None = None
+    """When the run ended."""
     verify_since: Time | None = None
+    """Since when the result is being verified."""
     healthy_since: Time | None = None
+    """Since when all that is expected holds without a break."""
     workflow: ResolvedWorkflow | None = None
     target: ResolvedTarget | None = None
     reason: ReasonName | None = None
+    """Why it is where it is, in one word for machines."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    steps: Annotated[list[StepStatus], Field(max_length=MAX_STEPS)] = Field(
-        default_factory=list, json_schema_extra=dict(_MAP_BY_NAME)
+    """The same in a sentence, with what to do."""
+    steps: Annotated[list[StepStatus], Field(max_length=MAX_STEPS), ListMap("name")] = Field(
+        default_factory=list
     )
-    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
-        default_factory=list,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    """One short record per step."""
+    conditions: Annotated[list[Condition], Field(max_length=16), ListMap("type")] = Field(
+        default_factory=list
     )
+    """Ready, Reconciling and Stalled, Succeeded and Verified."""
 
 
 class WorkflowExecution(ApiModel):

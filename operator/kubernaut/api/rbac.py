@@ -1,0 +1,164 @@
+"""The rights of the operator, the analyst, a Workflow's account and people; nothing here is granted unused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kubernaut.api.names import (
+    ANALYST_ACCOUNT,
+    GROUP,
+    LABEL_PART_OF,
+    OPERATOR_ACCOUNT,
+    SIGNING_SECRET,
+    SWITCH_CONFIGMAP,
+    SYSTEM_NAMESPACE,
+)
+from kubernaut.api.policies import policy_names
+
+REPAIR_ACCOUNT: Final = "kubernaut-repair"
+IMPERSONATE_ROLE: Final = "kubernaut-impersonate"
+APPROVER_ROLE: Final = "kubernaut-approver"
+
+_RBAC: Final = "rbac.authorization.k8s.io"
+_WORKFLOWS: Final = "workflows"
+_RUNS: Final = "workflowexecutions"
+_PATTERNS: Final = "discoveredpatterns"
+_READ: Final = ("get", "list", "watch")
+
+Rule = dict[str, Any]
+Manifest = dict[str, Any]
+
+
+def _rule(group: str, resources: Sequence[str], verbs: Sequence[str], names: Sequence[str] = ()) -> Rule:
+    rule: Rule = {"apiGroups": [group], "resources": list(resources)}
+    return rule | ({"resourceNames": list(names)} if names else {}) | {"verbs": list(verbs)}
+
+
+OPERATOR_CLUSTER_RULES: Final = (
+    _rule(GROUP, [_WORKFLOWS], _READ),
+    # patch holds and lets go of the finalizer, delete ends a run's time to live.
+    _rule(GROUP, [_RUNS], [*_READ, "patch", "delete"]),
+    _rule(GROUP, [f"{_WORKFLOWS}/status", f"{_RUNS}/status"], ["patch"]),
+    # Asked for by the admission policy that guards the finalizer.
+    _rule(GROUP, [f"{_RUNS}/finalizers"], ["update"]),
+    # Snapshots of Workflows.
+    _rule("apps", ["controllerrevisions"], ["get", "list", "create", "delete"]),
+    # Which revisions were ever seen available.
+    _rule("apps", ["replicasets"], ["list", "watch"]),
+    _rule("", ["serviceaccounts"], ["get"]),
+    _rule("events.k8s.io", ["events"], ["create", "patch"]),
+    _rule(
+        "admissionregistration.k8s.io",
+        ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        ["get"],
+        policy_names(),
+    ),
+)
+OPERATOR_SYSTEM_RULES: Final = (
+    _rule("", ["configmaps"], ["get", "patch"], [SWITCH_CONFIGMAP]),
+    _rule("", ["secrets"], ["get", "patch"], [SIGNING_SECRET]),
+)
+ANALYST_RULES: Final = (
+    _rule(GROUP, [_PATTERNS], [*_READ, "create", "patch"]),
+    _rule(GROUP, [f"{_PATTERNS}/status"], ["patch"]),
+)
+# What the actions of the catalogue need, each in the namespace of its Workflow only.
+REPAIR_RULES: Final = (
+    _rule("", ["pods"], [*_READ, "delete"]),
+    _rule("", ["pods/log"], ["get"]),
+    _rule("", ["pods/eviction"], ["create"]),
+    _rule("", ["events"], ["list"]),
+    _rule("apps", ["deployments"], [*_READ, "patch"]),
+    _rule("apps", ["replicasets"], ["get", "list"]),
+)
+VIEW_RULES: Final = (_rule(GROUP, [_WORKFLOWS, _RUNS, _PATTERNS], _READ),)
+EDIT_RULES: Final = (
+    _rule(GROUP, [_WORKFLOWS, _RUNS], ["create", "update", "patch", "delete", "deletecollection"]),
+    # Pinning, muting and noting; patterns are made by the analyst.
+    _rule(GROUP, [_PATTERNS], ["update", "patch"]),
+)
+ADMIN_RULES: Final = (
+    _rule(GROUP, [_PATTERNS], ["delete", "deletecollection"]),
+    # An administrator of a namespace may approve there, and so may let others do so.
+    _rule(GROUP, [_RUNS], ["approve"]),
+)
+APPROVER_RULES: Final = (_rule(GROUP, [_RUNS], [*_READ, "update", "patch", "approve"]),)
+# For those who may run `kubernaut stop` and `kubernaut start`.
+SWITCH_RULES: Final = (_rule("", ["configmaps"], ["get", "patch"], [SWITCH_CONFIGMAP]),)
+
+
+def _metadata(name: str, namespace: str = "", **labels: str) -> dict[str, Any]:
+    return (
+        {"name": name}
+        | ({"namespace": namespace} if namespace else {})
+        | {"labels": {LABEL_PART_OF: "kubernaut"} | labels}
+    )
+
+
+def _account(name: str, namespace: str) -> Manifest:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(name, namespace)}
+
+
+def _role(kind: str, name: str, rules: Sequence[Rule], namespace: str = "", aggregate: str = "") -> Manifest:
+    labels = {f"{_RBAC}/aggregate-to-{aggregate}": "true"} if aggregate else {}
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": kind,
+        "metadata": _metadata(name, namespace, **labels),
+        "rules": list(rules),
+    }
+
+
+def _subject(account: str, namespace: str) -> dict[str, str]:
+    subject = {"kind": "ServiceAccount", "name": account}
+    return subject | ({"namespace": namespace} if namespace else {})
+
+
+def _binding(kind: str, role: str, subject: dict[str, str], namespace: str = "") -> Manifest:
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": f"{kind}Binding",
+        "metadata": _metadata(role, namespace),
+        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": role},
+        "subjects": [subject],
+    }
+
+
+def system_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[Manifest]:
+    """Return accounts, roles and bindings of the operator and the analyst, and the roles for people."""
+    operator = _subject(OPERATOR_ACCOUNT, namespace)
+    analyst = _subject(ANALYST_ACCOUNT, namespace)
+    return [
+        _account(OPERATOR_ACCOUNT, namespace),
+        _account(ANALYST_ACCOUNT, namespace),
+        _role("ClusterRole", OPERATOR_ACCOUNT, OPERATOR_CLUSTER_RULES),
+        _binding("ClusterRole", OPERATOR_ACCOUNT, operator),
+        _role("Role", OPERATOR_ACCOUNT, OPERATOR_SYSTEM_RULES, namespace),
+        _binding("Role", OPERATOR_ACCOUNT, operator, namespace),
+        _role("Role", ANALYST_ACCOUNT, ANALYST_RULES, namespace),
+        _binding("Role", ANALYST_ACCOUNT, analyst, namespace),
+        _role("ClusterRole", "kubernaut-view", VIEW_RULES, aggregate="view"),
+        _role("ClusterRole", "kubernaut-edit", EDIT_RULES, aggregate="edit"),
+        _role("ClusterRole", "kubernaut-admin", ADMIN_RULES, aggregate="admin"),
+        _role("ClusterRole", APPROVER_ROLE, APPROVER_RULES),
+        _role("Role", "kubernaut-switch", SWITCH_RULES, namespace),
+    ]
+
+
+def tenant_manifests(
+    namespace: str = "", account: str = REPAIR_ACCOUNT, system_namespace: str = SYSTEM_NAMESPACE
+) -> list[Manifest]:
+    """Return what a namespace needs before Workflows can act in it.
+
+    An account with the rights of the action catalogue, and leave for the operator to act as that account and no
+    other. With an empty namespace it is left out everywhere, for kustomize to fill in.
+    """
+    impersonate = _rule("", ["serviceaccounts"], ["impersonate"], [account])
+    return [
+        _account(account, namespace),
+        _role("Role", account, REPAIR_RULES, namespace),
+        _binding("Role", account, _subject(account, namespace), namespace),
+        _role("Role", IMPERSONATE_ROLE, [impersonate], namespace),
+        _binding("Role", IMPERSONATE_ROLE, _subject(OPERATOR_ACCOUNT, system_namespace), namespace),
+    ]
