@@ -43,3 +43,7 @@ class MissingPrivilege(HistoryError):
 
 class Rejected(HistoryError):
     """Postgres refused the data itself; the same data will be refused again."""
+
+
+class ExtensionMissing(HistoryError):
+    """The server has no pgvector; it has to be installed there."""
