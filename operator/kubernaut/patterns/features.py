@@ -7,7 +7,7 @@ weight; two runs therefore differ by at most ``weight * sqrt(2)`` in it, which b
 =========  ======  =========================================================================================
 block      weight  why
 =========  ======  =========================================================================================
-symptom    1.0     what an incident *is*; those that few runs have count more
+symptom    1.0     what an incident *is*; mere consequences count half, see ``emphasis``
 kind       0.6     an OOM-killed Deployment and a Job are different incidents
 action     0.35    1- and 2-grams; at most 0.49 apart, below ``clustering.RESOLUTION``: what was done must
                    not alone part incidents, else treatments could not be compared within a pattern
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from kubernaut.patterns.terms import SLOTS_A_DAY, RunTerms
 
+# Raise it when anything here changes what a vector means: all are then written anew.
 FEATURES_VERSION: Final = 1
 WEIGHTS: Final[Mapping[str, float]] = {
     "symptom": 1.0,
@@ -45,6 +46,9 @@ WEIGHTS: Final[Mapping[str, float]] = {
 }
 # A vocabulary is bounded, so that a careless producer of symptoms can't make vectors of any length.
 LIMITS: Final[Mapping[str, int]] = {"symptom": 96, "kind": 24, "action": 96, "reason": 32, "namespace": 64}
+_CONSEQUENCES = frozenset(
+    {"CrashLoopBackOff", "BackOff", "ProgressDeadlineExceeded", "Unavailable", "NotReady"}
+)
 _OCTAVES = 16.0
 _NUMBERS = (("duration", "octaves"), ("time", "cos"), ("time", "sin"))
 
@@ -64,25 +68,33 @@ def categories(row: RunTerms) -> Iterable[tuple[str, str]]:
         yield ("namespace", row.namespace)
 
 
+def emphasis(term: tuple[str, str]) -> float:
+    """Return how much a term counts within its block: 0.5 for a symptom that merely follows from others.
+
+    Whether it shows hangs on the moment one looks, and it shows in incidents of many causes: a container
+    that is OOM-killed is now and then in back-off, and ended by a signal (exit code 128 + n). Fixed rather
+    than learnt (as an inverse document frequency would be), so that vectors do not drift with the history
+    and a young one is not parted by its least telling symptom.
+    """
+    block, name = term
+    signal = name.startswith("ExitCode") and name[8:].isdigit() and int(name[8:]) > 128
+    return 0.5 if block == "symptom" and (name in _CONSEQUENCES or signal) else 1.0
+
+
 @dataclass(frozen=True)
 class FeatureSet:
-    """A vocabulary with the weight of each term: what makes vectors of different days comparable.
+    """A versioned vocabulary: what makes vectors of different days comparable.
 
     Attributes:
         terms: (block, term), in the order of the vector; the last three entries are the numbers.
-        rarity: one factor per categorical term, 0.5 to 1.5; 1 for all but symptoms.
-        fitted_runs: how many runs it was fitted on.
     """
 
     terms: tuple[tuple[str, str], ...]
-    rarity: tuple[float, ...]
-    fitted_runs: int
     version: int = FEATURES_VERSION
 
     @classmethod
     def fit(cls, rows: Sequence[RunTerms], weights: Sequence[int]) -> FeatureSet:
-        """Learn vocabulary and rarity from distinct rows and how many runs have each."""
-        total = sum(weights)
+        """Learn the vocabulary from distinct rows and how many runs have each."""
         seen: Counter[tuple[str, str]] = Counter()
         for row, weight in zip(rows, weights, strict=True):
             for term in categories(row):
@@ -91,8 +103,7 @@ class FeatureSet:
         for block, limit in LIMITS.items():
             ranked = sorted((term for term in seen if term[0] == block), key=lambda t: (-seen[t], t))
             kept.extend(sorted(ranked[:limit]))
-        rarity = tuple(_rarity(seen[term], total) if term[0] == "symptom" else 1.0 for term in kept)
-        return cls((*kept, *_NUMBERS), rarity, total)
+        return cls((*kept, *_NUMBERS))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,17 +113,16 @@ class FeatureSet:
     @property
     def digest(self) -> str:
         """Identity of the feature set: equal digests make equal vectors of equal runs."""
-        text = json.dumps([self.version, self.terms, self.rarity, sorted(WEIGHTS.items())])
+        text = json.dumps([self.version, self.terms])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def outdated(self, rows: Sequence[RunTerms], weights: Sequence[int]) -> bool:
-        """Whether to fit anew: the history has doubled, or terms came up that enough runs have.
+        """Whether to fit anew: terms came up that enough runs have.
 
         Fitting anew rewrites every vector, so a term that a stray run in a thousand has must wait; and terms
         beyond a block's limit are no news, else a full vocabulary would never rest.
         """
-        runs = sum(weights)
-        if self.version != FEATURES_VERSION or runs >= 2 * self.fitted_runs:
+        if self.version != FEATURES_VERSION:
             return True
         known = set(self.terms)
         sizes = Counter(block for block, _ in self.terms)
@@ -121,7 +131,7 @@ class FeatureSet:
             for term in categories(row):
                 if term not in known and sizes[term[0]] < LIMITS[term[0]]:
                     unknown[term] += weight
-        return any(count >= max(3, runs // 1000) for count in unknown.values())
+        return any(count >= max(3, sum(weights) // 1000) for count in unknown.values())
 
     def vectors(self, rows: Sequence[RunTerms]) -> Matrix:
         """Return one vector per row: float64, shape (rows, len(terms)); unknown terms are ignored."""
@@ -130,11 +140,11 @@ class FeatureSet:
         first_number = len(self.terms) - len(_NUMBERS)
         for vector, row in zip(out, rows, strict=True):
             squares: dict[str, float] = defaultdict(float)
-            columns = [(term[0], index[term]) for term in categories(row) if term in index]
-            for block, column in columns:
-                squares[block] += self.rarity[column] ** 2
-            for block, column in columns:
-                vector[column] = WEIGHTS[block] * self.rarity[column] / math.sqrt(squares[block])
+            terms = [term for term in categories(row) if term in index]
+            for term in terms:
+                squares[term[0]] += emphasis(term) ** 2
+            for term in terms:
+                vector[index[term]] = WEIGHTS[term[0]] * emphasis(term) / math.sqrt(squares[term[0]])
             angle = 2 * math.pi * (row.slot + 0.5) / SLOTS_A_DAY
             vector[first_number:] = (
                 WEIGHTS["duration"] * max(row.octave, 0) / _OCTAVES,
@@ -145,24 +155,10 @@ class FeatureSet:
 
     def to_json(self) -> dict[str, Any]:
         """Return the feature set as plain JSON, for the history."""
-        return {
-            "version": self.version,
-            "terms": [list(term) for term in self.terms],
-            "rarity": list(self.rarity),
-            "fittedRuns": self.fitted_runs,
-        }
+        return {"version": self.version, "terms": [list(term) for term in self.terms]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FeatureSet:
         """Read back what ``to_json`` wrote. Raises KeyError or ValueError on anything else."""
         terms = tuple((str(block), str(term)) for block, term in value["terms"])
-        return cls(terms, tuple(map(float, value["rarity"])), int(value["fittedRuns"]), int(value["version"]))
-
-
-def _rarity(runs_with: int, total: int) -> float:
-    """How telling a symptom is: 0.5 where all runs have it, 1.5 where a quarter or fewer do, in half steps.
-
-    An inverse document frequency, damped so that one stray symptom can't outweigh those that matter, and
-    in steps so that it rests while a history grows.
-    """
-    return min(1.5, 0.5 + round(math.log2(total / runs_with)) / 2)
+        return cls(terms, int(value["version"]))

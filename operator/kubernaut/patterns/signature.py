@@ -17,7 +17,6 @@ _WORDS = {
     "OOMKilled": "are OOMKilled",
     "CrashLoopBackOff": "crash again and again (CrashLoopBackOff)",
     "ImagePullBackOff": "can't pull their image (ImagePullBackOff)",
-    "ErrImagePull": "can't pull their image (ErrImagePull)",
     "ScaledToZero": "are scaled to zero",
     "ProgressDeadlineExceeded": "do not become available in a rollout (ProgressDeadlineExceeded)",
     "Unschedulable": "can't be scheduled",

@@ -16,6 +16,8 @@ from kubernaut.api.reasons import Reason
 
 SLOTS_A_DAY = 8
 _PERFORMED = frozenset({"Succeeded", "Failed", "RolledBack"})
+# A kubelet alternates between the two: one trouble, seen at two moments.
+_SAME_AS = {"ErrImagePull": "ImagePullBackOff"}
 # These restate the verdict, or another step's failure; they say nothing of the incident itself.
 _OUTCOMES = frozenset(
     {
@@ -127,7 +129,7 @@ def terms_of(run: RunLike, *, with_namespace: bool = False) -> RunTerms:
     if run.reason:
         reasons.add(run.reason)
     return RunTerms(
-        symptoms=tuple(sorted(set(run.symptoms))),
+        symptoms=tuple(sorted({_SAME_AS.get(symptom, symptom) for symptom in run.symptoms})),
         reasons=tuple(sorted(reasons - _OUTCOMES)),
         actions=tuple(
             step.action for step in sorted(performed, key=lambda step: step.position) if step.action

@@ -99,13 +99,37 @@ def test_a_feature_set_survives_being_stored() -> None:
     assert np.array_equal(again.vectors(rows), features.vectors(rows))
 
 
-def test_a_feature_set_rests_until_the_history_doubles_or_a_new_term_takes_hold() -> None:
+def test_a_feature_set_rests_until_enough_runs_have_a_new_term() -> None:
     row, new = terms(), terms(symptoms=("DiskPressure",))
     features = FeatureSet.fit([row], [10])
-    assert not features.outdated([row], [19])
-    assert features.outdated([row], [20])
+    assert not features.outdated([row], [1_000])
     assert not features.outdated([row, new], [10, 2])
     assert features.outdated([row, new], [10, 3])
+    assert not features.outdated([row, new], [10_000, 9])
+
+
+@pytest.mark.parametrize(
+    ("sooner", "later"),
+    [
+        (("ExitCode137", "OOMKilled"), ("CrashLoopBackOff", "ExitCode137", "OOMKilled")),
+        (("OOMKilled",), ("CrashLoopBackOff", "OOMKilled")),
+        (("OOMKilled",), ("ExitCode137", "OOMKilled")),
+    ],
+)
+def test_a_consequence_that_shows_only_at_times_does_not_part_incidents(
+    sooner: tuple[str, ...], later: tuple[str, ...]
+) -> None:
+    assert distance(terms(symptoms=sooner), terms(symptoms=later)) < RESOLUTION
+
+
+def test_a_shared_consequence_does_not_join_incidents_of_different_cause() -> None:
+    crash, memory = ("CrashLoopBackOff", "ExitCode3"), ("CrashLoopBackOff", "OOMKilled")
+    assert distance(terms(symptoms=crash), terms(symptoms=memory)) > 2 * RESOLUTION
+
+
+def test_the_two_names_of_a_failing_pull_are_one_symptom() -> None:
+    pulling = replace(run(), symptoms=("ErrImagePull", "ImagePullBackOff"))
+    assert terms_of(pulling).symptoms == ("ImagePullBackOff",)
 
 
 def test_the_vocabulary_is_bounded() -> None:
