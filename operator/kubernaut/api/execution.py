@@ -23,7 +23,7 @@ from kubernaut.api.base import (
 )
 from kubernaut.api.markers import ListMap, Rule
 from kubernaut.api.names import API_VERSION
-from kubernaut.api.workflow import MAX_STEPS, StepName
+from kubernaut.api.workflow import MAX_STEPS, StepName, TtlSeconds
 
 
 def _unchanged(field: str) -> str:
@@ -178,6 +178,8 @@ class ResolvedWorkflow(ApiModel):
     """The ControllerRevision that holds this content."""
     service_account_name: DnsName
     """The ServiceAccount that the run acts as."""
+    ttl_seconds_after_finished: TtlSeconds = 86_400
+    """Seconds after its end at which the run is deleted from the cluster."""
 
 
 class ResolvedTarget(ApiModel):

@@ -32,6 +32,8 @@ StepName = Annotated[
     str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
 
+TtlSeconds = Annotated[int, Field(ge=0, le=315_360_000), UNQUOTED]
+
 
 class ParameterType(StrEnum):
     """The types a parameter of a Workflow can have; a run gives every value as a string."""
@@ -209,7 +211,7 @@ class WorkflowSpec(ApiModel):
     timeout: Duration = timedelta(hours=1)
     """How long the whole run may take."""
     verify: Verify | None = None
-    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000), UNQUOTED] = 86_400
+    ttl_seconds_after_finished: TtlSeconds = 86_400
     """Seconds after its end at which a run is deleted from the cluster; the history keeps it."""
 
 
