@@ -149,7 +149,6 @@ class Afterlife:
             log.error(
                 "the history is away and the spool is full; the run is lost", extra={"run": str(run.key)}
             )
-        return True
 
     async def _let_go(self, run: FinishedRun) -> None:
         """Take our finalizer off, so that the deletion can go on."""

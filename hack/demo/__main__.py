@@ -1,0 +1,45 @@
+"""``python hack/demo`` runs the demo; ``python hack/demo down`` takes everything away."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from demo import story, world  # noqa: E402
+from demo.narrator import Narrator, NotSeen  # noqa: E402
+
+
+def main() -> int:
+    """Run the demo; 0 only if all of it was seen."""
+    if sys.argv[1:] == ["down"]:
+        world.down()
+        print("demo: nothing is left of it")
+        return 0
+    narrator = Narrator()
+    narrator.console.print("[bold]Kubernaut: from a crash-looping Deployment to a DiscoveredPattern[/]")
+    if world.leftovers():
+        with narrator.working("taking an earlier demo away first"):
+            world.down()
+    try:
+        here = story.set_up(narrator)
+        story.start_operator(narrator, here)
+        story.repair_one(narrator, here)
+        runs = story.repair_many(narrator, here)
+        story.look_at_history(narrator, here, len(runs) + 1)
+        story.look_at_patterns(narrator, here, len(runs) + 1)
+        story.look_by_hand(narrator, here)
+    except NotSeen as error:
+        narrator.console.print(f"\n[bold red]Not seen:[/] {error}", markup=True)
+        narrator.console.print("Logs: " + str(world.folder()), style="dim")
+        return 1
+    narrator.console.print(
+        f"\n[bold green]Seen: all {len(narrator.seen)} things, in {narrator.elapsed:.0f} s.[/] "
+        "Everything is still up; `make demo-down` takes it away."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,64 @@
+"""Kopf's part: it watches, we enqueue. Handlers keep nothing, decide nothing and write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import kopf
+
+from kubernaut.api.names import GROUP, VERSION
+
+
+class Listener(Protocol):
+    """What takes note of events."""
+
+    def on_run(self, event: str | None, manifest: dict[str, Any]) -> None: ...
+
+    def on_workflow(self, event: str | None, manifest: dict[str, Any]) -> None: ...
+
+    def on_replicaset(self, event: str | None, manifest: dict[str, Any]) -> None: ...
+
+
+def registry_for(
+    listener: Listener, login: Callable[[], kopf.ConnectionInfo | None]
+) -> kopf.OperatorRegistry:
+    """Return Kopf's registry with our handlers.
+
+    Only ``on.event``: stateful handlers would write annotations and finalizers of their own (DESIGN section 7).
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def _login(**_: Any) -> kopf.ConnectionInfo | None:
+        return login()
+
+    @kopf.on.event(GROUP, VERSION, "workflowexecutions", registry=registry)
+    async def _run(event: kopf.RawEvent, **_: Any) -> None:
+        listener.on_run(event["type"], dict(event["object"]))
+
+    @kopf.on.event(GROUP, VERSION, "workflows", registry=registry)
+    async def _workflow(event: kopf.RawEvent, **_: Any) -> None:
+        listener.on_workflow(event["type"], dict(event["object"]))
+
+    @kopf.on.event("apps", "v1", "replicasets", registry=registry)
+    async def _replicaset(event: kopf.RawEvent, **_: Any) -> None:
+        listener.on_replicaset(event["type"], dict(event["object"]))
+
+    return registry
+
+
+def settings_for() -> kopf.OperatorSettings:
+    """Return Kopf's settings."""
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.posting.loggers = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 70
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    return settings
