@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from kubernaut.api.base import Condition, ConditionStatus, ObjectMeta
 from kubernaut.api.names import LABEL_MANAGED_BY, LABEL_PART_OF
 from kubernaut.api.pattern import DiscoveredPattern, DiscoveredPatternStatus, SuccessRate
-from kubernaut.core.errors import AlreadyExists, Conflict, NotFound
+from kubernaut.core.errors import AlreadyExists, Conflict, NotFound, UnknownOutcome
 from kubernaut.patterns.discovery import Discovery, FormerPattern
 
 _SUPPORT_MOVED = 0.02
@@ -35,7 +35,11 @@ class PatternSink(Protocol):
 
 @dataclass
 class Written:
-    """What a publication wrote; ``conflicts`` are objects that changed meanwhile and wait for the next round."""
+    """What a publication wrote.
+
+    Attributes:
+        conflicts: objects that changed meanwhile, or whose answer was lost; the next round decides anew.
+    """
 
     created: int = 0
     patched: int = 0
@@ -93,7 +97,7 @@ async def _create(sink: PatternSink, name: str) -> DiscoveredPattern | None:
     labels = {LABEL_MANAGED_BY: "kubernaut", LABEL_PART_OF: "kubernaut"}
     try:
         return await sink.create(DiscoveredPattern(metadata=ObjectMeta(name=name, labels=labels)))
-    except AlreadyExists:
+    except (AlreadyExists, UnknownOutcome):
         return None
 
 
@@ -107,7 +111,7 @@ async def _update(
     body = {**{name: None for name in before if name not in wanted}, **wanted}
     try:
         await sink.patch_status(one, body)
-    except (Conflict, NotFound):
+    except (Conflict, NotFound, UnknownOutcome):
         written.conflicts.append(one.metadata.name)
     else:
         written.patched += 1

@@ -1,0 +1,147 @@
+"""The analysis process: ``python -m kubernaut.analyst [--once]``.
+
+Reads finished runs from the history, and writes what recurs as ``DiscoveredPattern`` objects. It runs
+beside the operator, which never waits for it and never loads the numerical libraries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from pydantic import ValidationError
+
+from kubernaut.cluster.client import ApiConnection
+from kubernaut.config import Settings
+from kubernaut.core.errors import ClusterError, KubernautError
+from kubernaut.history.database import Database
+from kubernaut.history.errors import BadDsn, HistoryUnavailable
+from kubernaut.history.patternstore import PatternStore
+from kubernaut.history.repository import Repository
+from kubernaut.logs import set_up
+from kubernaut.patterns.analysis import Analysis, Round
+from kubernaut.patterns.objects import ClusterPatterns, Objects
+from kubernaut.patterns.settings import AnalystSettings
+from kubernaut.patterns.telemetry import observe, serve
+
+log = logging.getLogger("kubernaut.analyst")
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 30.0
+
+
+class NoHistory(KubernautError):
+    """There is no Postgres to learn from."""
+
+
+def analysis_of(database: Database, objects: Objects, settings: AnalystSettings) -> Analysis:
+    """Put an analysis together; its memory is empty until the first round."""
+    sink = ClusterPatterns(objects, settings.namespace)
+    return Analysis(Repository(database), PatternStore(database), sink, settings)
+
+
+async def run_once(database: Database, objects: Objects, settings: AnalystSettings) -> Round:
+    """Do one round from an empty memory and return what it did.
+
+    Raises:
+        HistoryError, ClusterError: as they say.
+    """
+    return await analysis_of(database, objects, settings).round()
+
+
+async def run(analysis: Analysis, settings: AnalystSettings, stop: asyncio.Event) -> None:
+    """Do rounds until ``stop`` is set.
+
+    A service that is away, or does not let us in yet, is waited for, each time longer, up to 30 s.
+
+    Raises:
+        HistoryError: of the kinds that waiting does not mend, e.g. a wrong password.
+    """
+    wait, next_wait = 0.0, _FIRST_WAIT
+    while not stop.is_set():
+        try:
+            done = await analysis.round()
+        except (HistoryUnavailable, ClusterError) as error:
+            wait, next_wait = next_wait, min(_LONGEST_WAIT, 2 * next_wait)
+            log.warning("round failed, waiting", extra={"error": str(error), "seconds": wait})
+        else:
+            wait, next_wait = settings.interval.total_seconds(), _FIRST_WAIT
+            tell(done)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await stop.wait()
+
+
+def tell(done: Round) -> None:
+    """Log and measure a round; one that found nothing new is of no interest to people."""
+    observe(done)
+    wrote = done.objects_created + done.objects_patched + done.patterns_written + done.conflicts
+    level = logging.INFO if wrote or done.read else logging.DEBUG
+    log.log(level, "round done", extra=done.to_json())
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[tuple[Database, Objects]]:
+    """Lend the history and the cluster; Postgres is contacted at first use.
+
+    Raises:
+        NoHistory, InvalidDsn, Unavailable: no address, an unreadable one, no credentials for a cluster.
+    """
+    if settings.dsn is None:
+        raise NoHistory("no history to learn from: set KUBERNAUT_DSN to the address of Postgres")
+    database = Database(settings.dsn.get_secret_value(), connections=2)
+    try:
+        connection = await ApiConnection.load(settings.kubeconfig, pool=2)
+        try:
+            yield database, connection.own()
+        finally:
+            await connection.close()
+    finally:
+        await database.close()
+
+
+async def work(settings: Settings, analyst: AnalystSettings, *, once: bool) -> None:
+    """Run until SIGTERM or SIGINT, or for one round."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with connected(settings) as (database, objects):
+        if once:
+            tell(await run_once(database, objects, analyst))
+            return
+        if analyst.metrics_port:
+            serve(settings.bind, analyst.metrics_port)
+        await run(analysis_of(database, objects, analyst), analyst, stop)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the process; return 0, 1 where a round failed, 2 where the settings are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="kubernaut.analyst", description="Learn patterns from finished runs."
+    )
+    parser.add_argument("--once", action="store_true", help="do one round and exit")
+    parser.add_argument("--interval", help="time between two rounds, e.g. 5s")
+    given = parser.parse_args(arguments)
+    try:
+        settings = Settings()
+        analyst = AnalystSettings.model_validate({"interval": given.interval} if given.interval else {})
+    except ValidationError as error:
+        print(f"kubernaut.analyst: {error}", file=sys.stderr)
+        return 2
+    set_up(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(work(settings, analyst, once=given.once))
+    except KubernautError as error:
+        log.error("stopping", extra={"error": str(error), "kind": type(error).__name__})
+        return 2 if isinstance(error, (NoHistory, BadDsn)) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
