@@ -45,7 +45,7 @@ class KeyedQueue(Generic[K]):
             self._again.add(key)
         elif key not in self._ready:
             self._ready[key] = None
-            self._wake()
+            self._wake_next()
 
     def add_after(self, key: K, seconds: float) -> None:
         """Have the key looked at after a while, unless something wakes it sooner; the earliest time counts."""
@@ -70,13 +70,16 @@ class KeyedQueue(Generic[K]):
             self._waiters.append(waiter)
             try:
                 await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and self._ready:
+                    self._wake_next()  # this worker was woken, but will not come
+                raise
             finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                self._waiters.remove(waiter)
         key, _ = self._ready.popitem(last=False)
         self._busy.add(key)
         if self._ready:
-            self._wake()
+            self._wake_next()
         return key
 
     def done(self, key: K) -> None:
@@ -95,7 +98,7 @@ class KeyedQueue(Generic[K]):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _wake(self) -> None:
+    def _wake_next(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
