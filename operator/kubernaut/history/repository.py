@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
-from kubernaut.history.database import Database
+import orjson
+
+from kubernaut.history.database import Connection, Database
+from kubernaut.history.errors import HistoryError
 from kubernaut.history.pages import DurationStatistics, Page, RunBatch, RunFilter
-from kubernaut.history.records import RunRecord
+from kubernaut.history.records import RunRecord, StepRecord
+from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
+
+_LIST_COLUMNS = ", ".join(RUN_COLUMNS)
+_BRIEF_RUN = ", ".join(column for column in RUN_COLUMNS if column != "parameters")
+_STEP = ", ".join(STEP_COLUMNS)
+_BRIEF_STEP = ", ".join(column for column in STEP_COLUMNS if column not in ("outputs", "changed"))
+_FINISHED = ("Succeeded", "Failed", "Cancelled")
+
+
+class InvalidCursor(HistoryError):
+    """The cursor of a page is not one that was given out."""
 
 
 class Repository:
@@ -20,16 +37,54 @@ class Repository:
     async def list_runs(
         self, where: RunFilter | None = None, *, after: str | None = None, limit: int = 50
     ) -> Page[RunRecord]:
-        """Return runs without their steps, newest first by (created_at, uid)."""
-        raise NotImplementedError
+        """Return runs without their steps, newest first by (created_at, uid).
+
+        Raises:
+            InvalidCursor: ``after`` is not the ``next`` of an earlier page.
+        """
+        where = where or RunFilter()
+        conditions, values = ["true"], list[Any]()
+        for column, value in (
+            ("namespace =", where.namespace),
+            ("workflow =", where.workflow),
+            ("verdict =", where.verdict),
+            ("created_at >=", where.since),
+        ):
+            if value is not None:
+                values.append(value)
+                conditions.append(f"{column} ${len(values)}")
+        if after is not None:
+            values.extend(_read_cursor(after))
+            conditions.append(f"(created_at, uid) < (${len(values) - 1}, ${len(values)})")
+        values.append(limit + 1)
+        query = (
+            f"SELECT {_LIST_COLUMNS} FROM kubernaut.runs WHERE {' AND '.join(conditions)} "
+            f"ORDER BY created_at DESC, uid DESC LIMIT ${len(values)}"
+        )
+        async with self._database.connection() as connection:
+            runs = [run_of(row) for row in await connection.fetch(query, *values)]
+        more = len(runs) > limit
+        return Page(tuple(runs[:limit]), _cursor(runs[limit - 1]) if more else None)
 
     async def run(self, uid: str) -> RunRecord | None:
         """Return one run with its steps."""
-        raise NotImplementedError
+        return await self._one("uid = $1", uid)
 
     async def run_named(self, namespace: str, name: str) -> RunRecord | None:
         """Return the newest run of this name with its steps."""
-        raise NotImplementedError
+        return await self._one("namespace = $1 AND name = $2", namespace, name)
+
+    async def _one(self, condition: str, *values: str) -> RunRecord | None:
+        query = (
+            f"SELECT {_LIST_COLUMNS} FROM kubernaut.runs WHERE {condition} "
+            "ORDER BY created_at DESC, uid DESC LIMIT 1"
+        )
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(query, *values)
+            if row is None:
+                return None
+            steps = await _steps_of(connection, [row], _STEP)
+        return run_of(row, steps.get(row["uid"], ()))
 
     async def finished_runs_after(
         self, position: int = 0, *, limit: int = 2000, details: bool = False
@@ -39,16 +94,88 @@ class Repository:
         Runs that are mirrored late come late, so none is missed; a run whose record was replaced comes again.
         Without ``details`` parameters, outputs and changes are left empty (symptoms are there).
         """
-        raise NotImplementedError
+        query = (
+            f"SELECT {_LIST_COLUMNS if details else _BRIEF_RUN}, position FROM kubernaut.runs "
+            "WHERE position > $1 AND phase = ANY($2::text[]) ORDER BY position LIMIT $3"
+        )
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(query, position, _FINISHED, limit)
+            steps = await _steps_of(connection, rows, _STEP if details else _BRIEF_STEP)
+        runs = tuple(run_of(row, steps.get(row["uid"], ())) for row in rows)
+        return RunBatch(runs, rows[-1]["position"] if rows else position)
 
     async def duration_statistics(
         self, namespace: str, workflow: str, *, last: int = 200
     ) -> DurationStatistics | None:
-        """Return how long the last finished runs of a Workflow took; None without any."""
-        raise NotImplementedError
+        """Return how long the last succeeded runs of a Workflow took; None without any."""
+        query = (
+            "SELECT duration_seconds FROM kubernaut.runs WHERE namespace = $1 AND workflow = $2 "
+            "AND phase = 'Succeeded' AND duration_seconds IS NOT NULL ORDER BY created_at DESC, uid DESC LIMIT $3"
+        )
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(query, namespace, workflow, last)
+        return statistics_of([row["duration_seconds"] for row in rows])
 
     async def verdict_counts(
         self, *, namespace: str | None = None, since: datetime | None = None
     ) -> dict[tuple[str, str], dict[str, int]]:
         """Return how often each verdict occurred, by (namespace, workflow); "" where there is none."""
-        raise NotImplementedError
+        query = (
+            "SELECT namespace, workflow, coalesce(verdict, '') AS verdict, count(*) AS runs FROM kubernaut.runs "
+            "WHERE ($1::text IS NULL OR namespace = $1) AND ($2::timestamptz IS NULL OR created_at >= $2) "
+            "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        )
+        counts: dict[tuple[str, str], dict[str, int]] = {}
+        async with self._database.connection() as connection:
+            for row in await connection.fetch(query, namespace, since):
+                counts.setdefault((row["namespace"], row["workflow"]), {})[row["verdict"]] = row["runs"]
+        return counts
+
+
+def statistics_of(seconds: Sequence[float]) -> DurationStatistics | None:
+    """Return median, its distribution-free 95 % interval (order statistics, Conover 1999 §3.2) and 90th percentile.
+
+    With fewer than six values there is no such interval; the extremes are given.
+    """
+    values = sorted(seconds)
+    count = len(values)
+    if not count:
+        return None
+    half = 0.98 * math.sqrt(count)  # 1.96 standard deviations of Binomial(n, 1/2)
+    low = max(math.floor(count / 2 - half), 0)
+    high = min(math.ceil(count / 2 + half), count - 1)
+    middle = (values[(count - 1) // 2] + values[count // 2]) / 2
+    return DurationStatistics(
+        count, middle, values[low], values[high], values[min(math.ceil(0.9 * count), count) - 1]
+    )
+
+
+async def _steps_of(
+    connection: Connection, runs: Sequence[Any], columns: str
+) -> dict[str, tuple[StepRecord, ...]]:
+    if not runs:
+        return {}
+    created = [run["created_at"] for run in runs]
+    # The bounds let Postgres leave out the other months.
+    rows = await connection.fetch(
+        f"SELECT {columns} FROM kubernaut.steps WHERE run_uid = ANY($1::text[]) "
+        "AND created_at BETWEEN $2 AND $3 ORDER BY run_uid, position",
+        [run["uid"] for run in runs],
+        min(created),
+        max(created),
+    )
+    return {uid: tuple(map(step_of, steps)) for uid, steps in groupby(rows, key=lambda row: row["run_uid"])}
+
+
+def _cursor(run: RunRecord) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([run.created_at, run.uid])).decode()
+
+
+def _read_cursor(text: str) -> tuple[datetime, str]:
+    try:
+        created, uid = orjson.loads(base64.urlsafe_b64decode(text))
+        return datetime.fromisoformat(created), str(uid)
+    except (ValueError, TypeError):
+        raise InvalidCursor(
+            f"{text[:80]!r} is not the cursor of an earlier page; start again without"
+        ) from None

@@ -85,10 +85,13 @@ async def _migrate(connection: Any, wanted: str, where: str) -> None:
                 f"Postgres at {where} has schema revision {current}, this version knows up to {HEAD}: "
                 "it was migrated by a newer Kubernaut; run that version, or migrate down with it first"
             )
-        if current == "base":
-            await connection.execute("CREATE SCHEMA IF NOT EXISTS kubernaut")
+        # Asked first: IF NOT EXISTS wants the right to create it even where it exists.
+        if await connection.fetchval("SELECT to_regnamespace('kubernaut')") is None:
+            await connection.execute("CREATE SCHEMA kubernaut")
         script = await asyncio.to_thread(render, current, target)
         await connection.execute(script)
+        if target == "base":
+            await connection.execute("DROP TABLE kubernaut.alembic_version")
         _LOG.info("migrated Postgres at %s from schema revision %s to %s", where, current, target)
     if target != "base":
         await ensure_months(connection, months_ahead(datetime.now(UTC)))
