@@ -67,7 +67,7 @@ def from_answer(
         case 403:
             return _forbidden(call, told, account)
         case 404:
-            return NotFound(_not_found(call, told), status=404)
+            return NotFound(_not_found(call, told, known=bool(status)), status=404)
         case 409 if status.get("reason") == "AlreadyExists":
             return AlreadyExists(f"{call}: it exists already ({told})", status=409)
         case 409:
@@ -122,8 +122,9 @@ def _forbidden(call: Call, told: str, account: str) -> ClusterError:
     return Forbidden(message, status=403)
 
 
-def _not_found(call: Call, told: str) -> str:
-    if "could not find the requested resource" in told:
+def _not_found(call: Call, told: str, *, known: bool) -> str:
+    # For a path that it does not serve the API server answers in plain text, not with a Status.
+    if not known or "could not find the requested resource" in told:
         return f"{call}: the cluster has no {call.resource.rbac_name}; install what defines it"
     return f"{call}: it does not exist ({told})"
 
