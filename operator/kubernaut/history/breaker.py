@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -55,7 +54,7 @@ class Breaker:
     async def guard(self) -> AsyncIterator[None]:
         """Let the body run, and learn from how it ends.
 
-        Refused data and cancellation say nothing of the service's health.
+        Who refuses data is there; cancellation says nothing.
 
         Raises:
             HistoryUnavailable: the breaker is open, or another probe is under way.
@@ -63,7 +62,8 @@ class Breaker:
         probe = self._admit()
         try:
             yield
-        except (Rejected, asyncio.CancelledError):
+        except Rejected:
+            self._succeeded()
             raise
         except HistoryError as error:
             self._failed(error)

@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kubernaut.history.database import Database
+from pgvector import Vector
+
+from kubernaut.history.database import Connection, Database
+from kubernaut.history.errors import Rejected
 from kubernaut.history.pages import PatternRecord
+from kubernaut.history.rows import from_json, to_json
+
+_PATTERN_COLUMNS = (
+    *("id", "version", "name", "namespace", "feature_set", "centroid", "members", "status"),
+    *("first_seen", "last_seen", "retired_at"),
+)
+_PATTERN = ", ".join(_PATTERN_COLUMNS)
+_UPSERT_PATTERN = (
+    f"INSERT INTO kubernaut.patterns ({_PATTERN}) VALUES "
+    f"({', '.join(f'${at}' for at, _ in enumerate(_PATTERN_COLUMNS, 1))}) ON CONFLICT (id) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _PATTERN_COLUMNS[1:])
+)
 
 
 class PatternStore:
@@ -16,30 +31,98 @@ class PatternStore:
         self._database = database
 
     async def save_feature_set(self, key: str, definition: Mapping[str, Any]) -> None:
-        """Keep a feature set (plain JSON) under its key, e.g. its digest; an existing one is left as it is."""
-        raise NotImplementedError
+        """Keep a feature set (plain JSON) under its key, e.g. its digest; an existing one becomes the newest."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "INSERT INTO kubernaut.feature_sets AS known (key, definition) VALUES ($1, $2) "
+                "ON CONFLICT (key) DO UPDATE SET number = DEFAULT "
+                "WHERE known.number < (SELECT max(number) FROM kubernaut.feature_sets)",
+                *(key, to_json(definition)),
+            )
 
     async def load_feature_set(self, key: str | None = None) -> tuple[str, dict[str, Any]] | None:
         """Return (key, definition) of a feature set, or of the newest one."""
-        raise NotImplementedError
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "SELECT key, definition FROM kubernaut.feature_sets "
+                "WHERE $1::text IS NULL OR key = $1 ORDER BY number DESC LIMIT 1",
+                key,
+            )
+        return None if row is None else (row["key"], from_json(row["definition"]))
 
     async def save_features(self, feature_set: str, rows: Iterable[tuple[str, Sequence[float]]]) -> None:
-        """Upsert (run uid, vector); all vectors of a feature set have the same dimension."""
-        raise NotImplementedError
+        """Upsert (run uid, vector) in one transaction.
+
+        Raises:
+            Rejected: the feature set is not known, or a vector's dimension differs from the others' of the set.
+        """
+        vectors = {uid: Vector(list(vector)) for uid, vector in rows}
+        if not vectors:
+            return
+        async with self._database.transaction() as connection:
+            await self._fix_dimension(connection, feature_set, next(iter(vectors.values())).dimensions())
+            await connection.execute(
+                "CREATE TEMPORARY TABLE staged_features ON COMMIT DROP "
+                "AS SELECT feature_set, run_uid, features FROM kubernaut.run_features WITH NO DATA"
+            )
+            await connection.copy_records_to_table(
+                "staged_features",
+                records=((feature_set, uid, vector) for uid, vector in vectors.items()),
+                columns=("feature_set", "run_uid", "features"),
+                schema_name="pg_temp",
+            )
+            await connection.execute(
+                "INSERT INTO kubernaut.run_features AS known (feature_set, run_uid, features) "
+                "SELECT feature_set, run_uid, features FROM staged_features "
+                "ON CONFLICT (feature_set, run_uid) DO UPDATE SET features = excluded.features"
+            )
+
+    async def _fix_dimension(self, connection: Connection, feature_set: str, dimension: int) -> None:
+        known = await connection.fetchval(
+            "UPDATE kubernaut.feature_sets SET dimension = coalesce(dimension, $2) WHERE key = $1 "
+            "RETURNING dimension",
+            *(feature_set, dimension),
+        )
+        if known != dimension:
+            what = (
+                "is not saved yet" if known is None else f"has vectors of dimension {known}, not {dimension}"
+            )
+            raise Rejected(f"feature set {feature_set} {what}")
 
     async def load_features(
         self, feature_set: str, uids: Sequence[str] | None = None
     ) -> dict[str, list[float]]:
         """Return vectors (float32 precision) by run uid."""
-        raise NotImplementedError
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT run_uid, features FROM kubernaut.run_features "
+                "WHERE feature_set = $1 AND ($2::text[] IS NULL OR run_uid = ANY($2))",
+                *(feature_set, uids),
+            )
+        return {row["run_uid"]: row["features"].to_list() for row in rows}
 
     async def load_patterns(self, *, retired: bool = False) -> list[PatternRecord]:
         """Return the patterns, oldest first; with ``retired`` also those that are no more."""
-        raise NotImplementedError
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT {_PATTERN} FROM kubernaut.patterns WHERE $1 OR retired_at IS NULL ORDER BY first_seen, id",
+                retired,
+            )
+        return [_pattern_of(row) for row in rows]
 
     async def load_members(self, patterns: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         """Return membership in [0, 1] by pattern id and run uid; of all living patterns by default."""
-        raise NotImplementedError
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT m.pattern, m.run_uid, m.membership FROM kubernaut.pattern_members m "
+                "JOIN kubernaut.patterns p ON p.id = m.pattern "
+                "WHERE CASE WHEN $1::text[] IS NULL THEN p.retired_at IS NULL ELSE p.id = ANY($1) END",
+                patterns,
+            )
+        members: dict[str, dict[str, float]] = {}
+        for pattern, uid, membership in rows:
+            members.setdefault(pattern, {})[uid] = membership
+        return members
 
     async def save_patterns(
         self,
@@ -51,9 +134,41 @@ class PatternStore:
         """Upsert patterns and replace the members of those named in ``members``, in one transaction.
 
         ``position`` is how far the analysis has read (``RunBatch.position``); kept for ``load_position``.
+
+        Raises:
+            Rejected: a pattern's feature set, or the pattern of a member, is not known.
         """
-        raise NotImplementedError
+        async with self._database.transaction() as connection:
+            await connection.executemany(_UPSERT_PATTERN, [_pattern_row(pattern) for pattern in patterns])
+            await connection.execute(
+                "DELETE FROM kubernaut.pattern_members WHERE pattern = ANY($1::text[])", list(members)
+            )
+            await connection.copy_records_to_table(
+                "pattern_members",
+                records=((id_, uid, share) for id_, of in members.items() for uid, share in of.items()),
+                columns=("pattern", "run_uid", "membership"),
+                schema_name="kubernaut",
+            )
+            if position is not None:
+                await connection.execute(
+                    "INSERT INTO kubernaut.analysis (position) VALUES ($1) "
+                    "ON CONFLICT (id) DO UPDATE SET position = excluded.position",
+                    position,
+                )
 
     async def load_position(self) -> int:
         """Return how far the last saved analysis had read; 0 before the first."""
-        raise NotImplementedError
+        async with self._database.connection() as connection:
+            return await connection.fetchval("SELECT position FROM kubernaut.analysis") or 0
+
+
+def _pattern_row(pattern: PatternRecord) -> tuple[Any, ...]:
+    special = {"centroid": Vector(list(pattern.centroid)), "status": to_json(pattern.status)}
+    return tuple(special.get(column, getattr(pattern, column)) for column in _PATTERN_COLUMNS)
+
+
+def _pattern_of(row: Mapping[str, Any]) -> PatternRecord:
+    values = dict(row)
+    return PatternRecord(
+        **{**values, "centroid": row["centroid"].to_list(), "status": from_json(row["status"])}
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -113,6 +114,26 @@ def from_json(text: str | None) -> dict[str, Any]:
         return {}
     value = orjson.loads(text)
     return value if isinstance(value, dict) else {}
+
+
+def storable(run: RunRecord) -> RunRecord:
+    """Return the record as Postgres would give it back: with the characters replaced that can't be stored."""
+    steps = tuple(
+        replace(
+            step,
+            message=_text(step.message),
+            outputs=_clean_all(step.outputs),
+            changed=tuple(map(_clean, step.changed)),
+        )
+        for step in run.steps
+    )
+    return replace(
+        run,
+        message=_text(run.message),
+        symptoms=tuple(map(_clean, run.symptoms)),
+        parameters=_clean_all(run.parameters),
+        steps=steps,
+    )
 
 
 def _clean(text: str) -> str:
