@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
+from kubernaut.cli.commands import control, learned, runs, switch
 from kubernaut.cli.commands.lint import lint
+from kubernaut.cli.commands.version import print_version, show_version
+from kubernaut.cli.commands.why import why
 from kubernaut.cli.errors import MEANINGS
 
-_EPILOG = "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code.value:<4}{meaning}" for code, meaning in MEANINGS.items())
 
 app = typer.Typer(
     name="kubernaut",
-    help="Repair workloads by declared workflows, see what was done and why.",
     epilog=_EPILOG,
     add_completion=True,
     no_args_is_help=False,
@@ -27,17 +29,28 @@ app = typer.Typer(
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> int:
-    """Repair workloads by declared workflows, see what was done and why."""
+) -> None:
+    """Repair workloads by declared workflows; see what was done, and why."""
     if version:
-        from kubernaut.cli.commands.version import print_version
-
         print_version()
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
-    return 0
 
 
+app.command()(runs.run)
+app.command()(runs.watch)
+app.command()(runs.status)
+app.command()(why)
+app.command()(control.approve)
+app.command()(control.deny)
+app.command()(control.cancel)
+app.command()(control.pause)
+app.command()(control.resume)
+app.command()(switch.stop)
+app.command()(switch.start)
+app.command()(learned.patterns)
 app.command()(lint)
+app.command()(learned.actions)
+app.command("version")(show_version)

@@ -5,27 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, Final
 
 from rich.console import Console, RenderableType
 
+from kubernaut.cli.forms import Format
 from kubernaut.cli.text import clean
 
 _PIPE_WIDTH: Final = 4000
-
-
-class Format(StrEnum):
-    """What ``-o`` can say."""
-
-    TEXT = "text"
-    WIDE = "wide"
-    JSON = "json"
-    YAML = "yaml"
-
-    @property
-    def for_programs(self) -> bool:
-        return self in (Format.JSON, Format.YAML)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -35,8 +22,8 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
 
 
-def show(*renderables: RenderableType) -> None:
-    """Print renderables, one below the other; none of them ends in blanks."""
+def show(*renderables: RenderableType, flush: bool = False) -> None:
+    """Print renderables, one below the other; into a pipe without trailing blanks."""
     out = console()
     for renderable in renderables:
         if out.is_terminal:
@@ -45,6 +32,8 @@ def show(*renderables: RenderableType) -> None:
         with out.capture() as captured:
             out.print(renderable)
         sys.stdout.write("".join(f"{text.rstrip()}\n" for text in captured.get().splitlines()))
+    if flush:
+        sys.stdout.flush()
 
 
 def emit(data: Any, form: Format) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kubernaut.cli.errors import CliError, Exit
-from kubernaut.cli.output import Format, emit, note, show
+from kubernaut.cli.forms import Format
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -25,6 +25,7 @@ def lint(
     """
     from kubernaut.cli.catalogue import actions
     from kubernaut.cli.lint.check import Report, check_text
+    from kubernaut.cli.output import emit, note, show
     from kubernaut.cli.views import lint as views
 
     report = Report()

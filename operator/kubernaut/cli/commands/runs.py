@@ -1,0 +1,131 @@
+"""The commands that start and follow runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from kubernaut.cli.errors import CliError
+from kubernaut.cli.forms import Format
+from kubernaut.cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output, RunName, Timeout, Why
+
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter of the Workflow; may be repeated."),
+]
+
+
+def run(
+    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the Workflow to run.")],
+    param: Parameters = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the run; else made up.")] = "",
+    reason: Why = "",
+    watch_it: Annotated[bool, typer.Option("-w", "--watch", help="Show how it goes, to its end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, showing only that.")] = False,
+    timeout: Timeout = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+    output: Output = Format.TEXT,
+) -> int:
+    """Start a run of a Workflow.
+
+    Parameters are checked here first, against the Workflow. With --watch or --wait the exit code says how the run
+    ended: 0 it succeeded, 2 it failed or did not help, 6 it did not end within --timeout.
+    """
+    limit = duration(timeout)
+    if limit is not None and not (watch_it or wait):
+        raise CliError("--timeout needs --watch or --wait", "Add one of them.")
+    if watch_it and output.for_programs:
+        raise CliError(f"--watch can't be combined with -o {output.value}", f"Use --wait -o {output.value}.")
+    from kubernaut.cli import work
+    from kubernaut.cli.place import within
+
+    wanted = work.Wanted(workflow, tuple(param or ()), name, reason)
+    return within(
+        kubeconfig,
+        context,
+        namespace,
+        lambda place: work.start(place, wanted, watch_it, wait, limit, output),
+    )
+
+
+def watch(
+    name: RunName,
+    timeout: Timeout = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+) -> int:
+    """Show how a run goes, to its end.
+
+    In a terminal a table that is redrawn, elsewhere one line for each change. The exit code says how the run ended:
+    0 it succeeded, 2 it failed or did not help, 6 it did not end within --timeout.
+    """
+    limit = duration(timeout)
+    from kubernaut.cli import work
+    from kubernaut.cli.place import within
+
+    return within(kubeconfig, context, namespace, lambda place: work.watched(place, name, limit))
+
+
+def status(
+    name: Annotated[str, typer.Argument(metavar="[RUN]", help="A run; without it all are listed.")] = "",
+    workflow: Annotated[
+        str, typer.Option("--workflow", metavar="NAME", help="Only runs of this Workflow.")
+    ] = "",
+    phase: Annotated[str, typer.Option("--phase", metavar="PHASE", help="Only runs in this phase.")] = "",
+    verdict: Annotated[
+        str, typer.Option("--verdict", metavar="VERDICT", help="Only runs with this verdict.")
+    ] = "",
+    live: Annotated[bool, typer.Option("--live", help="Only runs that are not at their end.")] = False,
+    selector: Annotated[
+        str, typer.Option("-l", "--selector", metavar="LABELS", help="Only runs with these labels.")
+    ] = "",
+    namespace: Namespace = "",
+    all_namespaces: AllNamespaces = False,
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+    output: Output = Format.TEXT,
+) -> int:
+    """List the runs of a namespace, newest first; or show one run."""
+    from kubernaut.api.execution import RunPhase, Verdict
+    from kubernaut.cli import work
+    from kubernaut.cli.place import within
+
+    if name and all_namespaces:
+        raise CliError("a run's name and -A don't go together", "Name its namespace with -n.")
+    which = work.Which(
+        all_namespaces,
+        workflow,
+        choice("phase", phase, [p.value for p in RunPhase]),
+        choice("verdict", verdict, [v.value for v in Verdict]),
+        live,
+        selector,
+    )
+    return within(
+        kubeconfig,
+        context,
+        namespace,
+        lambda place: work.one(place, name, output) if name else work.listed(place, which, output),
+    )
+
+
+def duration(text: str) -> timedelta | None:
+    """Read a duration; an empty text means none. Raises CliError."""
+    from kubernaut.api.duration import parse_duration
+
+    try:
+        return parse_duration(text) if text else None
+    except ValueError as error:
+        raise CliError(str(error)) from None
+
+
+def choice(what: str, text: str, known: list[str]) -> str:
+    """Return the value meant, whatever its case; an empty text means any. Raises CliError."""
+    found = [value for value in known if value.lower() == text.lower()]
+    if text and not found:
+        raise CliError(f"there is no {what} {text!r}", f"Use one of {', '.join(known)}.")
+    return found[0] if found else ""

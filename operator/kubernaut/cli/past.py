@@ -1,0 +1,106 @@
+"""Runs that are gone from the cluster, as the history keeps them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from kubernaut.api.base import format_time
+from kubernaut.api.execution import StepStatus, WorkflowExecution
+from kubernaut.cli.errors import CliError, Exit
+from kubernaut.cli.outline import Row
+from kubernaut.history.database import Database
+from kubernaut.history.dsn import describe
+from kubernaut.history.errors import HistoryError
+from kubernaut.history.records import RunRecord, StepRecord
+from kubernaut.history.repository import Repository
+
+_UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+async def remembered(dsn: str, namespace: str, name: str) -> RunRecord:
+    """Return the newest run of this name (or the run with this uid) from the history.
+
+    Raises:
+        CliError: the history can't be reached or has no such run.
+    """
+    try:
+        database = Database(dsn, migrating=False, connections=1)
+        try:
+            repository = Repository(database)
+            found = await repository.run(name) if _UID.fullmatch(name) else None
+            found = found or await repository.run_named(namespace, name)
+        finally:
+            await database.close()
+    except HistoryError as error:
+        fix = "Check --dsn or KUBERNAUT_DSN, and that the operator has once reached this database."
+        raise CliError(f"the history can't be read: {error}", fix, Exit.UNREACHABLE) from None
+    if found is None:
+        raise CliError(
+            f"there is no run {name!r} in namespace {namespace}, neither in the cluster nor in the history",
+            f"Looked in {describe(dsn)}; check the name, and the namespace (-n).",
+            Exit.NOT_FOUND,
+        )
+    return found
+
+
+def as_run(record: RunRecord) -> tuple[WorkflowExecution, list[Row]]:
+    """Return a record in the shape of the object it was made from, as far as the history keeps that."""
+    status: dict[str, Any] = {
+        "phase": record.phase,
+        "verdict": record.verdict,
+        "startedAt": record.started_at,
+        "finishedAt": record.finished_at,
+        "reason": record.reason or None,
+        "message": record.message,
+        "steps": [_step(step) for step in record.steps],
+    }
+    if record.service_account and record.content_hash:
+        status["workflow"] = {
+            "name": record.workflow,
+            "uid": "",
+            "contentHash": record.content_hash,
+            "snapshot": f"{record.workflow}-{record.content_hash[:10]}",
+            "serviceAccountName": record.service_account,
+        }
+    if record.target_kind and record.target_name:
+        status["target"] = {
+            "apiVersion": "",
+            "kind": record.target_kind,
+            "name": record.target_name,
+            "uid": record.target_uid or "",
+        }
+    run = WorkflowExecution.model_validate(
+        {
+            "metadata": {
+                "name": record.name,
+                "namespace": record.namespace,
+                "uid": record.uid,
+                "creationTimestamp": format_time(record.created_at),
+            },
+            "spec": {
+                "workflowRef": {"name": record.workflow},
+                "parameters": [{"name": key, "value": value} for key, value in record.parameters.items()],
+                "trigger": {"type": record.trigger},
+            },
+            "status": status,
+        }
+    )
+    actions = {step.name: step.action or "" for step in record.steps}
+    return run, [Row(step, actions[step.name]) for step in run.status.steps] if run.status else []
+
+
+def _step(step: StepRecord) -> StepStatus:
+    return StepStatus.model_validate(
+        {
+            "name": step.name,
+            "phase": step.phase,
+            "attempt": step.attempts,
+            "startedAt": step.started_at,
+            "finishedAt": step.finished_at,
+            "reason": step.reason or None,
+            "message": step.message,
+            "outputs": dict(step.outputs) or None,
+            "changed": list(step.changed) or None,
+        }
+    )

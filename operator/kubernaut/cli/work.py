@@ -1,0 +1,164 @@
+"""What the commands on runs do once there is a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kubernaut.api.execution import Decision, WorkflowExecution
+from kubernaut.api.workflow import Workflow
+from kubernaut.cli import controlling, starting
+from kubernaut.cli.errors import CliError, Exit
+from kubernaut.cli.following import Silent, screen, to_the_end
+from kubernaut.cli.forms import Format
+from kubernaut.cli.objects import RUN, WORKFLOW, fetch, fetch_all, parsed, snapshot
+from kubernaut.cli.outcome import exit_code
+from kubernaut.cli.outline import rows
+from kubernaut.cli.output import bare, emit, note, show
+from kubernaut.cli.place import Place
+from kubernaut.cli.text import line, safe
+from kubernaut.cli.times import now
+from kubernaut.cli.views import run as run_view
+from kubernaut.cli.views import runs as runs_view
+from kubernaut.core.errors import AlreadyExists, ClusterError
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A run that is to be started, as the arguments say."""
+
+    workflow: str
+    params: tuple[str, ...]
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which runs to list; empty means any."""
+
+    all_namespaces: bool = False
+    workflow: str = ""
+    phase: str = ""
+    verdict: str = ""
+    live: bool = False
+    labels: str = ""
+
+
+async def start(
+    place: Place, wanted: Wanted, watch: bool, wait: bool, limit: timedelta | None, form: Format
+) -> int:
+    """Check, create, say how to follow; then follow where asked."""
+    values = starting.assignments(wanted.params)
+    workflow = parsed(Workflow, await fetch(place.cluster, WORKFLOW, place.namespace, wanted.workflow))
+    starting.check(workflow, values)
+    name = wanted.name or starting.run_name(wanted.workflow)
+    body = starting.manifest(
+        wanted.workflow, place.namespace, values, name=name, by=await _who(place), reason=wanted.reason
+    )
+    try:
+        created = await place.cluster.create(body)
+    except AlreadyExists:
+        raise CliError(
+            f"there is a run {name!r} in namespace {place.namespace} already", "Give another --name."
+        ) from None
+    if not (watch or wait):
+        if form.for_programs:
+            emit(bare(created), form)
+        else:
+            show(*(safe(text) for text in _how_to_follow(place, name)))
+        return Exit.OK
+    note(f"Run {name} was created in namespace {place.namespace}.")
+    ended = await to_the_end(place.cluster, place.namespace, name, screen() if watch else Silent(), limit)
+    if form.for_programs:
+        emit(bare(await fetch(place.cluster, RUN, place.namespace, name)), form)
+    elif wait and not watch:
+        show(run_view.summary(ended, rows(ended, None), now()))
+    return exit_code(ended)
+
+
+async def watched(place: Place, name: str, limit: timedelta | None) -> int:
+    """Follow a run to its end."""
+    return exit_code(await to_the_end(place.cluster, place.namespace, name, screen(), limit))
+
+
+async def one(place: Place, name: str, form: Format) -> int:
+    """Show one run."""
+    found = await fetch(place.cluster, RUN, place.namespace, name)
+    if form.for_programs:
+        emit(bare(found), form)
+        return Exit.OK
+    run = parsed(WorkflowExecution, found)
+    show(run_view.details(run, rows(run, await snapshot(place.cluster, run)), now()))
+    return Exit.OK
+
+
+async def listed(place: Place, which: Which, form: Format) -> int:
+    """List runs, newest first."""
+    namespace = "" if which.all_namespaces else place.namespace
+    fields = [f"spec.workflowRef.name={which.workflow}"] if which.workflow else []
+    # A run nobody looked at has no phase yet, so Pending can't be asked of the API server.
+    fields += [f"status.phase={which.phase}"] if which.phase and which.phase != "Pending" else []
+    found = await fetch_all(place.cluster, RUN, namespace, labels=which.labels, fields=",".join(fields))
+    kept = [(item, parsed(WorkflowExecution, item)) for item in found]
+    kept = sorted(
+        ((i, r) for i, r in kept if _matches(r, which)), key=lambda pair: _created(pair[1]), reverse=True
+    )
+    if form.for_programs:
+        emit({"apiVersion": "v1", "kind": "List", "items": [bare(item) for item, _ in kept]}, form)
+        return Exit.OK
+    if not kept:
+        where = "in any namespace" if which.all_namespaces else f"in namespace {place.namespace}"
+        note(f"No runs {'match ' if found or which != Which(which.all_namespaces) else ''}{where}.")
+        return Exit.OK
+    runs = [run for _, run in kept]
+    show(runs_view.listing(runs, now(), namespaces=which.all_namespaces, wide=form is Format.WIDE))
+    return Exit.OK
+
+
+async def control(place: Place, name: str, change: controlling.Change, done: str, already: str) -> int:
+    """Ask something of a run, and say whether it was asked already."""
+    patched = await controlling.change(place.cluster, place.namespace, name, change)
+    show(safe(f"Run {place.namespace}/{name} {done if patched is not None else already}."))
+    return Exit.OK
+
+
+async def answer(place: Place, name: str, step: str, decision: Decision, reason: str) -> int:
+    """Approve or deny a step in one's own name."""
+    by = await place.whoami()
+    run = parsed(WorkflowExecution, await fetch(place.cluster, RUN, place.namespace, name))
+    spec = await snapshot(place.cluster, run)
+    change = controlling.answer(step, decision, by, reason, spec)
+    said = "approved" if decision is Decision.APPROVE else "denied"
+    return await control(place, name, change, f"step {step}: {said} by {by}", f"step {step}: {said} already")
+
+
+async def _who(place: Place) -> str:
+    try:
+        return await place.whoami()
+    except ClusterError:
+        # Who started it is for people to read; an API server that does not tell must not prevent a repair.
+        return ""
+
+
+def _how_to_follow(place: Place, name: str) -> list[str]:
+    space = f" -n {line(place.namespace)}"
+    return [
+        f"Run {name} was created in namespace {place.namespace}.",
+        f"Follow it:    kubernaut watch {name}{space}",
+        f"Ask why:      kubernaut why {name}{space}",
+        f"With kubectl: kubectl get kwfe {name}{space} -w",
+    ]
+
+
+def _matches(run: WorkflowExecution, which: Which) -> bool:
+    phase = run.status.phase.value if run.status else "Pending"
+    verdict = run.status.verdict.value if run.status and run.status.verdict else ""
+    if which.live and run.status is not None and run.status.phase.final:
+        return False
+    return which.phase in ("", phase) and which.verdict in ("", verdict)
+
+
+def _created(run: WorkflowExecution) -> tuple[datetime, str]:
+    created = run.metadata.creation_timestamp or now()
+    return created, run.metadata.name
