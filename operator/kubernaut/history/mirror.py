@@ -18,7 +18,7 @@ OnMirrored = Callable[[Sequence[str]], Awaitable[None]]
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
-LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Mirror:
@@ -83,17 +83,17 @@ class Mirror:
         self._note_work()
         return taken
 
-    async def spool(self, record: RunRecord) -> bool:
-        """Put a run on disk whose deletion can't wait; False where that is impossible (which is logged)."""
+    async def keep(self, record: RunRecord) -> bool:
+        """Keep a run on disk whose deletion can't wait; False where that is impossible (which is logged)."""
         if self._spool is None:
-            LOG.error("there is no spool; run %s/%s can't be put aside", record.namespace, record.name)
+            log.error("there is no spool; run %s/%s can't be kept on disk", record.namespace, record.name)
             return False
         async with self._disk:
             kept = await asyncio.to_thread(self._spool.put, record)
         self._note_work()
         return kept
 
-    async def mirrored(self, uids: Sequence[str]) -> set[str]:
+    async def mirrored(self, uids: Sequence[str]) -> frozenset[str]:
         """Return which of these runs are stored.
 
         Raises:
@@ -135,7 +135,7 @@ class Mirror:
             raise
         except Exception:
             self._outbox.put_back(keys)
-            LOG.exception("finished runs could not be mirrored; they are tried again")
+            log.exception("finished runs could not be mirrored; they are tried again")
             return self._pause()
         self._outbox.done(keys)
         self._recovered()
@@ -160,7 +160,7 @@ class Mirror:
         records = [record for record in await self._load(keys) if record is not None]
         refused = await self._store(records)
         for uid, error in refused.items():
-            LOG.error("run %s is not stored: %s", uid, error)
+            log.error("run %s is not stored: %s", uid, error)
         if stored := [record.uid for record in records if record.uid not in refused]:
             await self._on_mirrored(stored)
 
@@ -183,7 +183,7 @@ class Mirror:
         if said != self._said and not (self._said and type(error) is HistoryUnavailable):
             self._said = said
             level = logging.ERROR if isinstance(error, BadDsn) else logging.WARNING
-            LOG.log(level, "the history can't be written: %s (%d runs wait)", error, self.backlog)
+            log.log(level, "the history can't be written: %s (%d runs wait)", error, self.backlog)
         return self._pause()
 
     def _pause(self) -> float:
@@ -195,4 +195,4 @@ class Mirror:
         self._failures = 0
         if self._said:
             self._said = ""
-            LOG.info("the history is written again (%d runs wait)", self.backlog)
+            log.info("the history is written again (%d runs wait)", self.backlog)

@@ -72,15 +72,3 @@ class PatternRecord:
     last_seen: datetime
     status: Mapping[str, Any] = field(default_factory=dict)
     retired_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SeenReplicaSet:
-    """A ReplicaSet that had an available replica at ``seen_at``."""
-
-    uid: str
-    namespace: str
-    name: str
-    owner: str
-    revision: int
-    seen_at: datetime

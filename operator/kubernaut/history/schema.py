@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HEAD = "0002"
 MIGRATION_LOCK = 7239104580
 MONTHS_AHEAD = 2
-LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def _config(buffer: io.StringIO) -> Config:
@@ -92,7 +92,7 @@ async def _migrate(connection: Any, wanted: str, where: str) -> None:
         await connection.execute(script)
         if target == "base":
             await connection.execute("DROP TABLE kubernaut.alembic_version")
-        LOG.info("migrated Postgres at %s from schema revision %s to %s", where, current, target)
+        log.info("migrated Postgres at %s from schema revision %s to %s", where, current, target)
     if target != "base":
         await ensure_months(connection, months_ahead(datetime.now(UTC)))
 

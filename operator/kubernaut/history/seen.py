@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
 
+from kubernaut.core.ports import Manifest
 from kubernaut.history.database import Database
 from kubernaut.history.errors import HistoryError, HistoryUnavailable
-from kubernaut.history.pages import SeenReplicaSet
 
-_REFRESH = timedelta(hours=1)
-LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+REVISION: Final = "deployment.kubernetes.io/revision"
+_COLUMNS = ("uid", "namespace", "name", "owner", "revision", "seen_at")
 _UPSERT = """
 INSERT INTO kubernaut.seen_available AS known (uid, namespace, name, owner, revision, first_seen, last_seen)
 SELECT *, seen_at FROM unnest(
@@ -26,46 +28,71 @@ ON CONFLICT (uid) DO UPDATE SET
 """
 
 
+@dataclass(frozen=True, slots=True)
+class SeenReplicaSet:
+    """A ReplicaSet that had an available replica at ``seen_at``; ``revision`` is the Deployment's, 0 if unknown."""
+
+    uid: str
+    namespace: str
+    name: str
+    owner: str
+    revision: int
+    seen_at: datetime
+
+    @classmethod
+    def of(cls, manifest: Manifest, seen_at: datetime) -> SeenReplicaSet:
+        """Read a ReplicaSet as the API server gave it."""
+        meta = manifest["metadata"]
+        owners = [owner["name"] for owner in meta.get("ownerReferences") or () if owner.get("controller")]
+        revision = str((meta.get("annotations") or {}).get(REVISION, ""))
+        known = revision.isascii() and revision.isdigit() and len(revision) < 19
+        return cls(
+            uid=meta["uid"],
+            namespace=meta.get("namespace", ""),
+            name=meta["name"],
+            owner=owners[0] if owners else "",
+            revision=int(revision) if known else 0,
+            seen_at=seen_at,
+        )
+
+
 class SeenAvailable:
-    """Remembers in memory at once and in Postgres soon; is a ``core.ports.RevisionEvidence``.
+    """Takes note at once, writes in batches, answers within a bounded time.
 
     Args:
-        database: where to, or None for memory only.
+        database: where to.
         patience: seconds that ``known`` waits for Postgres.
-        most: bound of what is remembered in memory, and of what waits for Postgres.
+        most: how many may wait to be written; more are dropped, and remembered when they are seen again.
     """
 
-    def __init__(self, database: Database | None, *, patience: float = 0.5, most: int = 20_000) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        patience: float = 0.5,
+        most: int = 20_000,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._database = database
         self._patience = patience
         self._most = most
-        self._seen: OrderedDict[str, SeenReplicaSet] = OrderedDict()
+        self._clock = clock
         self._waiting: dict[str, SeenReplicaSet] = {}
+        self._writing: dict[str, SeenReplicaSet] = {}
         self._work = asyncio.Event()
-        self._asking: set[asyncio.Task[set[str]]] = set()
+        self._asking: set[asyncio.Task[frozenset[str]]] = set()
 
     @property
-    def waiting(self) -> int:
-        """How many wait for Postgres."""
-        return len(self._waiting)
+    def backlog(self) -> int:
+        """How many wait to be written."""
+        return len(self._waiting) + len(self._writing)
 
-    def remember(self, *seen: SeenReplicaSet) -> None:
-        """Remember ReplicaSets that have an available replica now; cheap where they are known."""
-        for one in seen:
-            known = self._seen.get(one.uid)
-            if (
-                known is not None
-                and known.revision == one.revision
-                and one.seen_at - known.seen_at < _REFRESH
-            ):
-                continue
-            self._seen[one.uid] = one
-            self._seen.move_to_end(one.uid)
-            if len(self._seen) > self._most:
-                self._seen.popitem(last=False)
-            if self._database is not None and (one.uid in self._waiting or len(self._waiting) < self._most):
-                self._waiting[one.uid] = one
-                self._work.set()
+    def remember(self, manifest: Manifest) -> None:
+        """Store, some time soon, that this ReplicaSet was seen available now."""
+        seen = SeenReplicaSet.of(manifest, self._clock())
+        if seen.uid in self._waiting or self.backlog < self._most:
+            self._waiting[seen.uid] = seen
+            self._work.set()
 
     async def run(self) -> None:
         """Write what is remembered until cancelled; failures are tried again."""
@@ -74,8 +101,8 @@ class SeenAvailable:
             try:
                 await self.flush()
             except HistoryError as error:
-                LOG.debug("what was seen available is written later: %s", error)
-                await asyncio.sleep(max(1.0, self._database.breaker.opens_in if self._database else 0.0))
+                log.debug("what was seen available is written later: %s", error)
+                await asyncio.sleep(max(1.0, self._database.breaker.opens_in))
 
     async def flush(self) -> None:
         """Write all that waits.
@@ -84,60 +111,53 @@ class SeenAvailable:
             HistoryError: it could not be written, and waits on.
         """
         self._work.clear()
-        if self._database is None or not self._waiting:
+        if not self._waiting:
             return
-        batch, self._waiting = self._waiting, {}
-        rows = sorted(batch.values(), key=lambda one: one.uid)  # one order for all writers: no deadlocks
-        columns = ("uid", "namespace", "name", "owner", "revision", "seen_at")
+        self._writing, self._waiting = self._waiting, {}
+        # One order for all writers, so that none waits for the other in a circle.
+        rows = sorted(self._writing.values(), key=lambda one: one.uid)
         try:
             async with self._database.connection() as connection:
-                await connection.execute(_UPSERT, *([getattr(row, c) for row in rows] for c in columns))
+                await connection.execute(_UPSERT, *([getattr(row, c) for row in rows] for c in _COLUMNS))
         except BaseException:
-            self._waiting = {**batch, **self._waiting}
+            self._waiting = {**self._writing, **self._waiting}
             self._work.set()
             raise
+        finally:
+            self._writing = {}
 
-    async def known(self, uids: Sequence[str]) -> set[str]:
-        """Return those that were ever seen available, by memory and Postgres.
+    async def known(self, uids: Sequence[str]) -> frozenset[str]:
+        """Return those that were ever seen available.
 
         Raises:
             HistoryUnavailable: Postgres did not answer in time.
             HistoryError: it can't, as its message says.
         """
-        found = {uid for uid in uids if uid in self._seen}
+        found = {uid for uid in uids if uid in self._waiting or uid in self._writing}
         rest = [uid for uid in uids if uid not in found]
-        if rest and self._database is not None:
-            found |= await self._ask(self._database, rest)
-        return found
+        return frozenset(found) | (await self._ask(rest) if rest else frozenset())
 
-    async def seen_available(self, uids: Sequence[str]) -> frozenset[str]:
-        """Return what is known now: waits half a second at most, and never raises."""
-        try:
-            return frozenset(await self.known(uids))
-        except HistoryError as error:
-            LOG.warning("what was seen available before this start is not known: %s", error)
-            return frozenset(uid for uid in uids if uid in self._seen)
-
-    async def _ask(self, database: Database, uids: Sequence[str]) -> set[str]:
+    async def _ask(self, uids: Sequence[str]) -> frozenset[str]:
         # A task, not a timeout: giving a connection back whose query hangs takes longer than patience.
-        task = asyncio.create_task(_fetch(database, uids))
+        task = asyncio.create_task(self._fetch(uids))
         self._asking.add(task)
         task.add_done_callback(self._forget)
         done, _ = await asyncio.wait({task}, timeout=self._patience)
         if not done:
             task.cancel()
-            raise HistoryUnavailable(f"Postgres at {database.where} did not answer within {self._patience} s")
+            raise HistoryUnavailable(
+                f"Postgres at {self._database.where} did not answer within {self._patience} s"
+            )
         return task.result()
 
-    def _forget(self, task: asyncio.Task[set[str]]) -> None:
+    def _forget(self, task: asyncio.Task[frozenset[str]]) -> None:
         self._asking.discard(task)
         if not task.cancelled():
             task.exception()  # an answer that came too late is nobody's
 
-
-async def _fetch(database: Database, uids: Sequence[str]) -> set[str]:
-    async with database.connection() as connection:
-        rows = await connection.fetch(
-            "SELECT uid FROM kubernaut.seen_available WHERE uid = ANY($1::text[])", list(uids)
-        )
-    return {row["uid"] for row in rows}
+    async def _fetch(self, uids: Sequence[str]) -> frozenset[str]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT uid FROM kubernaut.seen_available WHERE uid = ANY($1::text[])", list(uids)
+            )
+        return frozenset(row["uid"] for row in rows)

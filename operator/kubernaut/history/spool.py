@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from kubernaut.history.records import RunRecord
 from kubernaut.history.rows import storable
 
-LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _RECORD = TypeAdapter(RunRecord)
 _SUFFIX = ".json"
 _MOST_CORRUPT = 100
@@ -66,12 +66,12 @@ class Spool:
             others >= self._most_runs
             or self.size - self._sizes.get(name, 0) + len(content) > self._most_bytes
         ):
-            LOG.error("the spool %s is full; run %s/%s was not spooled", self._folder, *_names(record))
+            log.error("the spool %s is full; run %s/%s was not spooled", self._folder, *_names(record))
             return False
         try:
             self._write(name, content)
         except OSError as error:
-            LOG.error("run %s/%s can't be spooled to %s: %s", *_names(record), self._folder, error)
+            log.error("run %s/%s can't be spooled to %s: %s", *_names(record), self._folder, error)
             return False
         self._sizes[name] = len(content)
         return True
@@ -117,7 +117,7 @@ class Spool:
         corrupt.mkdir(mode=0o700, exist_ok=True)
         path.replace(corrupt / path.name)
         self._sizes.pop(path.name, None)
-        LOG.error("spooled run %s can't be replayed and was moved to %s: %s", path.name, corrupt, error)
+        log.error("spooled run %s can't be replayed and was moved to %s: %s", path.name, corrupt, error)
         kept = sorted(corrupt.iterdir(), key=lambda file: file.stat().st_mtime)
         for surplus in kept[:-_MOST_CORRUPT]:
             surplus.unlink()

@@ -93,7 +93,7 @@ class RunWriter:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", POSITION_LOCK)
             return int(await connection.fetchval(_UPSERT))
 
-    async def stored(self, uids: Sequence[str]) -> set[str]:
+    async def stored(self, uids: Sequence[str]) -> frozenset[str]:
         """Return which of the runs are stored.
 
         Raises:
@@ -103,10 +103,10 @@ class RunWriter:
         async with self._database.connection() as connection:
             for at in range(0, len(uids), _ASK):
                 rows = await connection.fetch(
-                    "SELECT uid FROM kubernaut.runs WHERE uid = ANY($1::text[])", uids[at : at + _ASK]
+                    "SELECT uid FROM kubernaut.runs WHERE uid = ANY($1::text[])", list(uids[at : at + _ASK])
                 )
                 found.update(row["uid"] for row in rows)
-        return found
+        return frozenset(found)
 
 
 async def _copy(
