@@ -1,0 +1,22 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_event_loop() -> Iterator[None]:
+    """Give the main thread a loop that is closed in the end.
+
+    pytest-asyncio asks for the thread's current loop before every test; where there is none, Python makes one that
+    nobody closes, and the warning about it fails a test that has nothing to do with it.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
