@@ -23,7 +23,7 @@ from localcluster import images, packages, paths, versions
 from localcluster.errors import ClusterError
 from localcluster.process import run
 from localcluster.progress import Progress, Step
-from localcluster.toolchain import find_go, go_environment
+from localcluster.toolchain import compiler_memory, find_go, go_environment
 
 COMPONENTS = (
     "etcd",
@@ -51,6 +51,11 @@ _KWOK_STAGES = (
     "pod/fast/pod-delete",
     "pod/chaos/pod-container-running-failed",
 )
+
+
+def _memory() -> dict[str, str]:
+    meminfo = Path("/proc/meminfo")
+    return compiler_memory(meminfo.read_text(), os.cpu_count() or 1) if meminfo.is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -206,12 +211,14 @@ class Builder:
         library = next(root.glob("usr/lib/*/libseccomp.a"), None)
         if library is None:
             raise ClusterError("libseccomp-dev has no libseccomp.a")
-        # runc asks pkg-config for the flags; this one answers for the unpacked library
-        pkg_config = out / "seccomp" / "pkg-config"
-        answer = f'case $a in --cflags) echo "-I{root}/usr/include";; --libs) echo "{library}";; esac'
-        pkg_config.write_text(f"#!/bin/sh\nfor a; do {answer}; done\n")
-        pkg_config.chmod(0o755)
-        env = {"CGO_ENABLED": "1", "PKG_CONFIG": str(pkg_config)}
+        # The flags go where Go's cache sees them: what pkg-config says is not part of its keys, and an object that
+        # was cached with the path of an earlier build fails to link. So pkg-config is made to say nothing.
+        env = {
+            "CGO_ENABLED": "1",
+            "PKG_CONFIG": "true",
+            "CGO_CFLAGS": f"-O2 -I{root}/usr/include",
+            "CGO_LDFLAGS": f"-O2 {library}",
+        }
         flags = f"-X main.version={versions.RUNC.removeprefix('v')}"
         package = ["github.com/opencontainers/runc"]
         self._compile("runc", versions.RUNC_MODULE, package, out / "bin", flags, tags="seccomp", env=env)
@@ -254,7 +261,7 @@ class Builder:
         env: Mapping[str, str] | None = None,
     ) -> None:
         out.mkdir(exist_ok=True)
-        environment = {**go_environment(), "CGO_ENABLED": "0", **(env or {})}
+        environment = {**go_environment(), **_memory(), "CGO_ENABLED": "0", **(env or {})}
         with self.progress.step(f"{title}: downloading modules") as step:
             listing = [self._go, "list", "-deps", f"-tags={tags}", *package_paths]
             total = len(self._watched(listing, module, environment, step))
