@@ -1,7 +1,8 @@
 """Markers: the signed record on an object of what a run's steps changed there (DESIGN section 5).
 
 The marker rides in the same patch as the change, so an effect and its record can't come apart. The
-signature covers the object's UID, so a marker can neither be forged nor carried to another object.
+signature covers the object's UID, so a marker can neither be forged nor carried to another object; controllers
+that copy annotations (a Deployment's to its ReplicaSets) copy markers too, and such a copy counts as none.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from kubernaut.api.names import marker_annotation
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
 
-MAX_BEFORE_IMAGE = 2048
+MAX_BEFORE_IMAGE: Final = 2048
+# All annotations of an object share 256 KiB.
+MAX_MARKER: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +65,30 @@ class Marker:
         """Return the annotation to patch in.
 
         Raises:
-            StepError: OutputTooLarge, where the before-images exceed 2 KiB.
+            StepError: OutputTooLarge, where a step's images exceed 2 KiB each, or all steps' marks 64 KiB.
         """
         body = _canonical(self.steps)
-        images = json.dumps([[dict(m.before), dict(m.after)] for m in self.steps.values()])
-        if len(images.encode()) > 2 * MAX_BEFORE_IMAGE:
+        for name, mark in self.steps.items():
+            size = max(len(json.dumps(dict(image)).encode()) for image in (mark.before, mark.after))
+            if size > MAX_BEFORE_IMAGE:
+                raise StepError(
+                    f"the fields that step {name} changes take {size} bytes; only {MAX_BEFORE_IMAGE} can be "
+                    f"remembered for putting them back: change fewer or smaller fields in one step",
+                    reason=Reason.OUTPUT_TOO_LARGE,
+                )
+        if len(body.encode()) > MAX_MARKER:
             raise StepError(
-                f"the before-image of object {self.object_uid} is larger than {MAX_BEFORE_IMAGE} bytes and could "
-                "not be put back; change fewer fields in one step",
+                f"the run's {len(self.steps)} steps on one object need a record of {len(body.encode())} bytes; at "
+                f"most {MAX_MARKER} are allowed: split the Workflow",
                 reason=Reason.OUTPUT_TOO_LARGE,
             )
         signature = signer.sign(f"{self.run_uid}\n{self.object_uid}\n{body}")
-        return {marker_annotation(self.run_uid): json.dumps({"sig": signature, "steps": body})}
+        value = {"object": self.object_uid, "sig": signature, "steps": body}
+        return {marker_annotation(self.run_uid): json.dumps(value)}
 
 
 def read_marker(manifest: Mapping[str, Any], run_uid: str, signer: Signer) -> Marker:
-    """Return this run's marker on an object as read; an empty one where there is none.
+    """Return this run's marker on an object as read; an empty one where there is none, or another object's copy.
 
     Raises:
         StepError: PreconditionFailed, where a marker is there that we did not sign.
@@ -89,9 +100,11 @@ def read_marker(manifest: Mapping[str, Any], run_uid: str, signer: Signer) -> Ma
         return Marker(run_uid, object_uid, {})
     try:
         outer = json.loads(text)
-        body, signature = str(outer["steps"]), str(outer["sig"])
-        if not signer.holds(f"{run_uid}\n{object_uid}\n{body}", signature):
+        body, signature, owner = str(outer["steps"]), str(outer["sig"]), str(outer["object"])
+        if not signer.holds(f"{run_uid}\n{owner}\n{body}", signature):
             raise ValueError("signature")
+        if owner != object_uid:
+            return Marker(run_uid, object_uid, {})
         steps = {name: StepMark(**mark) for name, mark in json.loads(body).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StepError(

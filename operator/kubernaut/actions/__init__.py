@@ -1,0 +1,1 @@
+"""The remediation catalogue: each action is a module of its own."""

@@ -1,0 +1,256 @@
+"""The loop through which every marked action changes an object once (DESIGN section 5).
+
+Read, look for the step's mark, decide, and send one merge patch that holds the change, the mark and the
+resourceVersion that was read. Whatever goes wrong with that patch, what is read next says what happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import JsonValue
+
+from kubernaut.api.names import MARKER_PREFIX
+from kubernaut.api.reasons import Reason
+from kubernaut.core import fields
+from kubernaut.core.action import Done, StepContext
+from kubernaut.core.errors import ClusterError, Conflict, NotFound, StepError, UnknownOutcome
+from kubernaut.core.marker import StepMark, read_marker
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+
+ROUNDS: Final = 8
+Finished = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a step intends for one object.
+
+    Attributes:
+        desired: the object as it should be; None where there is nothing to do.
+        before: what undo needs, by field path; with ``after``, what the mark on the object holds.
+        after: what undo compares with, by field path.
+        message: one sentence for people.
+        outputs: small values for later steps.
+    """
+
+    desired: Manifest | None
+    before: Mapping[str, JsonValue] = field(default_factory=dict)
+    after: Mapping[str, JsonValue] = field(default_factory=dict)
+    message: str = ""
+    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def nothing(message: str, outputs: Mapping[str, JsonValue] | None = None) -> Change:
+    """Return the decision that the object is as it should be already."""
+    return Change(None, message=message, outputs=outputs or {})
+
+
+def change(
+    seen: Manifest, desired: Manifest, message: str, outputs: Mapping[str, JsonValue] | None = None
+) -> Change:
+    """Return the change from one manifest to another, with every field that differs recorded."""
+    differences = list(fields.diff(seen, desired))
+    if not differences:
+        return nothing(f"nothing to do: {message}", outputs)
+    before = {fields.render(one.path): one.before for one in differences}
+    after = {fields.render(one.path): one.after for one in differences}
+    return Change(desired, before, after, message, outputs or {})
+
+
+def never(run_uid: str) -> bool:
+    """Say of no run that it is finished: no marker of another run is pruned."""
+    return False
+
+
+async def read(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Manifest:
+    """Read the object that is to be acted on.
+
+    Raises:
+        StepError: TargetReplaced, where it has another UID than the run pinned; PreconditionFailed, where it is
+            not in the run's namespace.
+        ClusterError: as the API server answers.
+    """
+    seen = await cluster.get(ref)
+    meta = seen["metadata"]
+    if meta.get("namespace", "") != context.namespace:
+        raise StepError(
+            f"{ref} is not in the run's namespace {context.namespace}; a step acts in its own namespace only",
+            reason=Reason.PRECONDITION_FAILED,
+        )
+    if ref.uid and meta.get("uid") != ref.uid:
+        raise StepError(
+            f"{ref} was deleted and made anew: its UID is {meta.get('uid')}, the run pinned {ref.uid}",
+            reason=Reason.TARGET_REPLACED,
+        )
+    return seen
+
+
+class _Doubt:
+    """Remembers a patch whose outcome is not known, until what is read proves it did or can't land."""
+
+    def __init__(self) -> None:
+        self.error: UnknownOutcome | None = None
+        self._version = ""
+
+    def arises(self, error: UnknownOutcome, seen: Manifest) -> None:
+        self.error, self._version = error, seen["metadata"]["resourceVersion"]
+
+    def read(self, seen: Manifest) -> None:
+        # The patch carries the version it was decided on: on any other version it can't land any more.
+        if seen["metadata"]["resourceVersion"] != self._version:
+            self.error = None
+
+
+async def apply(
+    cluster: Cluster,
+    context: StepContext,
+    ref: ObjectRef,
+    decide: Callable[[Manifest], Awaitable[Change]],
+    *,
+    finished: Finished = never,
+) -> Done:
+    """Change an object once; a step that is marked as done is not decided again.
+
+    Args:
+        decide: returns the intended change of the object as read, or raises StepError where it must not be made.
+        finished: says of which other runs the markers may be pruned in the same patch.
+
+    Raises:
+        StepError: what ``decide`` raises; TargetReplaced; PreconditionFailed, where the step was put back before.
+        Conflict: others kept changing the object.
+        UnknownOutcome: whether the patch landed could not be found out.
+    """
+    doubt, last = _Doubt(), None
+    try:
+        for _ in range(ROUNDS):
+            seen = await read(cluster, context, ref)
+            doubt.read(seen)
+            marker = read_marker(seen, context.run_uid, context.signer)
+            mark = marker.steps.get(context.step)
+            if mark is not None:
+                return _found(ref, context, mark)
+            wanted = await decide(seen)
+            if wanted.desired is None:
+                return Done(False, wanted.message, wanted.outputs)
+            new = StepMark(context.attempt, wanted.before, wanted.after, wanted.outputs)
+            marks = marker.with_step(context.step, new).annotation(context.signer)
+            body = _patch(seen, wanted.desired, {**_pruned(seen, context, finished), **marks})
+            try:
+                await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
+            except Conflict as error:
+                last = error
+            except UnknownOutcome as error:
+                doubt.arises(error, seen)
+            else:
+                return Done(True, wanted.message, wanted.outputs, sentences(ref, new))
+    except StepError as error:
+        if doubt.error is not None and error is not doubt.error:
+            raise doubt.error from error
+        raise
+    raise doubt.error or Conflict(
+        f"{ref} was changed by others {ROUNDS} times between reading and patching it: {last}", status=409
+    )
+
+
+async def restore(
+    cluster: Cluster,
+    context: StepContext,
+    ref: ObjectRef,
+    put_back: Callable[[Manifest, StepMark], Awaitable[Manifest]],
+) -> Done:
+    """Put back, once, what the step changed; an object that is gone has nothing to put back.
+
+    Args:
+        put_back: returns the object with the former fields, or raises StepError (ChangedSince) where it must not.
+    """
+    last: ClusterError | None = None
+    for _ in range(ROUNDS):
+        try:
+            seen = await read(cluster, context, ref)
+        except NotFound:
+            return Done(False, f"{ref} is gone, and what was changed on it")
+        except StepError as error:
+            if error.reason is Reason.TARGET_REPLACED:
+                return Done(False, f"{ref} was made anew without the change; there is nothing to put back")
+            raise
+        marker = read_marker(seen, context.run_uid, context.signer)
+        mark = marker.steps.get(context.step)
+        if mark is None:
+            return Done(False, f"the step changed nothing on {ref}")
+        if mark.undone:
+            return Done(True, f"{ref} was put back before", changed=sentences(ref, mark, undo=True))
+        desired = await put_back(seen, mark)
+        new = StepMark(mark.attempt, mark.before, mark.after, mark.outputs, undone=True)
+        body = _patch(seen, desired, marker.with_step(context.step, new).annotation(context.signer))
+        try:
+            await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
+        except (Conflict, UnknownOutcome) as error:
+            last = error
+        else:
+            told = sentences(ref, mark, undo=True)
+            return Done(True, f"{ref} is as it was before the step", changed=told)
+    assert last is not None
+    raise last
+
+
+async def put_fields_back(seen: Manifest, mark: StepMark) -> Manifest:
+    """Return the object with every recorded field as it was before.
+
+    Raises:
+        StepError: ChangedSince, naming the field that is no longer as the step left it.
+    """
+    desired = seen
+    for text, after in mark.after.items():
+        path = fields.parse(text)
+        now = fields.get(seen, path)
+        if not fields.same(now, after):
+            raise changed_since(ObjectRef.of(seen), text, after, now)
+        desired = fields.put(desired, path, mark.before.get(text))
+    return desired
+
+
+def changed_since(ref: ObjectRef, path: str, after: Any, now: Any) -> StepError:
+    """Return the refusal to put back a field that someone changed after the step."""
+    return StepError(
+        f"{ref}: {path} is {short(now)}, but the step had set {short(after)}; it was changed since and is left alone",
+        reason=Reason.CHANGED_SINCE,
+    )
+
+
+def sentences(ref: ObjectRef, mark: StepMark, *, undo: bool = False) -> tuple[str, ...]:
+    """Return one sentence for each changed field, at most 16."""
+    old, new = (mark.after, mark.before) if undo else (mark.before, mark.after)
+    told = [f"{ref}: {path}: {short(old.get(path))} -> {short(new.get(path))}" for path in mark.after]
+    return (*told[:15], f"{ref}: {len(told) - 15} more fields") if len(told) > 16 else tuple(told)
+
+
+def short(value: Any) -> str:
+    """Return a JSON value in at most 120 characters; an absent one is ``unset``."""
+    text = "unset" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else f"{text[:119]}…"
+
+
+def _found(ref: ObjectRef, context: StepContext, mark: StepMark) -> Done:
+    if mark.undone:
+        raise StepError(
+            f"step {context.step} was put back on {ref} already and is not done again in this run",
+            reason=Reason.PRECONDITION_FAILED,
+        )
+    return Done(True, f"{ref} was changed by this step before", mark.outputs, sentences(ref, mark))
+
+
+def _patch(seen: Manifest, desired: Manifest, annotations: Mapping[str, str | None]) -> Manifest:
+    body = fields.merge_patch(seen, desired)
+    meta = body.get("metadata") or {}
+    return {**body, "metadata": {**meta, "annotations": {**(meta.get("annotations") or {}), **annotations}}}
+
+
+def _pruned(seen: Manifest, context: StepContext, finished: Finished) -> dict[str, None]:
+    """Return the removal of markers of other runs that are finished."""
+    annotations = seen["metadata"].get("annotations") or {}
+    runs = (name.removeprefix(MARKER_PREFIX) for name in annotations if name.startswith(MARKER_PREFIX))
+    return {MARKER_PREFIX + uid: None for uid in runs if uid != context.run_uid and finished(uid)}

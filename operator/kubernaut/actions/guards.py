@@ -1,0 +1,139 @@
+"""What ``patch_resource`` must not touch, whatever the account may do. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from kubernaut.actions.objects import group_of
+from kubernaut.api.names import GROUP, SWITCH_CONFIGMAP
+from kubernaut.core import fields
+
+# Kinds that give rights, change what the API server admits, hold secrets, or are Kubernaut's own.
+_GROUPS: Final = frozenset(
+    {
+        GROUP,
+        "rbac.authorization.k8s.io",
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "apiregistration.k8s.io",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "certificates.k8s.io",
+        "coordination.k8s.io",
+        "flowcontrol.apiserver.k8s.io",
+        "node.k8s.io",
+        "scheduling.k8s.io",
+        "storage.k8s.io",
+    }
+)
+_KINDS: Final = frozenset(
+    {
+        ("", "Secret"),
+        ("", "ServiceAccount"),
+        ("", "Namespace"),
+        ("", "Node"),
+        ("", "PersistentVolume"),
+        ("", "Event"),
+        ("apps", "ControllerRevision"),
+        ("events.k8s.io", "Event"),
+    }
+)
+# Fields of pods, wherever a template of one may stand, that give it more than it had.
+_ESCALATING: Final = frozenset(
+    {
+        "serviceAccountName", "serviceAccount", "automountServiceAccountToken", "hostNetwork", "hostPID", "hostIPC",
+        "hostUsers", "hostPath", "hostPort", "hostAliases", "nodeName", "privileged", "allowPrivilegeEscalation",
+        "capabilities", "procMount", "runAsUser", "runAsGroup", "runAsNonRoot", "runAsUserName", "seLinuxOptions",
+        "seccompProfile", "appArmorProfile", "windowsOptions", "supplementalGroups", "fsGroup", "sysctls",
+        "ephemeralContainers", "serviceAccountToken", "imagePullSecrets", "secretKeyRef", "secretRef", "secretName",
+        "volumeDevices", "readOnlyRootFilesystem", "runtimeClassName", "priorityClassName",
+    }
+)  # fmt: skip
+_TOP: Final = frozenset({"apiVersion", "kind", "status"})
+_SECRETIVE: Final = re.compile(
+    r"passw|secret|token|credential|private|api[-_]?key|access[-_]?key|dsn", re.IGNORECASE
+)
+
+
+def object_refusal(api_version: str, kind: str, name: str) -> str | None:
+    """Return why an object is not patched, or None."""
+    group = group_of(api_version)
+    if (group, kind, name) == ("", "ConfigMap", SWITCH_CONFIGMAP):
+        return f"ConfigMap {name} is Kubernaut's own"
+    if group in _GROUPS or (group, kind) in _KINDS:
+        return (
+            f"{kind} ({api_version}) is not patched by a step: it gives rights, holds secrets or rules others"
+        )
+    return None
+
+
+def patch_refusal(patch: Mapping[str, Any]) -> str | None:
+    """Return why a merge patch is not sent, as far as the patch alone says, or None."""
+    for field in sorted(_TOP & patch.keys()):
+        return f"{field} is not patched by a step"
+    meta = patch.get("metadata", {})
+    if not isinstance(meta, Mapping):
+        return "metadata has to be a map"
+    for field in sorted(meta.keys() - {"labels", "annotations"}):
+        return f"metadata.{field} is not patched by a step; only labels and annotations are"
+    for field in ("labels", "annotations"):
+        inner = meta.get(field, {})
+        if not isinstance(inner, Mapping):
+            return f"metadata.{field} has to be a map; name the keys to remove and set them to null"
+        for key in sorted(inner):
+            prefix = key.partition("/")[0]
+            if "/" in key and (prefix == GROUP or prefix.endswith(f".{GROUP}")):
+                return f"metadata.{field}[{key}] is Kubernaut's own"
+    return None
+
+
+def change_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str | None:
+    """Return why the change from one object to the other is not made, or None.
+
+    Lists are replaced as a whole by a merge patch, so what counts is whether anything escalating is there that was
+    not there before, or is gone that restrained, not whether the patch mentions it.
+    """
+    before, after = Counter(_escalating(seen)), Counter(_escalating(desired))
+    for field, value in sorted((before - after) + (after - before)):
+        return f"{field}: {value} would change; fields that give a pod more rights are not patched by a step"
+    for change in fields.diff(seen, desired):
+        if _secretive(change):
+            path = fields.render(change.path)
+            return f"{path} may hold a secret, and its former value could not be kept in the open for putting it back"
+    return None
+
+
+def _escalating(node: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in _ESCALATING:
+                yield key, json.dumps(value, sort_keys=True)
+            else:
+                yield from _escalating(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _escalating(value)
+
+
+def _secretive(change: fields.FieldChange) -> bool:
+    """Whether a changed field, or anything in its former or new value, is or may be a secret."""
+    keys = [segment if isinstance(segment, str) else segment.value for segment in change.path]
+    return _hides(keys) or any(_hides(_keys(value)) for value in (change.before, change.after))
+
+
+def _hides(keys: Iterable[str]) -> bool:
+    return any(key in ("env", "stringData") or _SECRETIVE.search(key) for key in keys)
+
+
+def _keys(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield key
+            yield from _keys(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _keys(value)

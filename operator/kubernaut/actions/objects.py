@@ -1,0 +1,57 @@
+"""References, rights and resource names that all actions share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from kubernaut.api.reasons import Reason
+from kubernaut.core.errors import StepError
+from kubernaut.core.ports import ObjectRef, Right
+
+DEPLOYMENT: Final = ("apps/v1", "Deployment")
+
+
+def group_of(api_version: str) -> str:
+    """Return the API group; the core group is empty."""
+    return api_version.rpartition("/")[0]
+
+
+def resource_of(kind: str) -> str:
+    """Return the resource name of a kind, as ``meta.UnsafeGuessKindToResource`` of apimachinery guesses it."""
+    lower = kind.lower()
+    if lower == "endpoints":
+        return lower
+    if lower.endswith("s"):
+        return f"{lower}es"
+    return f"{lower[:-1]}ies" if lower.endswith("y") else f"{lower}s"
+
+
+def named(namespace: str, target: ObjectRef, api_version: str, kind: str, name: str | None) -> ObjectRef:
+    """Return the object a step acts on: the one named, else the run's target; the target's UID is kept.
+
+    Raises:
+        StepError: InvalidParameters, where none is named and the target is of another kind.
+    """
+    alike = (group_of(target.api_version), target.kind) == (group_of(api_version), kind)
+    if name is None and not alike:
+        raise StepError(
+            f"the run's target is {target}, not a {kind}; name the {kind} under with.name",
+            reason=Reason.INVALID_PARAMETERS,
+        )
+    if alike and name in (None, target.name):
+        return ObjectRef(api_version, kind, namespace, target.name, target.uid)
+    return ObjectRef(api_version, kind, namespace, name or "")
+
+
+def known_name(target: ObjectRef | None, kind: str, name: str | None) -> tuple[str, ...]:
+    """Return the name for RBAC's resourceNames as far as it is known; empty means any."""
+    if name is not None:
+        return (name,)
+    return (target.name,) if target is not None and target.kind == kind else ()
+
+
+def rights(verbs: Iterable[str], api_version: str, kind: str, names: tuple[str, ...]) -> tuple[Right, ...]:
+    """Return rights on objects of one kind."""
+    group, resource = group_of(api_version), resource_of(kind)
+    return tuple(Right(verb, group, resource, names) for verb in verbs)

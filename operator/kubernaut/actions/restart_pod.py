@@ -1,0 +1,191 @@
+"""``restart_pod``: have one pod replaced by its controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, ClassVar, Final, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from kubernaut.actions import pods
+from kubernaut.actions.objects import group_of, named, resource_of, rights
+from kubernaut.api.base import DnsName, Flag
+from kubernaut.api.reasons import Reason
+from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
+from kubernaut.core.errors import Conflict, NotFound, StepError, TooManyRequests, UnknownOutcome
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+
+_ROUNDS: Final = 4
+
+
+class Method(StrEnum):
+    """How the pod is removed."""
+
+    EVICT = "evict"
+    DELETE = "delete"
+
+
+class RestartPodParameters(ActionParameters):
+    """Parameters of ``restart_pod``: a name, or the worst pod of the run's target."""
+
+    name: Annotated[
+        DnsName | None, Field(description="The pod; by default the run's target, where that is a pod.")
+    ] = None
+    unhealthy: Annotated[
+        Flag, Field(description="Choose the worst pod of the run's target; do nothing where all are healthy.")
+    ] = False
+    method: Annotated[
+        Method,
+        Field(description="`evict` respects PodDisruptionBudgets; `delete` does not."),
+    ] = Method.EVICT
+    grace_period_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1, le=3600, description="With `delete`: how long the pod may take to end; else its own value."
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.name is not None and self.unhealthy:
+            raise ValueError("set at most one of name and unhealthy")
+        if self.grace_period_seconds is not None and self.method is not Method.DELETE:
+            raise ValueError("gracePeriodSeconds needs method: delete")
+        return self
+
+
+class RestartPod:
+    """Evicts or deletes one pod, so that its controller makes it anew. The pod is chosen and its UID stored before
+    anything is sent, and the UID is a precondition of the request: a new pod of the same name is never touched.
+
+    With `unhealthy: true` the worst pod of the run's target is taken: one with a failing container first, then one
+    that is not ready, then the one with most restarts; where every pod is ready and none fails, nothing is done.
+    Refused for a pod without a controller, which nobody would make anew, and where a PodDisruptionBudget does not
+    allow the eviction (which a retry may find changed).
+    """
+
+    name: ClassVar = "restart_pod"
+    summary: ClassVar = "Evict or delete one pod, so that its controller makes it anew"
+    risk: ClassVar = Risk.HIGH
+    idempotency: ClassVar = Idempotency.PINNED
+    parameters = RestartPodParameters
+    outputs: ClassVar[Mapping[str, str]] = {
+        "pod": "The name of the pod; empty where none was unhealthy.",
+        "uid": "Its UID.",
+    }
+
+    def rights(self, target: ObjectRef | None, parameters: RestartPodParameters) -> tuple[Right, ...]:
+        """Return get on pods, the verb of the method, and what the choice of the worst pod needs."""
+        fixed = parameters.name or (target.name if target is not None and target.kind == "Pod" else None)
+        names = (fixed,) if fixed and not parameters.unhealthy else ()
+        evict = Right("create", "", "pods/eviction", names)
+        found = [
+            *rights(("get",), "v1", "Pod", names),
+            evict if parameters.method is Method.EVICT else Right("delete", "", "pods", names),
+        ]
+        if parameters.unhealthy:
+            found += rights(("list",), "v1", "Pod", ())
+            if target is not None:
+                group, resource = group_of(target.api_version), resource_of(target.kind)
+                found.append(Right("get", group, resource, (target.name,)))
+        return tuple(found)
+
+    async def prepare(
+        self, cluster: Cluster, context: StepContext, parameters: RestartPodParameters
+    ) -> Mapping[str, JsonValue] | None:
+        """Choose the pod and return its name and UID; both are empty where no pod is unhealthy."""
+        if parameters.unhealthy:
+            pod = await _worst(cluster, context)
+            if pod is None:
+                return {"name": "", "uid": ""}
+        else:
+            ref = named(context.namespace, context.target, "v1", "Pod", parameters.name)
+            pod = await cluster.get(ref)
+            if ref.uid and pod["metadata"]["uid"] != ref.uid:
+                raise StepError(f"{ref} was deleted and made anew", reason=Reason.TARGET_REPLACED)
+        if pods.controller_of(pod) is None:
+            raise StepError(
+                f"{ObjectRef.of(pod)} has no controller: nobody would make it anew",
+                reason=Reason.PRECONDITION_FAILED,
+            )
+        return {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+
+    async def perform(self, cluster: Cluster, context: StepContext, parameters: RestartPodParameters) -> Done:
+        """Remove the pinned pod; one that is gone, going or replaced is done."""
+        intent = context.intent or {}
+        name, uid = str(intent.get("name", "")), str(intent.get("uid", ""))
+        if not name:
+            return Done(False, f"no pod of {context.target} is unhealthy", {"pod": "", "uid": ""})
+        ref = ObjectRef("v1", "Pod", context.namespace, name, uid)
+        doubt: UnknownOutcome | None = None
+        for _ in range(_ROUNDS):
+            try:
+                if await _gone(cluster, ref):
+                    return _done(ref)
+                await _remove(cluster, ref, parameters)
+            except UnknownOutcome as error:
+                doubt = error
+            except (NotFound, Conflict):
+                continue
+            except StepError as error:
+                raise (doubt or error) from error
+            else:
+                return _done(ref)
+        raise doubt or Conflict(
+            f"{ref} could not be removed in {_ROUNDS} tries; look at its events", status=409
+        )
+
+    async def undo(self, cluster: Cluster, context: StepContext, parameters: RestartPodParameters) -> Done:
+        """Nothing is put back: the pod that was removed can't come back, and its controller has made a new one."""
+        return Done(False, "a restarted pod can't be taken back, and nothing is left to put back")
+
+
+async def _worst(cluster: Cluster, context: StepContext) -> Manifest | None:
+    """Return the worst pod of the run's target; None where all are healthy."""
+    if context.target.kind == "Pod":
+        found = [await cluster.get(context.target)]
+    else:
+        target = await cluster.get(context.target)
+        selector = pods.selector_of(target)
+        if selector is None:
+            raise StepError(
+                f"{context.target} selects no pods; name one under with.name",
+                reason=Reason.INVALID_PARAMETERS,
+            )
+        found = await cluster.list("v1", "Pod", context.namespace, label_selector=selector)
+    worst = next(iter(pods.worst_first(found)), None)
+    if worst is None:
+        return None
+    failing, unready, _ = pods.badness(worst)
+    return worst if failing or unready else None
+
+
+async def _gone(cluster: Cluster, ref: ObjectRef) -> bool:
+    try:
+        meta = (await cluster.get(ref))["metadata"]
+    except NotFound:
+        return True
+    return meta["uid"] != ref.uid or bool(meta.get("deletionTimestamp"))
+
+
+async def _remove(cluster: Cluster, ref: ObjectRef, parameters: RestartPodParameters) -> None:
+    if parameters.method is Method.DELETE:
+        await cluster.delete(ref, uid=ref.uid, grace_period_seconds=parameters.grace_period_seconds)
+        return
+    try:
+        await cluster.evict(ref, uid=ref.uid)
+    except TooManyRequests as error:
+        # Only a budget's 429 speaks of budgets; any other is a server that is short of breath.
+        if "disruption budget" not in str(error):
+            raise
+        raise StepError(
+            f"{ref} may not be evicted now: {error}; wait until more pods are ready, or use method: delete",
+            reason=Reason.PRECONDITION_FAILED,
+        ) from error
+
+
+def _done(ref: ObjectRef) -> Done:
+    # Who removed a pod can't be seen afterwards; it was pinned, wanted gone, and is gone.
+    told = f"{ref}: removed, to be made anew by its controller"
+    return Done(True, told, {"pod": ref.name, "uid": ref.uid}, (told,))
