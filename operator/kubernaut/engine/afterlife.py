@@ -12,6 +12,7 @@ from typing import Protocol
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.names import FINALIZER
 from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.errors import ClusterError, Conflict, NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.keys import RunKey
@@ -186,6 +187,7 @@ class RecordLoader:
 
     def __init__(self, cluster: OperatorCluster) -> None:
         self._cluster = cluster
+        self._snapshots = Snapshots(cluster)
         self._specs: dict[str, WorkflowSpec] = {}
         self._slots = asyncio.Semaphore(16)
 
@@ -214,12 +216,11 @@ class RecordLoader:
         if claim is None:
             return None
         if claim.content_hash not in self._specs:
-            ref = ObjectRef("apps/v1", "ControllerRevision", run.metadata.namespace, claim.snapshot)
             try:
-                revision = await self._cluster.get(ref)
+                spec = await self._snapshots.get(run.metadata.namespace, claim.snapshot)
             except ClusterError:
                 return None
             if len(self._specs) > 1000:
                 self._specs.clear()
-            self._specs[claim.content_hash] = WorkflowSpec.model_validate(revision["data"])
+            self._specs[claim.content_hash] = spec
         return self._specs[claim.content_hash]

@@ -10,12 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kubernaut.api import names
 from kubernaut.api.execution import ResolvedTarget, ResolvedWorkflow, WorkflowExecutionStatus
+from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.content import content_hash, snapshot_name
-from kubernaut.core.errors import AlreadyExists, NotFound, StepError
+from kubernaut.core.errors import NotFound, StepError
 from kubernaut.core.expressions import Scope
 from kubernaut.core.machine import claim
 from kubernaut.core.plan import Catalogue, Plan, PlanInvalid, compile_plan, parse_parameters
@@ -43,7 +44,8 @@ class Claims:
         self._catalogue = catalogue
         self._clock = clock
         self._plans: dict[str, Plan] = {}
-        self._snapshots: set[tuple[str, str]] = set()
+        self._snapshots = Snapshots(self._own)
+        self._kept: set[tuple[str, str]] = set()
 
     async def make(self, live: LiveRun) -> Claim:
         """Find everything for a run that was not claimed yet.
@@ -90,15 +92,14 @@ class Claims:
         assert resolved is not None
         plan = self._plans.get(resolved.content_hash)
         if plan is None:
-            ref = ObjectRef("apps/v1", "ControllerRevision", live.key.namespace, resolved.snapshot)
-            revision = await self._own.get(ref)
-            _, plan = self._compile({"metadata": {"name": resolved.name}, "spec": revision["data"]})
+            spec = await self._snapshots.get(live.key.namespace, resolved.snapshot)
+            plan = self._plan(resolved.name, spec)
         return plan, parse_parameters(plan.spec, live.execution.given())
 
     async def _workflow(self, live: LiveRun) -> Manifest:
         name = live.execution.spec.workflow_ref.name
         try:
-            return await self._own.get(ObjectRef(names.API_VERSION, "Workflow", live.key.namespace, name))
+            return await self._own.get(ObjectRef(API_VERSION, "Workflow", live.key.namespace, name))
         except NotFound:
             message = f"there is no Workflow {name!r} in namespace {live.key.namespace}"
             raise StepError(message, reason=Reason.WORKFLOW_NOT_FOUND) from None
@@ -107,18 +108,22 @@ class Claims:
         name = manifest["metadata"]["name"]
         try:
             spec = WorkflowSpec.model_validate(manifest["spec"])
-            digest = content_hash(spec)
-            if digest not in self._plans:
-                self._plans[digest] = compile_plan(spec, self._catalogue)
-            return spec, self._plans[digest]
-        except PlanInvalid as error:
-            message = f"Workflow {name} is not ready: {error}"
-            raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
         except ValidationError as error:
             detail = error.errors()[0]
             where = ".".join(("spec", *map(str, detail["loc"])))
             message = f"Workflow {name} is not ready: {where}: {detail['msg']}"
             raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
+        return spec, self._plan(name, spec)
+
+    def _plan(self, name: str, spec: WorkflowSpec) -> Plan:
+        digest = content_hash(spec)
+        if digest not in self._plans:
+            try:
+                self._plans[digest] = compile_plan(spec, self._catalogue)
+            except PlanInvalid as error:
+                message = f"Workflow {name} is not ready: {error}"
+                raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
+        return self._plans[digest]
 
     async def _target(self, namespace: str, spec: WorkflowSpec, name: str) -> Manifest:
         account = self._accounts.as_account(namespace, spec.service_account_name)
@@ -140,30 +145,12 @@ class Claims:
         """Keep the content as a ControllerRevision; its name is the content's, so once is enough."""
         name = workflow["metadata"]["name"]
         known = (namespace, snapshot_name(name, digest))
-        if known in self._snapshots:
-            return
-        revision = {
-            "apiVersion": "apps/v1",
-            "kind": "ControllerRevision",
-            "metadata": {
-                "name": snapshot_name(name, digest),
-                "namespace": namespace,
-                "labels": {
-                    names.LABEL_WORKFLOW: name[:63],
-                    names.LABEL_CONTENT_HASH: digest[:63],
-                    names.LABEL_MANAGED_BY: names.MANAGER,
-                },
-            },
-            "data": spec.wire(),
-            "revision": int(workflow["metadata"].get("generation", 1)),
-        }
-        try:
+        if known not in self._kept:
             WRITES.labels("snapshot").inc()
-            await self._own.create(revision)
-        except AlreadyExists:
-            pass
-        self._snapshots.add(known)
+            generation = int(workflow["metadata"].get("generation", 1))
+            await self._snapshots.ensure(namespace, name, spec, generation)
+            self._kept.add(known)
 
     def forget_snapshot(self, namespace: str, name: str) -> None:
         """Forget that a snapshot exists, because it was deleted."""
-        self._snapshots.discard((namespace, name))
+        self._kept.discard((namespace, name))

@@ -21,7 +21,7 @@ class Listener(Protocol):
 
 
 def registry_for(
-    listener: Listener, login: Callable[[], kopf.ConnectionInfo | None]
+    listener: Listener, login: Callable[[kopf.OperatorSettings], kopf.ConnectionInfo | None]
 ) -> kopf.OperatorRegistry:
     """Return Kopf's registry with our handlers.
 
@@ -30,8 +30,8 @@ def registry_for(
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def _login(**_: Any) -> kopf.ConnectionInfo | None:
-        return login()
+    async def _login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+        return login(settings)
 
     @kopf.on.event(GROUP, VERSION, "workflowexecutions", registry=registry)
     async def _run(event: kopf.RawEvent, **_: Any) -> None:

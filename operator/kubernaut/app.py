@@ -1,0 +1,255 @@
+"""The operator: where its parts are put together. Run it with ``python -m kubernaut.app``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+
+import kopf
+import uvloop
+from pydantic import ValidationError
+
+from kubernaut import __version__, logs
+from kubernaut.actions.registry import ActionRegistry
+from kubernaut.cluster.breaker import Breaker
+from kubernaut.cluster.client import ApiConnection
+from kubernaut.cluster.policies import PolicyCheck
+from kubernaut.cluster.signing import load_signer
+from kubernaut.cluster.switch import ActingSwitch
+from kubernaut.cluster.watching import SharedWatches
+from kubernaut.config import Settings
+from kubernaut.core.errors import KubernautError, Unavailable
+from kubernaut.core.marker import Signer
+from kubernaut.engine.afterlife import Afterlife, RecordLoader
+from kubernaut.engine.claims import Claims
+from kubernaut.engine.effects import Performer
+from kubernaut.engine.engine import Engine, Key, Parts
+from kubernaut.engine.evidence import AvailabilityEvidence
+from kubernaut.engine.holds import Gate
+from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.queue import KeyedQueue
+from kubernaut.engine.runs import RunReconciler
+from kubernaut.engine.targets import TargetWatches
+from kubernaut.engine.workflows import WorkflowReconciler
+from kubernaut.handlers import registry_for, settings_for
+from kubernaut.history.database import Database
+from kubernaut.history.mirror import Mirror
+from kubernaut.history.seen import SeenAvailable
+from kubernaut.history.spool import Spool
+from kubernaut.metrics import BREAKER, MIRROR_BACKLOG
+from kubernaut.server.health import HealthServer
+
+log = logging.getLogger(__name__)
+
+
+def utcnow() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+class History:
+    """The way into Postgres; it may be away at any time, and nothing else waits for it."""
+
+    def __init__(self, settings: Settings, load: RecordLoader) -> None:
+        assert settings.dsn is not None
+        self.database = Database(settings.dsn.get_secret_value())
+        spool = Spool(settings.state_dir / "spool", most_bytes=settings.spool_bytes)
+        self.mirror = Mirror(self.database, load, self._stored, spool=spool, most_waiting=settings.outbox)
+        self.seen = SeenAvailable(self.database)
+        self.engine: Engine | None = None
+        MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
+        BREAKER.labels("postgres").set_function(lambda: self.mirror.state != "closed")
+
+    async def _stored(self, uids: Sequence[str]) -> None:
+        if self.engine is not None:
+            self.engine.on_mirrored(list(uids))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connect (and migrate) in the background, and mirror meanwhile."""
+        tasks = [asyncio.create_task(work) for work in (self._connect(), self.mirror.run(), self.seen.run())]
+        try:
+            yield
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await self.mirror.idle()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.database.close()
+
+    async def _connect(self) -> None:
+        try:
+            await self.database.open()
+            log.info("the history is connected", extra={"where": self.database.where})
+        except KubernautError as error:
+            log.error("the history is away; healing goes on without it", extra={"error": str(error)})
+
+
+class Application:
+    """One replica of the operator."""
+
+    def __init__(self, settings: Settings, connection: ApiConnection, signer: Signer) -> None:
+        self._settings = settings
+        self._connection = connection
+        own = connection.own()
+        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.switch = ActingSwitch(own, settings.namespace)
+        self.history = History(settings, RecordLoader(own)) if settings.dsn else None
+        evidence = AvailabilityEvidence(self.history.seen if self.history else None)
+        gate, locks = Gate(self.switch), TargetLocks(self.queue.add)
+        catalogue = ActionRegistry()
+        self._watches = SharedWatches(connection)
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow)
+        mirror = self.history.mirror if self.history else None
+        every = settings.policy_check.total_seconds()
+        self._policies = PolicyCheck(own, settings.namespace, every=every)
+        parts = Parts(
+            settings=settings,
+            cluster=own,
+            runs=RunReconciler(
+                connection,
+                Claims(connection, catalogue, utcnow),
+                performer,
+                locks,
+                TargetWatches(self._watches, self.queue.add),
+                gate.hold,
+                utcnow,
+            ),
+            workflows=WorkflowReconciler(own, catalogue, utcnow),
+            afterlife=Afterlife(own, mirror, mirror, RecordLoader(own), settings.delete_grace, utcnow),
+            evidence=evidence,
+            gate=gate,
+            locks=locks,
+            check_policies=self._check_policies,
+            clock=utcnow,
+            instance=os.environ.get("HOSTNAME") or socket.gethostname(),
+        )
+        self.engine = Engine(parts, self.queue)
+        if self.history is not None:
+            self.history.engine = self.engine
+        self.switch.on_change(lambda *_: self.engine.on_switch())
+        self._ready = False
+        self._health = HealthServer(
+            settings.bind, settings.port, lambda: self.engine.seconds_since_progress, self._not_ready
+        )
+        BREAKER.labels("kubernetes").set_function(lambda: connection.breaker.state != "closed")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set.
+
+        Raises:
+            ClusterError: the API server does not let the operator work at all.
+            OSError: the port of the endpoint is taken.
+        """
+        port = await self._health.start()
+        log.info("serving metrics and health", extra={"port": port})
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._health.stop)
+            stack.push_async_callback(self._watches.close)
+            if self.history is not None:
+                await stack.enter_async_context(self.history.running())
+            else:
+                log.warning("no history: KUBERNAUT_DSN is not set; runs are not remembered")
+            await self.switch.read()
+            reading = asyncio.create_task(self.switch.run())
+            stack.callback(reading.cancel)
+            await self.engine.start()
+            stack.push_async_callback(self.engine.stop)
+            await self._watch(stop)
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Let Kopf watch until told to stop; ``_ready`` once its watches are on their way."""
+        registry = registry_for(self.engine, self._login)
+        ready = asyncio.Event()
+        watching = asyncio.create_task(
+            kopf.operator(
+                registry=registry,
+                settings=settings_for(),
+                standalone=True,
+                clusterwide=True,
+                ready_flag=ready,
+                stop_flag=stop,
+            )
+        )
+        await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        self._ready = ready.is_set()
+        log.info("ready", extra={"version": __version__})
+        try:
+            await watching
+        finally:
+            self._ready = False
+
+    async def _check_policies(self) -> list[str]:
+        return await self._policies.problems(now=True)
+
+    def _login(self, settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
+        if self._settings.kubeconfig is not None:
+            os.environ["KUBECONFIG"] = str(self._settings.kubeconfig)
+            return kopf.login_with_kubeconfig(settings=settings)
+        return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
+            settings=settings
+        )
+
+    def _not_ready(self) -> str | None:
+        return None if self._ready else "the operator is starting"
+
+
+async def operate(settings: Settings) -> None:
+    """Connect, put the operator together, and run it until SIGTERM or SIGINT.
+
+    Raises:
+        KubernautError: it can't work here; says why and what to do.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with await ApiConnection.load(settings.kubeconfig, breaker=Breaker("the API server")) as connection:
+        signer = await _patiently(connection, settings, stop)
+        if signer is not None:
+            await Application(settings, connection, signer).run(stop)
+
+
+async def _patiently(connection: ApiConnection, settings: Settings, stop: asyncio.Event) -> Signer | None:
+    """Load the signing key; wait for an API server that is away, for it often starts after us."""
+    pause = 0.5
+    while not stop.is_set():
+        try:
+            return await load_signer(connection.own(), settings.namespace)
+        except Unavailable as error:
+            log.warning("waiting for the API server", extra={"host": connection.host, "error": str(error)})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(pause * 2, 10.0)
+    return None
+
+
+def main() -> int:
+    """Run the operator; 1 where it can't work, with the reason on stderr."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        detail = error.errors()[0]
+        name = f"KUBERNAUT_{'_'.join(map(str, detail['loc']))}".upper()
+        print(f"kubernaut: setting {name}: {detail['msg']}", file=sys.stderr)
+        return 1
+    logs.set_up(settings.log_level, settings.log_format)
+    try:
+        uvloop.run(operate(settings))
+    except (KubernautError, OSError) as error:
+        log.critical("the operator can't work: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
