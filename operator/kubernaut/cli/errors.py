@@ -59,7 +59,7 @@ def told(error: core.ClusterError) -> CliError:
         return CliError(message, fix, Exit.UNREACHABLE)
     if isinstance(error, core.Unavailable):
         fix = "Check that the cluster runs and that --kubeconfig and --context name the right one."
-        return CliError(message, fix, Exit.UNREACHABLE)
+        return CliError(message, "" if "--kubeconfig" in message else fix, Exit.UNREACHABLE)
     if isinstance(error, core.Conflict):
         return CliError(message, "Somebody changed it at the same time; try again.", Exit.BAD_INPUT)
     return CliError(message, "", Exit.BAD_INPUT)

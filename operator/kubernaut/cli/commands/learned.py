@@ -50,11 +50,10 @@ def actions(
 
     known = catalogue.actions()
     if not name:
-        found = catalogue.everything()
         if output.for_programs:
-            emit([catalogue.wire(action) for action in found], output)
+            emit([catalogue.wire(action) for action in known], output)
         else:
-            show(views.listing((action, catalogue.rights(action)) for action in found))
+            show(views.listing((action, catalogue.grouped(catalogue.rights(action))) for action in known))
         return Exit.OK
     action = known.find(name)
     if action is None:
@@ -64,5 +63,5 @@ def actions(
     if output.for_programs:
         emit(catalogue.wire(action), output)
     else:
-        show(views.details(action, catalogue.rights(action)))
+        show(views.details(action, catalogue.grouped(catalogue.rights(action))))
     return Exit.OK

@@ -12,19 +12,17 @@ from rich.table import Table
 from kubernaut.cli.text import cell, safe
 from kubernaut.cli.views.words import fields, heading, table
 from kubernaut.core.action import Action
-from kubernaut.core.ports import Right
 
 
-def listing(actions: Iterable[tuple[Action[Any], tuple[Right, ...]]]) -> Table:
-    """Return one line an action."""
+def listing(actions: Iterable[tuple[Action[Any], str]]) -> Table:
+    """Return one line an action; with each the rights it needs, in words."""
     made = table("NAME", "RISK", "RIGHTS", "SUMMARY", last_wraps=True)
     for action, rights in actions:
-        needs = ", ".join(str(right) for right in rights)
-        made.add_row(cell(action.name), cell(action.risk.value), cell(needs), cell(action.summary))
+        made.add_row(cell(action.name), cell(action.risk.value), cell(rights), cell(action.summary))
     return made
 
 
-def details(action: Action[Any], rights: tuple[Right, ...]) -> RenderableType:
+def details(action: Action[Any], rights: str) -> RenderableType:
     """Return an action's documentation: what it does, its parameters, outputs and rights."""
     parts: list[RenderableType] = [
         fields(
@@ -33,7 +31,7 @@ def details(action: Action[Any], rights: tuple[Right, ...]) -> RenderableType:
                 ("Summary", safe(action.summary)),
                 ("Risk", safe(f"{action.risk.value}: {_RISKS.get(action.risk.value, '')}")),
                 ("Happens once by", safe(_ONCE.get(action.idempotency.value, action.idempotency.value))),
-                ("Rights", safe("\n".join(str(right) for right in rights) or "none")),
+                ("Rights", safe(rights)),
             ]
         )
     ]

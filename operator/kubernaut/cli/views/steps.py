@@ -23,13 +23,18 @@ def steps(rows: Sequence[Row], at: datetime) -> Table:
         made.add_row(
             mark(record.phase.value),
             cell(row.name),
-            cell(row.does),
+            cell(shortened(row.does)),
             word(record.phase.value),
             safe(tries),
             safe(took(record, at)),
             safe(line(told(row, at))),
         )
     return made
+
+
+def shortened(text: str, room: int = 40) -> str:
+    """Return a text cut to a column's room; `why` shows it whole."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def took(record: StepStatus, at: datetime) -> str:

@@ -1,0 +1,117 @@
+"""Arguments that can't be right are refused before anything is asked of a cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubernaut.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNAUT_DSN", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run"], "Missing argument 'WORKFLOW'"),
+        (["rnu", "x"], "No such command 'rnu'"),
+        (["run", "x", "--nope"], "No such option: --nope"),
+        (["run", "x", "--timeout", "soon", "--wait"], "'soon' is not a duration"),
+        (["run", "x", "--timeout", "5m"], "--timeout needs --watch or --wait"),
+        (["run", "x", "--watch", "-o", "json"], "--watch can't be combined with -o json"),
+        (["status", "--phase", "Gone"], "there is no phase 'Gone'"),
+        (["status", "x", "-A"], "don't go together"),
+        (["status", "-o", "xml"], "'xml' is not one of"),
+        (["approve", "x"], "Missing argument 'STEP'"),
+        (["lint"], "Missing argument"),
+    ],
+)
+def test_bad_usage_is_told_and_exits_1(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert told in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["run", "x"], ["watch", "x"], ["status"], ["why", "x"], ["patterns"], ["stop"], ["start"]),
+        *(["cancel", "x"], ["approve", "x", "y"]),
+    ],
+)
+def test_without_a_cluster_every_command_says_so_and_exits_3(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 3
+    err = capsys.readouterr().err
+    assert "no cluster is configured" in err
+    assert "--kubeconfig" in err
+
+
+def test_a_cluster_that_does_not_answer_exits_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\n"
+        "clusters: [{name: a, cluster: {server: 'http://127.0.0.1:9'}}]\n"
+        "contexts: [{name: a, context: {cluster: a, user: a}}]\nusers: [{name: a, user: {token: x}}]\n"
+    )
+    assert main(["status", "--kubeconfig", str(config)]) == 3
+    assert "http://127.0.0.1:9" in capsys.readouterr().err
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    assert main(["status", "--context", "b"]) == 3
+    assert "b" in capsys.readouterr().err
+
+
+def test_help_lists_the_commands_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    for word in ("run", "watch", "status", "why", "patterns", "lint", "stop", "start", "Exit codes:"):
+        assert word in out
+
+
+def test_help_shows_the_name_it_was_called_by(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/kubectl-kubernaut"])
+    assert main(["run", "--help"]) == 0
+    assert "Usage: kubectl kubernaut run" in capsys.readouterr().out
+
+
+def test_version_names_the_api(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert "kubernaut.io/v1alpha1" in capsys.readouterr().out
+
+
+def test_help_loads_neither_models_nor_clients_nor_the_drawing_library() -> None:
+    code = (
+        "import sys; from kubernaut.cli import main; main(['--help'])\n"
+        "heavy = {'pydantic', 'rich', 'kubernetes', 'aiohttp', 'asyncpg', 'cel_expr_python', 'yaml', 'kopf'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_lint_loads_no_client_of_a_cluster_or_database(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("apiVersion: v1\nkind: ConfigMap\n")
+    code = (
+        f"import sys; from kubernaut.cli import main; main(['lint', {str(file)!r}])\n"
+        "heavy = {'kubernetes', 'aiohttp', 'asyncpg', 'kopf'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

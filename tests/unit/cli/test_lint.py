@@ -1,0 +1,206 @@
+"""What lint says: the same as the operator, with file and line, and clear words for what can't be read."""
+
+from __future__ import annotations
+
+import io
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from kubernaut.cli import main
+
+GOOD = """\
+apiVersion: kubernaut.io/v1alpha1
+kind: Workflow
+metadata: {name: crash-loop}
+spec:
+  serviceAccountName: repair
+  parameters:
+  - {name: deployment, required: true}
+  target: {apiVersion: apps/v1, kind: Deployment, name: "=params.deployment"}
+  steps:
+  - name: diagnose
+    action: collect_diagnostics
+  - name: roll-back
+    action: rollback_deployment
+    dependsOn: [diagnose]
+    when: steps.diagnose.outputs.restarts > 3
+"""
+
+
+class Lint:
+    """Writes a file, lints it, and keeps what was said."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.file = folder / "workflow.yaml"
+        self._capsys = capsys
+        self.out = self.err = ""
+
+    def __call__(self, text: str, *options: str) -> int:
+        self.file.write_text(textwrap.dedent(text))
+        code = main(["lint", str(self.file), *options])
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    def finding(self, line: int, *words: str) -> None:
+        """Demand a finding at this line with all these words."""
+        told = " ".join(self.out.split(f"workflow.yaml:{line}: ", 1)[1].split())
+        for word in words:
+            assert word in told
+
+
+@pytest.fixture
+def lint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Lint:
+    return Lint(tmp_path, capsys)
+
+
+def test_a_good_workflow_passes(lint: Lint) -> None:
+    assert lint(GOOD) == 0
+    assert lint.out == "1 Workflow checked, no problems.\n"
+
+
+def test_an_unknown_action_is_named_with_its_line_and_the_nearest_name(lint: Lint) -> None:
+    assert lint(GOOD.replace("rollback_deployment", "rollback_deploymnt")) == 1
+    lint.finding(
+        13,
+        "UnknownAction",
+        "Workflow crash-loop: spec.steps[1].action",
+        "Did you mean 'rollback_deployment'?",
+        "Fix: Name an action listed by `kubernaut actions`.",
+    )
+
+
+def test_a_cycle_is_told_with_its_path(lint: Lint) -> None:
+    text = GOOD.replace(
+        "    action: collect_diagnostics", "    action: collect_diagnostics\n    dependsOn: [roll-back]"
+    )
+    assert lint(text) == 1
+    lint.finding(9, "Cycle", "diagnose -> roll-back -> diagnose")
+
+
+def test_cel_that_does_not_compile_is_told_at_its_line(lint: Lint) -> None:
+    assert lint(GOOD.replace("outputs.restarts > 3", "outputs.restarts >")) == 1
+    lint.finding(15, "InvalidExpression", "spec.steps[1].when", "Syntax error")
+
+
+def test_cel_of_the_wrong_type_is_told(lint: Lint) -> None:
+    assert lint(GOOD.replace("steps.diagnose.outputs.restarts > 3", "\"'yes'\"")) == 1
+    lint.finding(15, "InvalidExpression", "STRING", "true or false")
+
+
+def test_a_parameter_of_the_wrong_type_is_told(lint: Lint) -> None:
+    text = GOOD.replace(
+        "    when: steps.diagnose.outputs.restarts > 3", "    with:\n      toRevision: newest"
+    )
+    assert lint(text) == 1
+    lint.finding(16, "InvalidParameters", "spec.steps[1].with.toRevision", "rollback_deployment:")
+
+
+def test_a_misspelt_field_is_told_with_the_right_one(lint: Lint) -> None:
+    assert lint(GOOD.replace("dependsOn", "dependOn")) == 1
+    lint.finding(14, "InvalidSpec", "spec.steps[1].dependOn", "Did you mean 'dependsOn'?")
+
+
+def test_a_missing_field_and_a_wrong_value_are_both_told(lint: Lint) -> None:
+    text = GOOD.replace("  serviceAccountName: repair\n", "  timeout: soon\n").replace(
+        "{name: crash-loop}", "{}"
+    )
+    assert lint(text) == 1
+    lint.finding(3, "metadata.name", "is required")
+    lint.finding(4, "spec.serviceAccountName", "is required")
+    lint.finding(5, "spec.timeout", "'soon' is not a duration; write whole numbers with units")
+    assert "1 Workflow checked, 3 problems." in lint.out
+
+
+def test_other_kinds_are_skipped_with_a_note(lint: Lint) -> None:
+    other = "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: repair}\n---\n"
+    foreign = "---\napiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: a}\n"
+    assert lint(other + GOOD + foreign) == 0
+    assert "workflow.yaml:2: v1 ServiceAccount repair is no Workflow of kubernaut.io/v1alpha1" in lint.err
+    assert "argoproj.io/v1alpha1 Workflow a is no Workflow" in lint.err
+
+
+def test_lines_are_right_in_a_later_document_and_in_a_list(lint: Lint) -> None:
+    bad = GOOD.replace("rollback_deployment", "nothing_like_it")
+    assert lint(f"{GOOD}---\n{bad}") == 1
+    lint.finding(16 + 13, "UnknownAction")
+    listed = "apiVersion: v1\nkind: List\nitems:\n-\n" + textwrap.indent(bad, "  ")
+    assert lint(listed) == 1
+    lint.finding(4 + 13, "UnknownAction")
+
+
+def test_a_key_set_twice_is_refused_as_the_api_server_does(lint: Lint) -> None:
+    text = GOOD.replace("    dependsOn: [diagnose]", "    action: notify_only")
+    assert lint(text) == 1
+    lint.finding(14, "NotYaml", "key 'action' is set twice")
+
+
+def test_bad_yaml_is_told_with_its_line(lint: Lint) -> None:
+    assert lint("apiVersion: kubernaut.io/v1alpha1\nkind: [Workflow\nmetadata: {}\n") == 1
+    lint.finding(3, "NotYaml", "this is not YAML")
+
+
+def test_a_template_is_recognized(lint: Lint) -> None:
+    assert lint("{{- if .Values.on }}\nkind: Workflow\n{{- end }}\n") == 1
+    lint.finding(1, "NotYaml", "render it first", "helm template")
+
+
+@pytest.mark.parametrize("text", ["", "\n---\n# nothing\n"])
+def test_an_empty_file_is_told(lint: Lint, text: str) -> None:
+    assert lint(text) == 1
+    lint.finding(1, "Empty", "the file holds no object.")
+
+
+@pytest.mark.parametrize("text", ["just text\n", "- a\n- b\n", "kind: Workflow\n", "spec: {}\n"])
+def test_what_is_no_object_is_told(lint: Lint, text: str) -> None:
+    assert lint(text) == 1
+    assert "apiVersion and kind" in lint.out
+
+
+def test_checking_nothing_is_no_success(lint: Lint) -> None:
+    assert lint("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n") == 1
+    assert "No Workflow was found, so nothing was checked." in lint.out
+
+
+def test_metadata_that_is_no_object_is_told(lint: Lint) -> None:
+    assert lint(GOOD.replace("{name: crash-loop}", "crash-loop")) == 1
+    lint.finding(3, "InvalidSpec", "metadata")
+
+
+def test_programs_get_json(lint: Lint) -> None:
+    assert lint(GOOD.replace("rollback_deployment", "nope"), "-o", "json") == 1
+    told = json.loads(lint.out)
+    assert told["checked"] == ["Workflow crash-loop"]
+    assert told["problems"][0]["line"] == 13
+    assert told["problems"][0]["reason"] == "UnknownAction"
+
+
+def test_a_missing_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", str(tmp_path / "none.yaml")]) == 1
+    assert f"there is no file {tmp_path / 'none.yaml'}" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "image.yaml"
+    file.write_bytes(b"kind: \xff\xfe")
+    assert main(["lint", str(file)]) == 1
+    assert "is not UTF-8 text" in capsys.readouterr().err
+
+
+def test_stdin_and_folders_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.yml").write_text(GOOD)
+    (tmp_path / "notes.txt").write_text("not read")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    assert main(["lint", str(tmp_path), "-"]) == 0
+    assert "2 Workflows checked, no problems." in capsys.readouterr().out
+
+
+def test_markup_and_escapes_in_a_workflow_are_shown_as_they_are(lint: Lint) -> None:
+    assert lint(GOOD.replace("rollback_deployment", '"[red]\\e[2Jx"')) == 1
+    assert "[red]\\x1b[2Jx" in lint.out
+    assert "\x1b" not in lint.out
