@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,22 @@ class Launcher:
         return plane
 
     def _claim_network(self) -> Block:
+        self.paths.logs.mkdir(exist_ok=True)
+        lost: list[IPv4Network] = []
         with locked(network_lock()):
-            block = network.free_block(network.host_networks())
-            self.state.block = block.index
-            self.paths.logs.mkdir(exist_ok=True)
-            self.state.holder = network.create(block, self.paths.logs / "namespace.log")
-            self.state.save(self.paths)
-            return block
+            while True:
+                block = network.free_block([*network.host_networks(), *lost])
+                try:
+                    self.state.holder = network.create(block, self.paths.logs / "namespace.log")
+                except ClusterError:
+                    # somebody with another state directory, and so another lock, may have been faster
+                    lost.append(block.all)
+                    if len(lost) == 3:
+                        raise
+                    continue
+                self.state.block = block.index
+                self.state.save(self.paths)
+                return block
 
     def _credentials(self, plane: ControlPlane) -> None:
         node_name = self.state.node_name or f"{self.request.name}-node"

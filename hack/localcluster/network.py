@@ -121,14 +121,15 @@ def create(block: Block, log: Path) -> ProcessId:
         ClusterError: the kernel refused; nothing is left behind then.
     """
     holder = spawn(["unshare", "--net", "--", "sleep", "infinity"], log)
-    _await_namespace(holder)
     try:
-        _batch(
-            [],
-            f"link add {block.interface} type veth peer name eth0 netns {holder.pid}",
-            f"address add {block.host}/30 dev {block.interface}",
-            f"link set {block.interface} up",
-        )
+        _await_namespace(holder)
+        # one that is there already is somebody else's: nothing of it may be touched below
+        _batch([], f"link add {block.interface} type veth peer name eth0 netns {holder.pid}")
+    except ClusterError:
+        kill(holder)
+        raise
+    try:
+        _batch([], f"address add {block.host}/30 dev {block.interface}", f"link set {block.interface} up")
         _batch(
             inside(holder),
             "link set lo up",

@@ -24,7 +24,7 @@ RUNC_MODULE = HACK / "runc"
 
 def build_inputs() -> dict[str, bytes]:
     """The files that decide what a build produces, by name relative to ``hack/``."""
-    files = [KUBE_MODULE / name for name in ("go.mod", "go.sum", "main.go", "tools.go")]
+    files = [KUBE_MODULE / name for name in ("go.mod", "go.sum", "main.go")]
     files += [RUNC_MODULE / name for name in ("go.mod", "go.sum")]
     return {str(path.relative_to(HACK)): path.read_bytes() for path in files}
 
