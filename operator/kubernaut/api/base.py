@@ -67,6 +67,10 @@ def format_time(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _validate_condition_time(value: Any) -> datetime:
+    return _validate_time(value).replace(microsecond=0)
+
+
 def _format_condition_time(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -80,7 +84,7 @@ Time = Annotated[
 ]
 ConditionTime = Annotated[
     datetime,
-    BeforeValidator(_validate_time),
+    BeforeValidator(_validate_condition_time),
     PlainSerializer(_format_condition_time, return_type=str),
     _TIME_SCHEMA,
 ]

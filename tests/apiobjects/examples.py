@@ -1,0 +1,175 @@
+"""One object of each kind in which every field is set; a test demands that none is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernaut.api.names import API_VERSION
+
+Object = dict[str, Any]
+
+_NOON = "2026-01-31T12:00:00Z"
+_MICRO = "2026-01-31T12:00:00.123456Z"
+_CONDITION = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "Valid",
+    "message": "All is well.",
+    "lastTransitionTime": _NOON,
+    "observedGeneration": 1,
+}
+_SUCCESS = {
+    "rate": 0.75,
+    "interval": {"lower": 0.5, "upper": 0.9, "confidence": 0.95},
+    "remediated": 3,
+    "concluded": 4,
+}
+
+
+def _object(kind: str, spec: Object, status: Object) -> Object:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": {"name": "example", "namespace": "default"},
+        "spec": spec,
+        "status": status,
+    }
+
+
+def full_workflow() -> Object:
+    """Return a Workflow with a step of each sort."""
+    spec = {
+        "description": "Roll back",
+        "version": "1.2.0",
+        "serviceAccountName": "kubernaut-repair",
+        "parameters": [
+            {"name": "deployment", "type": "string", "required": True, "description": "What to repair"},
+            {"name": "replicas", "type": "integer", "default": "1"},
+        ],
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "=params.deployment"},
+        "steps": [
+            {
+                "name": "roll-back",
+                "action": "rollback_deployment",
+                "dependsOn": ["pause", "ask"],
+                "when": "params.replicas > 1",
+                "with": {"name": "=params.deployment", "nested": {"none": None, "list": [1, "a", 0.5]}},
+                "retry": {"limit": 3, "backoff": {"initial": "1s", "factor": 2, "max": "30s"}},
+                "timeout": "2m",
+            },
+            {"name": "pause", "wait": {"duration": "250ms"}},
+            {"name": "healthy", "wait": {"until": "target.status.readyReplicas > 0"}},
+            {"name": "ask", "approval": {"message": "May I?", "expiresAfter": "1h30m"}},
+        ],
+        "parallelism": 4,
+        "onFailure": "Rollback",
+        "timeout": "1h",
+        "verify": {
+            "expect": ["target.status.readyReplicas == target.spec.replicas"],
+            "stabilization": "10s",
+            "timeout": "5m",
+        },
+        "ttlSecondsAfterFinished": 3600,
+    }
+    status = {
+        "observedGeneration": 1,
+        "contentHash": "0123456789abcdef",
+        "snapshot": "example-0123456789",
+        "revision": 1,
+        "conditions": [_CONDITION],
+    }
+    return _object("Workflow", spec, status)
+
+
+def full_execution() -> Object:
+    """Return a run that was approved and rolled a Deployment back."""
+    spec = {
+        "workflowRef": {"name": "crash-loop"},
+        "parameters": [{"name": "deployment", "value": "shop"}],
+        "trigger": {"type": "Manual", "by": "ada", "reason": "pager"},
+        "control": {
+            "cancel": True,
+            "paused": True,
+            "approvals": [{"step": "ask", "decision": "Approve", "by": "ada", "reason": "looks right"}],
+        },
+    }
+    step = {
+        "name": "roll-back",
+        "phase": "Succeeded",
+        "attempt": 1,
+        "startedAt": _MICRO,
+        "finishedAt": _MICRO,
+        "retryAt": _MICRO,
+        "reason": "Completed",
+        "message": "Rolled back.",
+        "intent": {"revision": 3},
+        "outputs": {"symptoms": ["CrashLoopBackOff"], "restarts": 4, "none": None},
+        "changed": ["Deployment shop: revision 4 to 3"],
+    }
+    status = {
+        "observedGeneration": 1,
+        "phase": "Succeeded",
+        "verdict": "Remediated",
+        "progress": "1/1",
+        "startedAt": _MICRO,
+        "finishedAt": _MICRO,
+        "verifySince": _MICRO,
+        "healthySince": _MICRO,
+        "workflow": {
+            "name": "crash-loop",
+            "uid": "00000000-0000-0000-0000-000000000001",
+            "contentHash": "0123456789abcdef",
+            "snapshot": "crash-loop-0123456789",
+            "serviceAccountName": "kubernaut-repair",
+            "ttlSecondsAfterFinished": 3600,
+        },
+        "target": {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": "shop",
+            "uid": "00000000-0000-0000-0000-000000000002",
+        },
+        "reason": "ExpectationMet",
+        "message": "The Deployment is ready.",
+        "steps": [step],
+        "conditions": [_CONDITION],
+    }
+    return _object("WorkflowExecution", spec, status)
+
+
+def full_pattern() -> Object:
+    """Return a pattern with a recommendation."""
+    status = {
+        "observedGeneration": 1,
+        "version": 2,
+        "support": 4,
+        "success": _SUCCESS,
+        "signature": {
+            "summary": "OOMKilled in Deployments",
+            "features": [{"name": "symptom=OOMKilled", "share": 1, "elsewhere": 0.1}],
+        },
+        "exemplars": [
+            {
+                "namespace": "shop",
+                "name": "run-1",
+                "uid": "00000000-0000-0000-0000-000000000003",
+                "verdict": "Remediated",
+            }
+        ],
+        "recommended": {"workflow": "oom-killed", "success": _SUCCESS, "runs": 4, "medianSeconds": 12.5},
+        "quality": {"silhouette": -0.5, "membership": 0.9, "stability": 1.0},
+        "algorithm": "hdbscan",
+        "parameters": {"min_cluster_size": 5},
+        "firstSeen": _MICRO,
+        "lastSeen": _MICRO,
+        "conditions": [_CONDITION],
+    }
+    spec = {"pinned": True, "muted": True, "note": "Ask the shop team."}
+    return _object("DiscoveredPattern", spec, status)
+
+
+FULL = {
+    "Workflow": full_workflow,
+    "WorkflowExecution": full_execution,
+    "DiscoveredPattern": full_pattern,
+}
