@@ -63,8 +63,14 @@ def start_operator(narrator: Narrator, world: World) -> None:
         operator = world.start_operator()
         world.start_analyst()
     narrator.saw(f"the operator is ready: {operator.get('/healthz')[1].strip()}")
-    tables = asyncio.run(_one(world.postgres.dsn, "select count(*) from kubernaut.runs"))
-    narrator.check(tables == 0, "the schema is migrated and holds no run yet", tables)
+    dsn = world.postgres.dsn
+
+    def migrated() -> bool:
+        return asyncio.run(_one(dsn, "select to_regclass('kubernaut.runs')")) is not None
+
+    narrator.wait("the operator migrates the database", migrated, 60)
+    rows = asyncio.run(_one(dsn, "select count(*) from kubernaut.runs"))
+    narrator.check(rows == 0, "the schema is migrated and holds no run yet", rows)
     account = "system:serviceaccount:kubernaut-system:kubernaut-operator"
     for verb, resource in (("patch", "deployments.apps"), ("delete", "pods"), ("get", "secrets")):
         answer = _can_i(world, account, verb, resource)

@@ -53,7 +53,9 @@ class SwitchState:
     def of(cls, manifest: Manifest) -> SwitchState:
         """Read a ConfigMap."""
         data = manifest.get("data") or {}
-        return cls(*(str(data.get(field) or "") for field in ("acting", "by", "reason", "since")))
+        # It is shipped without data: nobody has ever stopped anything then.
+        acting = str(data.get("acting", ON))
+        return cls(acting, *(str(data.get(field) or "") for field in ("by", "reason", "since")))
 
     @property
     def token(self) -> str:

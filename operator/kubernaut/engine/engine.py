@@ -141,9 +141,9 @@ class Engine:
         Raises:
             ClusterError: the runs can't be listed; the operator can't work at all.
         """
-        await self._recover()
+        await self._patiently(self._recover)
         parts = self._parts
-        parts.gate.policies(await parts.check_policies())
+        await self._patiently(self._check_policies)
         self._look()
         self._workers = [asyncio.create_task(self._work()) for _ in range(parts.settings.workers)]
         self._tasks = [asyncio.create_task(loop) for loop in (self._beat(), self._check(), self._resync())]
@@ -166,6 +166,23 @@ class Engine:
     def seconds_since_progress(self) -> float:
         """How long ago a worker last proved that it works."""
         return time.monotonic() - self._beat_at
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what the start needs; wait for an API server that is away or not ready yet."""
+        pause = 0.25
+        while True:
+            try:
+                await work()
+                return
+            except ClusterError as error:
+                if not error.transient:
+                    raise
+                log.warning("waiting for the API server", extra={"error": str(error)})
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 10.0)
+
+    async def _check_policies(self) -> None:
+        self._parts.gate.policies(await self._parts.check_policies())
 
     async def _recover(self) -> None:
         """Load every live run before any worker begins, so that locks on targets are known."""
@@ -291,7 +308,7 @@ class Engine:
             every = self._parts.settings.policy_check.total_seconds()
             await asyncio.sleep(every if self._parts.gate.hold() is None else min(every, 2.0))
             try:
-                self._parts.gate.policies(await self._parts.check_policies())
+                await self._check_policies()
             except ClusterError as error:
                 log.warning("the admission policies could not be checked", extra={"error": str(error)})
             self._look()
