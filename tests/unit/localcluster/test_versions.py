@@ -19,6 +19,7 @@ def test_the_key_is_stable_and_does_not_depend_on_the_order_of_files() -> None:
         {**INPUTS, "kube/go.sum": b""},
         {"kube/go.mod": b"package main", "kube/main.go": b"module a"},
         {"kube/go.mod": b"module a"},
+        {"kube/go.mod": b"module a", "kube/other.go": b"package main"},
     ],
 )
 def test_any_change_of_the_inputs_changes_the_key(changed: dict[str, bytes]) -> None:
