@@ -70,11 +70,14 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_order_in_which_files_are_named_does_not_matter() -> None:
+    files = {"b": (b"", 0o644), "c/d": (b"", 0o644)}
+    links = {"z": "b", "e/f": "b"}
     folders = {"tmp": 0o1777, "a/b": 0o700, "a": 0o755}
-    one = Image("x/y:1", {"b": (b"", 0o644), "c/d": (b"", 0o644)}, {"z": "b", "e/f": "b"}, folders)
-    other = Image("x/y:1", dict(reversed(one.files.items())), dict(reversed(one.links.items())), {**folders})
-    shuffled = Image("x/y:1", one.files, one.links, dict(reversed(folders.items())))
-    assert archive_files(one, "amd64") == archive_files(other, "amd64") == archive_files(shuffled, "amd64")
+    one = Image("x/y:1", files, links, folders)
+    other = Image(
+        "x/y:1", dict(reversed(files.items())), dict(reversed(links.items())), dict(reversed(folders.items()))
+    )
+    assert archive_files(one, "amd64") == archive_files(other, "amd64")
 
 
 def test_the_archive_declares_the_oci_layout(tmp_path: Path) -> None:
