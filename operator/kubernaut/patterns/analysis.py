@@ -1,7 +1,7 @@
 """Rounds of analysis: read what is new, cluster or assign, keep, publish.
 
-The order of a round makes every crash harmless: vectors, then patterns with the position read so far, then
-objects. A new pattern's identity hangs on its runs alone, so a round that is repeated finds the same names.
+The order of a round makes every crash harmless: patterns, then objects, then vectors, then the position up to
+which vectors are stored. People wait for the objects, so the vectors come after them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from kubernaut.patterns.table import RunTable
 
 # Up to here a full clustering costs about 0.1 s; beyond, runs are assigned between clusterings.
 ALWAYS_CLUSTER = 5_000
+_VECTORS_AT_ONCE = 10_000
 _REMEMBER_RETIRED = timedelta(days=30)
 
 
@@ -72,6 +73,7 @@ class Round:
     discover_seconds: float
     keep_seconds: float
     publish_seconds: float
+    vectors_seconds: float
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON, times rounded to milliseconds."""
@@ -112,6 +114,11 @@ class Analysis:
         self._unkept: list[int] = []
         self._must_cluster = False
 
+    @property
+    def discovery(self) -> Discovery | None:
+        """What the last round found; None before the first."""
+        return self._discovery
+
     async def round(self) -> Round:
         """Do one round.
 
@@ -128,14 +135,16 @@ class Analysis:
         read = self._monotonic()
         clustered = self._discover(added)
         found = self._monotonic()
-        vectors, patterns = await self._keep()
-        kept = self._monotonic()
         assert self._discovery is not None
+        patterns = await self._keep_patterns(self._discovery)
+        kept = self._monotonic()
         present = {pattern.name: pattern.status for pattern in self._discovery.patterns}
         retired = [Retired(one.name, "") for one in self._former.values() if not one.active]
         heirs = {one.name: one for one in retired_of(self._discovery, self._former)}
         retired = [heirs.get(one.name, one) for one in retired]
         written = await publish(self._sink, present, retired, self._now())
+        published = self._monotonic()
+        vectors = await self._keep_vectors(self._discovery)
         return Round(
             runs=len(self._table),
             read=len(added),
@@ -151,7 +160,8 @@ class Analysis:
             read_seconds=read - began,
             discover_seconds=found - read,
             keep_seconds=kept - found,
-            publish_seconds=self._monotonic() - kept,
+            publish_seconds=published - kept,
+            vectors_seconds=self._monotonic() - published,
         )
 
     async def _load(self) -> None:
@@ -223,33 +233,43 @@ class Analysis:
         least = self._settings.min_cluster_size or default_min_cluster_size(runs)
         return bool(added) and strangers >= least
 
-    async def _keep(self) -> tuple[int, int]:
-        """Store vectors, patterns, members and position; return how many vectors and patterns were written."""
-        discovery, table = self._discovery, self._table
-        assert discovery is not None
+    async def _keep_patterns(self, discovery: Discovery) -> int:
+        """Store what changed of patterns and members; return how many patterns were written."""
         key = discovery.features.digest
-        if self._features is None or self._features.digest != key:
+        refitted = self._features is None or self._features.digest != key
+        if refitted:
             await self._store.save_feature_set(key, discovery.features.to_json())
-            self._unkept = list(range(len(table)))
-        if self._unkept:
-            await self._store.save_features(key, self._vectors(discovery, self._unkept))
-        vectors = len(self._unkept)
+            self._unkept = list(range(len(self._table)))
         changed = [pattern for pattern in discovery.patterns if self._moved(pattern)]
         gone = [id_ for id_ in discovery.retired if self._former[id_].active]
         records = [self._record(pattern, key) for pattern in changed]
         records += [self._retired(id_) for id_ in gone]
-        if records or self._position != self._kept_position:
+        if records or refitted:
             members = {pattern.id: self._membership(pattern, discovery) for pattern in changed}
-            await self._store.save_patterns(records, members, position=self._position)
+            # No vector of a new feature set is stored yet: position 0 says so, should we end here.
+            position = 0 if refitted else None
+            await self._store.save_patterns(records, members, position=position)
+            self._kept_position = 0 if refitted else self._kept_position
         for pattern in changed:
-            uids = frozenset(table.uids[at] for at in pattern.members)
+            uids = frozenset(self._table.uids[at] for at in pattern.members)
             self._former[pattern.id] = FormerPattern(pattern.id, pattern.name, pattern.version, True, uids)
         for id_ in gone:
-            one = self._former[id_]
-            self._former[id_] = FormerPattern(one.id, one.name, one.version, False, one.members)
+            self._former[id_] = replace(self._former[id_], active=False)
         self._records.update({record.id: record for record in records})
-        self._features, self._kept_position, self._unkept = discovery.features, self._position, []
-        return vectors, len(records)
+        self._features = discovery.features
+        return len(records)
+
+    async def _keep_vectors(self, discovery: Discovery) -> int:
+        """Store the vectors that are not, then the position they reach to; return how many were written."""
+        unkept = self._unkept
+        for start in range(0, len(unkept), _VECTORS_AT_ONCE):
+            part = unkept[start : start + _VECTORS_AT_ONCE]
+            await self._store.save_features(discovery.features.digest, self._vectors(discovery, part))
+        if self._position != self._kept_position:
+            await self._store.save_patterns([], {}, position=self._position)
+            self._kept_position = self._position
+        self._unkept = []
+        return len(unkept)
 
     def _vectors(
         self, discovery: Discovery, positions: Sequence[int]

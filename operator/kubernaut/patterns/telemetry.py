@@ -40,7 +40,7 @@ def observe(done: Round) -> None:
     PATTERNS.set(done.patterns)
     WRITES.labels("create").inc(done.objects_created)
     WRITES.labels("status").inc(done.objects_patched)
-    for phase in ("read", "discover", "keep", "publish"):
+    for phase in ("read", "discover", "keep", "publish", "vectors"):
         ROUND_SECONDS.labels(phase).observe(getattr(done, f"{phase}_seconds"))
 
 

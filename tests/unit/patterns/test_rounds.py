@@ -197,3 +197,13 @@ async def test_a_record_that_comes_again_moves_its_run() -> None:
     done = await world.analysis.round()
     assert (done.clustered, done.runs) == (True, 30)
     assert len(FAMILIES) == done.patterns
+
+
+async def test_a_crash_after_publishing_and_before_the_vectors_writes_them_later() -> None:
+    world = World()
+    await world.analysis.round()
+    world.store.features.clear()
+    world.store.position = 0
+    done = await world.restarted().round()
+    assert (done.vectors_written, done.patterns_written, done.objects_patched) == (30, 0, 0)
+    assert set(world.store.features) == {run.uid for run in world.source.runs}
