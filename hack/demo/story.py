@@ -128,7 +128,9 @@ def repair_many(narrator: Narrator, world: World) -> list[Manifest]:
         narrator.say(f"- {workflow}: {', '.join(f'{n} {v}' for v, n in verdicts.items())}")
     good = sum(verdicts["Remediated"] for verdicts in by_workflow.values())
     failed = [_gist(run) for run in runs if run["status"].get("verdict") != "Remediated"]
-    narrator.check(good == count, f"all {count} were repaired, and verified to be", failed)
+    for gist in failed:
+        narrator.say(f"  {gist}")
+    narrator.check(good == count, f"all {count} were repaired, and verified to be", f"{good} were")
     return runs
 
 

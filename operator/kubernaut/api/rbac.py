@@ -71,6 +71,7 @@ REPAIR_RULES: Final = (
     _rule("", ["events"], ["list"]),
     _rule("apps", ["deployments"], [*_READ, "patch"]),
     _rule("apps", ["replicasets"], ["get", "list"]),
+    _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
 )
 VIEW_RULES: Final = (_rule(GROUP, [_WORKFLOWS, _RUNS, _PATTERNS], _READ),)
 EDIT_RULES: Final = (

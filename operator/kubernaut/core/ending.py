@@ -65,7 +65,7 @@ def step_failed(draft: Draft) -> None:
         record = draft.record(step)
         if record.phase is StepPhase.FAILED:
             reason = Reason(record.reason or Reason.STEP_FAILED)
-            give_up(draft, reason, f"Step {step.name}: {record.message or record.reason}.")
+            give_up(draft, reason, limits.sentence(f"Step {step.name}: {record.message or record.reason}"))
             return
 
 

@@ -49,6 +49,11 @@ def message(text: str, steps: int = 1) -> str:
     return data[: room - 3].decode(errors="ignore") + "…"
 
 
+def sentence(what: object) -> str:
+    """Return a message with one full stop at its end."""
+    return f"{str(what).rstrip('. ')}."
+
+
 def sentences(texts: Sequence[str]) -> list[str]:
     """Cut a list of sentences to the bounds of ``changed``."""
     cut = [message(text)[:512] for text in texts[:MAX_SENTENCES]]

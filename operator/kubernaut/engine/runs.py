@@ -13,6 +13,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import conditions
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, StepError, Unavailable, UnknownOutcome
 from kubernaut.core.limits import message as short
+from kubernaut.core.limits import sentence
 from kubernaut.core.machine import advance
 from kubernaut.core.ports import ObjectRef
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind
@@ -137,7 +138,7 @@ class RunReconciler:
         except (Unavailable, UnknownOutcome):
             raise
         except StepError as error:
-            await self._refuse(live, error.reason, f"{error}.")
+            await self._refuse(live, error.reason, sentence(error))
             return False
         target = claim.status.target
         assert target is not None
@@ -180,12 +181,14 @@ class RunReconciler:
         try:
             live.plan, live.params = await self._claims.again(live)
         except NotFound as error:
-            await self._refuse(live, Reason.WORKFLOW_NOT_FOUND, f"The run's snapshot is gone: {error}.")
+            await self._refuse(
+                live, Reason.WORKFLOW_NOT_FOUND, sentence(f"The run's snapshot is gone: {error}")
+            )
             return False
         except (Unavailable, UnknownOutcome):
             raise
         except StepError as error:
-            await self._refuse(live, error.reason, f"{error}.")
+            await self._refuse(live, error.reason, sentence(error))
             return False
         return True
 
