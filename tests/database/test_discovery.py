@@ -130,6 +130,9 @@ async def test_the_analysis_goes_on_where_it_stopped_when_postgres_was_away(
     await RunWriter(database).write(RUNS[:30])
     analyst = analysis(database, sink)
     await analyst.round()
+    async with database.connection() as connection:
+        # The test server does not wait for its log; what a real one has committed must not be lost here either.
+        await connection.execute("CHECKPOINT")
     server.stop()
     try:
         with pytest.raises(HistoryUnavailable):
