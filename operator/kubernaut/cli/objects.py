@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
@@ -69,17 +70,22 @@ async def fetch_all(
 
 
 async def snapshot(cluster: Cluster, run: WorkflowExecution) -> WorkflowSpec | None:
-    """Return what the run follows: its snapshot, while it has none its Workflow; None where it can't be read."""
+    """Return what the run follows: its snapshot, or its Workflow where that still has the same content.
+
+    None where neither can be had: the steps that have not begun are not known then.
+    """
     namespace = run.metadata.namespace
-    try:
-        if run.status and run.status.workflow:
-            ref = ObjectRef("apps/v1", "ControllerRevision", namespace, run.status.workflow.snapshot)
+    resolved = run.status.workflow if run.status else None
+    if resolved is not None:
+        with suppress(ClusterError):
+            ref = ObjectRef("apps/v1", "ControllerRevision", namespace, resolved.snapshot)
             return spec_of((await cluster.get(ref)).get("data"))
-        return spec_of(
-            (await cluster.get(reference(WORKFLOW, namespace, run.spec.workflow_ref.name))).get("spec")
-        )
-    except ClusterError:
-        return None
+    with suppress(ClusterError):
+        found = await cluster.get(reference(WORKFLOW, namespace, run.spec.workflow_ref.name))
+        same = (found.get("status") or {}).get("contentHash")
+        if resolved is None or resolved.content_hash == same:
+            return spec_of(found.get("spec"))
+    return None
 
 
 async def follow(cluster: Cluster, namespace: str, name: str) -> AsyncIterator[WorkflowExecution]:
