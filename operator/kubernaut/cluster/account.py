@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
-import orjson
-
 from kubernaut.cluster.call import JSON, MERGE, STRATEGIC, Call, on
-from kubernaut.cluster.errors import Expired
+from kubernaut.cluster.errors import Expired, parsed
 from kubernaut.cluster.resources import Resource
 from kubernaut.cluster.watching import Stream, watch_object
 from kubernaut.core.errors import AlreadyExists, Invalid
@@ -38,7 +36,7 @@ class AccountCluster:
         self._account = account
 
     async def _json(self, call: Call, **options: Any) -> Any:
-        return orjson.loads(await self._connection.send(call, account=self._account, **options))
+        return parsed(call, await self._connection.send(call, account=self._account, **options))
 
     async def _call(self, ref: ObjectRef, verb: str, **more: Any) -> Call:
         return on(ref, await self._connection.resource(ref.api_version, ref.kind), verb, **more)

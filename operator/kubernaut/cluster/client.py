@@ -191,7 +191,7 @@ class ApiConnection:
         call = Call(
             "create", SELF_REVIEW, body={"apiVersion": SELF_REVIEW.api_version, "kind": SELF_REVIEW.kind}
         )
-        answer = orjson.loads(await self.send(call))
+        answer = errors.parsed(call, await self.send(call))
         return str(answer["status"]["userInfo"]["username"])
 
     async def resource(self, api_version: str, kind: str) -> Resource:
@@ -205,7 +205,7 @@ class ApiConnection:
             ClusterError: as for any request.
         """
         call = Call("get", Resource("", path, "", False))
-        return orjson.loads(await self._admitted(call, path, "", timeout, False))
+        return errors.parsed(call, await self._admitted(call, path, "", timeout, False))
 
     async def send(
         self, call: Call, *, account: str = "", timeout: float = REQUEST_SECONDS, urgent: bool = False

@@ -22,7 +22,7 @@ from kubernaut.core.errors import (
     UnknownOutcome,
 )
 
-__all__ = ["Expired", "Unfenced", "from_answer", "no_answer", "not_sent", "parse_status"]
+__all__ = ["Expired", "Unfenced", "from_answer", "no_answer", "not_sent", "parse_status", "parsed"]
 
 # RBAC's own words (k8s.io/apiserver, ForbiddenStatus); other 403s come from admission, and no Role mends them.
 _RBAC: Final = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"')
@@ -50,6 +50,18 @@ def parse_status(data: bytes) -> Mapping[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return parsed if isinstance(parsed, dict) and parsed.get("kind") == "Status" else {}
+
+
+def parsed(call: Call, data: bytes) -> Any:
+    """Return the JSON of a success.
+
+    Raises:
+        ClusterError: it is none, as from a proxy that answers for the API server; as if there were no answer.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise no_answer(call, "the API server", error) from error
 
 
 def from_answer(

@@ -142,7 +142,11 @@ class ActingSwitch:
         """Read for ever; ends by being cancelled."""
         while True:
             began = self._monotonic()
-            await self.read()
+            try:
+                await self.read()
+            except Exception:
+                # Without reads nothing is allowed; but reading must go on, for nobody else would begin it again.
+                log.exception("reading the stop switch failed unexpectedly")
             await self._sleep(max(0.0, READ_EVERY - (self._monotonic() - began)))
 
     async def read(self) -> None:

@@ -75,7 +75,7 @@ async def watch_object(
             call = on(ref, resource, "watch", query=urlencode(query))
             async with connection.stream(_of_collection(call), account=account) as lines:
                 async for line in lines:
-                    event = orjson.loads(line)
+                    event = errors.parsed(call, line)
                     manifest, version = _taken(call, event)
                     pause.reset()
                     state = _state(manifest) if event["type"] != "BOOKMARK" else told
@@ -119,7 +119,7 @@ async def _now(
 ) -> tuple[Manifest | None, str]:
     query = urlencode({"fieldSelector": f"metadata.name={ref.name}"})
     call = _of_collection(on(ref, resource, "list", query=query))
-    page = orjson.loads(await connection.send(call, account=account))
+    page = errors.parsed(call, await connection.send(call, account=account))
     items = page.get("items") or []
     for item in items:
         item["apiVersion"], item["kind"] = resource.api_version, resource.kind
@@ -242,6 +242,9 @@ class SharedWatches:
                 await self._poll(cluster, ref, shared)
             except ClusterError as error:
                 log.warning("a watch ended", extra={"object": str(ref), "error": str(error)})
+            except Exception:
+                # Whoever waits must go on being told; nobody else would notice that this task is gone.
+                log.exception("a watch failed unexpectedly", extra={"object": str(ref)})
             await self._sleep(LAST_PAUSE)
 
     async def _poll(self, cluster: Cluster, ref: ObjectRef, shared: _Shared) -> None:
