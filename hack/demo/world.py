@@ -22,7 +22,7 @@ from localpostgres import LocalPostgres
 from localrun.access import account_kubeconfig
 from localrun.process import LocalProcess, Operator
 
-NAME = "demo"
+NAME = os.environ.get("KUBERNAUT_DEMO_NAME", "demo")
 ROOT = Path(__file__).resolve().parent.parent.parent
 Manifest = dict[str, Any]
 
@@ -89,7 +89,7 @@ class World:
         env = {
             "KUBERNAUT_KUBECONFIG": str(rights),
             "KUBERNAUT_DSN": self.postgres.dsn,
-            "KUBERNAUT_INTERVAL": "3s",
+            "KUBERNAUT_ANALYST_INTERVAL": "3s",
         }
         self.analyst = LocalProcess("kubernaut.analyst", env, self.folder / "analyst.log")
         self.analyst.start()
