@@ -12,7 +12,7 @@ from kubernaut.cli.options import AllNamespaces, Context, Kubeconfig, Namespace,
 
 
 def patterns(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A pattern; without it all are listed.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A pattern; without it all are listed.")] = "",
     namespace: Namespace = "",
     all_namespaces: AllNamespaces = False,
     kubeconfig: Kubeconfig = "",
@@ -40,7 +40,7 @@ def patterns(
 
 
 def actions(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="An action; without it all are listed.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An action; without it all are listed.")] = "",
     output: Output = Format.TEXT,
 ) -> int:
     """List the actions that a step can name; or document one: parameters, outputs, rights, risk."""

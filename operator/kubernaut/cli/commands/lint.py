@@ -15,7 +15,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def lint(
-    files: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-...", help="What to read; - is stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files or folders to read; - is stdin.")],
     output: Annotated[Format, typer.Option("-o", "--output", help="text, json or yaml.")] = Format.TEXT,
 ) -> int:
     """Check Workflows offline: fields, actions, parameters, expressions, order.

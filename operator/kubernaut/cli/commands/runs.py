@@ -72,7 +72,7 @@ def watch(
 
 
 def status(
-    name: Annotated[str, typer.Argument(metavar="[RUN]", help="A run; without it all are listed.")] = "",
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run; without it all are listed.")] = "",
     workflow: Annotated[
         str, typer.Option("--workflow", metavar="NAME", help="Only runs of this Workflow.")
     ] = "",

@@ -1,0 +1,35 @@
+"""A run read from the history is told like one read from the cluster."""
+
+from __future__ import annotations
+
+from kubernaut.cli.past import as_run
+from kubernaut.cli.views import why
+from kubernaut.history.records import record_of
+from unit.cli.samples import NOW, REPAIRED, rendered, run, spec
+
+
+def test_the_history_gives_back_what_the_object_said() -> None:
+    original = run(REPAIRED)
+    again, steps = as_run(record_of(original, spec()))
+    assert again.status is not None
+    assert original.status is not None
+    assert again.status.verdict == original.status.verdict
+    assert again.status.target is not None
+    assert again.status.target.uid == "target-uid"
+    assert again.given() == {"deployment": "checkout"}
+    assert [(row.name, row.does) for row in steps] == [
+        ("diagnose", "collect_diagnostics"),
+        ("settle", ""),
+        ("roll-back", "rollback_deployment"),
+    ]
+    text = rendered(why.trail(again, steps, None, NOW, source="Read from the history."), 120)
+    assert "changed   Deployment shop/checkout spec.template: revision 2 -> revision 1" in text
+    assert "verdict  Remediated" in text
+
+
+def test_a_run_that_never_began_has_a_past_too() -> None:
+    record = record_of(run({"phase": "Failed", "reason": "WorkflowNotFound", "message": "no Workflow"}))
+    again, steps = as_run(record)
+    text = rendered(why.trail(again, steps, None, NOW, source="Read from the history."), 120)
+    assert "No step has begun." in text
+    assert "WorkflowNotFound (Configuration)" in text
