@@ -107,14 +107,22 @@ async def _update(
     if not differs(one.status, status):
         written.unchanged += 1
         return
-    wanted, before = status.wire(), one.status.wire() if one.status else {}
-    body = {**{name: None for name in before if name not in wanted}, **wanted}
+    body = _merge_patch(one.status.wire() if one.status else {}, status.wire())
     try:
         await sink.patch_status(one, body)
     except (Conflict, NotFound, UnknownOutcome):
         written.conflicts.append(one.metadata.name)
     else:
         written.patched += 1
+
+
+def _merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the merge patch (RFC 7386) that leaves nothing of ``before`` that ``after`` lacks."""
+    patch: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        old = before.get(name)
+        patch[name] = _merge_patch(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return patch
 
 
 def with_conditions(
