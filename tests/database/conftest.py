@@ -1,4 +1,4 @@
-"""One real Postgres per test session (and worker), one migrated database per test."""
+"""One real Postgres per test session (and worker), with one migrated database that each test finds empty."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from localpostgres import LocalPostgres
 
 from kubernaut.history.breaker import Breaker
 from kubernaut.history.database import Database
 from kubernaut.history.schema import migrate
+from localpostgres import LocalPostgres
 
 _NUMBERS = itertools.count()
-# Nothing here outlives the session, and a crash of Postgres loses nothing that the kernel has.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+# Nothing here has to outlive the machine. Commits stay synchronous: a killed server must not lose them.
+_FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 async def sql(dsn: str, statement: str) -> None:
@@ -29,39 +29,38 @@ async def sql(dsn: str, statement: str) -> None:
         await connection.close()
 
 
+_EMPTY = """
+DELETE FROM kubernaut.runs; DELETE FROM kubernaut.steps; DELETE FROM kubernaut.bundles;
+DELETE FROM kubernaut.seen_available; DELETE FROM kubernaut.patterns; DELETE FROM kubernaut.feature_sets;
+DELETE FROM kubernaut.analysis;
+"""
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalPostgres]:
     """A running server; a test that stops it starts it again."""
     with tempfile.TemporaryDirectory(prefix="kubernaut-db-") as folder:
         server = LocalPostgres.up("tests", root=Path(folder), settings=_FAST)
         try:
-            asyncio.run(_make_template(server))
+            asyncio.run(migrate(server.dsn))
             yield server
         finally:
             server.down()
 
 
-async def _make_template(server: LocalPostgres) -> None:
-    await sql(server.dsn_of("postgres"), "CREATE DATABASE migrated")
-    await migrate(server.dsn_of("migrated"))
-
-
-async def _new_database(server: LocalPostgres, template: str) -> str:
+@pytest.fixture
+async def empty_dsn(server: LocalPostgres) -> str:
+    """The address of a database with nothing in it, not even a schema."""
     name = f"test_{next(_NUMBERS)}"
-    await sql(server.dsn_of("postgres"), f"CREATE DATABASE {name} TEMPLATE {template}")
+    await sql(server.dsn_of("postgres"), f"CREATE DATABASE {name}")
     return server.dsn_of(name)
 
 
 @pytest.fixture
-async def empty_dsn(server: LocalPostgres) -> str:
-    """The address of a database with nothing in it."""
-    return await _new_database(server, "template0")
-
-
-@pytest.fixture
 async def dsn(server: LocalPostgres) -> str:
-    """The address of a migrated database."""
-    return await _new_database(server, "migrated")
+    """The address of a migrated database without rows."""
+    await sql(server.dsn, _EMPTY)
+    return server.dsn
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 
 import asyncpg
 import pytest
-from database.conftest import sql
 
+from database.conftest import sql
 from kubernaut.history.errors import MissingPrivilege, SchemaMismatch
 from kubernaut.history.schema import HEAD, known_revisions, migrate, months_ahead, render
 
@@ -17,7 +17,8 @@ SELECT 'relation', c.relname, c.relkind::text, coalesce(pg_get_partkeydef(c.oid)
        coalesce(pg_get_expr(c.relpartbound, c.oid), '')
 FROM pg_class c WHERE c.relnamespace = 'kubernaut'::regnamespace AND c.relkind <> 'i'
 UNION ALL
-SELECT 'column', c.relname, a.attname, format_type(a.atttypid, a.atttypmod) || a.attnotnull::text || a.attstorage::text,
+SELECT 'column', c.relname, a.attname,
+       format_type(a.atttypid, a.atttypmod) || a.attnotnull::text || a.attstorage::text,
        coalesce(pg_get_expr(d.adbin, d.adrelid), '')
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -77,10 +78,11 @@ async def test_several_operators_can_start_at_once(empty_dsn: str) -> None:
     assert len([row for row in await catalogue(empty_dsn) if row[:2] == ("relation", "alembic_version")]) == 1
 
 
-async def test_a_schema_newer_than_this_version_is_left_alone(dsn: str) -> None:
-    await sql(dsn, "UPDATE kubernaut.alembic_version SET version_num = '9999'")
+async def test_a_schema_newer_than_this_version_is_left_alone(empty_dsn: str) -> None:
+    await migrate(empty_dsn)
+    await sql(empty_dsn, "UPDATE kubernaut.alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaMismatch, match=r"9999.*newer Kubernaut"):
-        await migrate(dsn)
+        await migrate(empty_dsn)
 
 
 async def test_a_migration_that_fails_changes_nothing(empty_dsn: str) -> None:

@@ -52,6 +52,7 @@ def translated(where: str) -> Iterator[None]:
         OSError,
         TimeoutError,
         ValueError,
+        OverflowError,
     ) as error:
         raise translate(error, where) from error
 
@@ -62,7 +63,7 @@ def translate(error: BaseException, where: str) -> HistoryError:
         return _from_server(error, where)
     if isinstance(error, asyncpg.ClientConfigurationError):
         return InvalidDsn(f"Postgres at {where}: the address (KUBERNAUT_DSN) is not usable: {error}")
-    if isinstance(error, ValueError):  # asyncpg's DataError too: a value that Postgres' type can't hold
+    if isinstance(error, ValueError | OverflowError):  # a value that Postgres' type can't hold
         return Rejected(f"Postgres at {where} can't store the data: {error}")
     if isinstance(error, OSError) and not isinstance(
         error, TimeoutError | ConnectionResetError | BrokenPipeError

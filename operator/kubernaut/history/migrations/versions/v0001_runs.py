@@ -73,11 +73,14 @@ DECLARE
     ends timestamptz := make_timestamptz(year + month / 12, month % 12 + 1, 1, 0, 0, 0, 'UTC');
     parent text;
 BEGIN
-    IF to_regclass(format('kubernaut.runs_%s', suffix)) IS NOT NULL THEN
+    -- A query, not to_regclass: that would answer from a cache which may be older than the lock.
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'kubernaut'::regnamespace
+               AND relname = 'runs_' || suffix) THEN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(7239104582);
-    IF to_regclass(format('kubernaut.runs_%s', suffix)) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'kubernaut'::regnamespace
+               AND relname = 'runs_' || suffix) THEN
         RETURN;
     END IF;
     FOREACH parent IN ARRAY ARRAY['runs', 'steps'] LOOP
