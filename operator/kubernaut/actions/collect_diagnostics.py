@@ -14,7 +14,7 @@ from kubernaut.actions.pods import ContainerView
 from kubernaut.actions.symptoms import Sample
 from kubernaut.api.base import Flag
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
-from kubernaut.core.errors import Invalid, NotFound
+from kubernaut.core.errors import ClusterError, Forbidden
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
 MAX_DIGEST: Final = 4096
@@ -65,7 +65,7 @@ class CollectDiagnostics:
         "owners": "The chain from the worst pod up to its owners, such as ReplicaSet/api-7d9 and Deployment/api.",
         "rollout": "Of a target that rolls out: observed generation, updated and available pods.",
         "warnings": "The newest warnings, at most 5.",
-        "logOf": "Whose log it is: pod/container, and whether of the run before the current one.",
+        "logOf": "Whose log it is: pod/container, of its run before the current one if so; or why there is none.",
         "logTail": "The end of that log.",
     }
 
@@ -227,9 +227,11 @@ async def _log(cluster: Cluster, pod: Manifest, lines: int) -> dict[str, JsonVal
         text = await cluster.logs(
             ref, container=worst.name, previous=previous, tail_lines=lines, limit_bytes=16 * MAX_LOG_TAIL
         )
-    except (NotFound, Invalid):
-        # The kubelet keeps a former container's log only for a while, and a pod may be gone by now.
-        return {}
+    except Forbidden:
+        raise
+    except ClusterError as error:
+        # A former container's log is kept only for a while, and the pod's node may not answer.
+        return {"logOf": f"{ref.name}/{worst.name}: could not be read: {error}"[:300]}
     return {"logOf": f"{ref.name}/{worst.name}{' (previous)' if previous else ''}", "logTail": text}
 
 

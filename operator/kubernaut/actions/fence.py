@@ -116,7 +116,8 @@ async def apply(
     """Change an object once; a step that is marked as done is not decided again.
 
     Args:
-        decide: returns the intended change of the object as read, or raises StepError where it must not be made.
+        decide: returns the intended change of the object as read, or raises StepError where it must not be made;
+            a Conflict has it read and decided anew.
         finished: says of which other runs the markers may be pruned in the same patch.
 
     Raises:
@@ -133,13 +134,13 @@ async def apply(
             mark = marker.steps.get(context.step)
             if mark is not None:
                 return _found(ref, context, mark)
-            wanted = await decide(seen)
-            if wanted.desired is None:
-                return Done(False, wanted.message, wanted.outputs)
-            new = StepMark(context.attempt, wanted.before, wanted.after, wanted.outputs)
-            marks = marker.with_step(context.step, new).annotation(context.signer)
-            body = _patch(seen, wanted.desired, {**_pruned(seen, context, finished), **marks})
             try:
+                wanted = await decide(seen)
+                if wanted.desired is None:
+                    return Done(False, wanted.message, wanted.outputs)
+                new = StepMark(context.attempt, wanted.before, wanted.after, wanted.outputs)
+                marks = marker.with_step(context.step, new).annotation(context.signer)
+                body = _patch(seen, wanted.desired, {**_pruned(seen, context, finished), **marks})
                 await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
             except Conflict as error:
                 last = error

@@ -21,7 +21,10 @@ from kubernaut.core.action import Action, ActionParameters
 from kubernaut.core.errors import KubernautError, StepError
 
 GROUP: Final = "kubernaut.actions"
-_NEEDED: Final = tuple("name summary risk idempotency parameters outputs rights prepare perform undo".split())
+_NEEDED: Final = (
+    *("name", "summary", "risk", "idempotency", "parameters", "outputs"),
+    *("rights", "prepare", "perform", "undo"),
+)
 
 
 class ActionInvalid(KubernautError):

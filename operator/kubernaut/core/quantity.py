@@ -67,9 +67,12 @@ class Quantity:
         return Quantity(Fraction(ceil(self.value / unit)) * Fraction(unit), self.form)
 
     def __str__(self) -> str:
-        if self.form is Form.BINARY and abs(self.value) >= 1024:
-            return _scaled(ceil(self.value), 1024, 1, 0, 6, _BINARY_BY_POWER)
-        nanos = ceil(self.value / _NANO)
+        whole = ceil(self.value)
+        # A number of bytes without a suffix is decimal once it was stored and read, so it is written as such.
+        if self.form is Form.BINARY and abs(self.value) >= 1024 and whole % 1024 == 0:
+            return _scaled(whole, 1024, 1, 0, 6, _BINARY_BY_POWER)
+        rounded = self.form is Form.BINARY and abs(self.value) >= 1024
+        nanos = ceil((whole if rounded else self.value) / _NANO)
         if self.form is Form.EXPONENT:
             powers = {power: f"e{power}" if power else "" for power in range(-9, 100, 3)}
             return _scaled(nanos, 1000, 3, -9, 99, powers)

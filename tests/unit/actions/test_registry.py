@@ -1,0 +1,118 @@
+"""The registry: what is there, what installed packages add, what is told of the rest."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from kubernaut.actions import registry
+from kubernaut.actions.notify_only import NotifyOnly, NotifyOnlyParameters
+from kubernaut.actions.registry import ActionInvalid, ActionRegistry
+from kubernaut.api.reasons import Reason
+from kubernaut.core import limits
+from kubernaut.core.action import Action, Idempotency, Risk
+from kubernaut.core.errors import StepError
+from unit.actions.builders import context, deployment
+from unit.actions.fake import FakeCluster
+
+BUILTIN = (
+    "collect_diagnostics",
+    "increase_resources",
+    "notify_only",
+    "patch_resource",
+    "restart_deployment",
+    "restart_pod",
+    "rollback_deployment",
+    "scale_deployment",
+)
+
+
+class Wave(NotifyOnly):
+    """An action of another package."""
+
+    name = "wave"
+
+
+class NoAction:
+    """Lacks everything but a name."""
+
+    name = "nothing"
+
+
+def test_the_built_in_actions_are_there() -> None:
+    found = ActionRegistry(installed=False)
+    assert found.names() == BUILTIN
+    assert [action.name for action in found] == list(BUILTIN)
+    assert len(found) == len(BUILTIN)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "near"),
+    [
+        ("rolback_deployment", "rollback_deployment"),
+        ("restart-deployment", "restart_deployment"),
+        ("Restart_Pod", "restart_pod"),
+        ("xyz", None),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(unknown: str, near: str | None) -> None:
+    found = ActionRegistry(installed=False)
+    assert found.find(unknown) is None
+    assert found.suggest(unknown) == near
+    with pytest.raises(StepError, match=f"did you mean '{near}'" if near else "there are: collect") as caught:
+        found.get(unknown)
+    assert caught.value.reason is Reason.UNKNOWN_ACTION
+
+
+@pytest.mark.parametrize("action", registry.builtin(), ids=lambda action: action.name)
+def test_every_action_documents_itself(action: Action[Any]) -> None:
+    assert inspect.getdoc(type(action))
+    assert inspect.getdoc(action.undo)
+    assert action.summary
+    assert (action.risk is Risk.NONE) == (action.idempotency is Idempotency.READ_ONLY)
+    schema = ActionRegistry(installed=False).schema(action.name)
+    assert schema["additionalProperties"] is False
+    assert all(one.get("description") for one in schema["properties"].values())
+    assert limits.outputs_problem(dict.fromkeys(action.outputs, "")) is None
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
+    points = [EntryPoint(f"one-{value}", value, registry.GROUP) for value in values]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+
+
+def test_an_installed_package_adds_an_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, f"{__name__}:Wave")
+    found = ActionRegistry()
+    assert found.get("wave").summary == NotifyOnly.summary
+    assert len(found) == len(BUILTIN) + 1
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("no_such_package:X", "can't be loaded: No module named 'no_such_package'"),
+        (f"{__name__}:NoAction", "is not an action: it lacks summary, risk"),
+        ("kubernaut.actions.notify_only:NotifyOnly", "the name notify_only is taken"),
+    ],
+)
+def test_an_installed_package_that_offers_no_action_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str, told: str
+) -> None:
+    install(monkeypatch, value)
+    with pytest.raises(ActionInvalid, match=told):
+        ActionRegistry()
+
+
+async def test_notify_only_says_and_changes_nothing() -> None:
+    cluster = FakeCluster().add(deployment())
+    notify, parameters = NotifyOnly(), NotifyOnlyParameters(message="3 restarts")
+    assert notify.rights(None, parameters) == ()
+    assert await notify.prepare(cluster, context(), parameters) is None
+    done = await notify.perform(cluster, context(), parameters)
+    assert (done.acted, done.message, done.outputs) == (False, "3 restarts", {"message": "3 restarts"})
+    assert not (await notify.undo(cluster, context(), parameters)).acted
+    assert cluster.requests == []
