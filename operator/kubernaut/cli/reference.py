@@ -15,8 +15,8 @@ _HEAD = """\
 # The command
 
 `kubernaut` and `kubectl kubernaut` are the same command: kubectl finds the plugin where `kubectl-kubernaut` is on
-the PATH. It acts with the rights of your own kubeconfig, never with the operator's. Results go to stdout, notes and errors
-to stderr; into a pipe lines are never wrapped, and `-o json` or `-o yaml` is for programs.
+the PATH. It acts with the rights of your own kubeconfig, never with the operator's. Results go to stdout, notes and
+errors to stderr; into a pipe lines are never wrapped, and `-o json` or `-o yaml` is for programs.
 
 | exit code | means |
 |---|---|

@@ -24,7 +24,7 @@ def test_an_action_is_documented_with_parameters_types_and_defaults(
     assert main(["actions", "restart_pod"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "respects PodDisruptionBudgets" in text
-    assert "gracePeriodSeconds integer 1..3600" in text
+    assert "gracePeriodSeconds integer ≥ 1, ≤ 3600" in text
     assert "create pods/eviction" in text
 
 

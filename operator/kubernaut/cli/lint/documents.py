@@ -9,11 +9,6 @@ from typing import Any, Final
 
 import yaml
 
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
-
 _TOKEN: Final = re.compile(r"[^.\[\]]+")
 
 
@@ -25,13 +20,13 @@ class NotYaml(Exception):
         self.line = line
 
 
-class _ApiLoader(_Loader):
+class _ApiLoader(yaml.SafeLoader):
     """Reads what the API server reads: a date stays a string, a key may be there once only."""
 
 
 _ApiLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in _Loader.yaml_implicit_resolvers.items()
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 

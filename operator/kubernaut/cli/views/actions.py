@@ -73,10 +73,9 @@ def type_of(one: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     kind = str(one.get("type", "any"))
     if kind == "array":
         return f"list of {type_of(one.get('items', {}), root)}"
-    low, high = one.get("minimum"), one.get("maximum")
-    if low is not None or high is not None:
-        return f"{kind} {'' if low is None else low}..{'' if high is None else high}"
-    return kind
+    bounds = (("minimum", "≥ "), ("exclusiveMinimum", "> "), ("maximum", "≤ "), ("exclusiveMaximum", "< "))
+    said = ", ".join(f"{sign}{one[name]:g}" for name, sign in bounds if name in one)
+    return f"{kind} {said}" if said else kind
 
 
 def _default(one: Mapping[str, Any]) -> str:
