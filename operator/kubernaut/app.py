@@ -36,6 +36,7 @@ from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
+from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.targets import TargetWatches
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.handlers import registry_for, settings_for
@@ -112,12 +113,13 @@ class Application:
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
+        claims = Claims(connection, catalogue, utcnow)
         parts = Parts(
             settings=settings,
             cluster=own,
             runs=RunReconciler(
                 connection,
-                Claims(connection, catalogue, utcnow),
+                claims,
                 performer,
                 locks,
                 TargetWatches(self._watches, self.queue.add),
@@ -130,6 +132,7 @@ class Application:
             gate=gate,
             locks=locks,
             check_policies=self._check_policies,
+            sweep=SnapshotSweep(own, claims.forget_snapshot, utcnow, settings.resync),
             clock=utcnow,
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
         )

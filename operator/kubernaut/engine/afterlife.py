@@ -52,6 +52,7 @@ class FinishedRun:
     finalizers: tuple[str, ...]
     deleted_at: datetime | None
     expires_at: datetime | None
+    snapshot: str | None
     mirrored: bool = False
     offered: bool = False
 
@@ -76,6 +77,7 @@ class FinishedRun:
             tuple(meta.finalizers),
             meta.deletion_timestamp,
             status.finished_at + ttl if status.finished_at else None,
+            status.workflow.snapshot if status.workflow else None,
         )
 
     def observe(self, manifest: Manifest) -> None:

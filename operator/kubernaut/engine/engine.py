@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +24,7 @@ from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.store import parse_status
+from kubernaut.engine.sweep import Snapshot, SnapshotSweep
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.metrics import (
     HEARTBEAT,
@@ -59,6 +59,7 @@ class Parts:
     gate: Gate
     locks: TargetLocks
     check_policies: Callable[[], Awaitable[list[str]]]
+    sweep: SnapshotSweep
     clock: Callable[[], datetime]
     instance: str
 
@@ -317,8 +318,25 @@ class Engine:
         """List everything again now and then: a deletion that a watch missed is never repeated."""
         while True:
             await asyncio.sleep(self._parts.settings.resync.total_seconds())
-            with contextlib.suppress(ClusterError):
+            try:
                 await self.resync()
+                await self._parts.sweep(self._used_snapshots)
+            except ClusterError as error:
+                log.warning("listing again failed; it is tried later", extra={"error": str(error)})
+
+    def _used_snapshots(self) -> set[Snapshot]:
+        used: set[Snapshot] = set()
+        for key, live in self._live.items():
+            if live.status.workflow is not None:
+                used.add((key.namespace, live.status.workflow.snapshot))
+        for key, finished in self._finished.items():
+            if finished.snapshot is not None:
+                used.add((key.namespace, finished.snapshot))
+        for workflow, manifest in self._workflows.items():
+            snapshot = (manifest.get("status") or {}).get("snapshot")
+            if snapshot:
+                used.add((workflow.namespace, snapshot))
+        return used
 
     async def resync(self) -> None:
         """List all runs again, take up what was missed, forget what is gone.
