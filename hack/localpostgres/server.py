@@ -11,7 +11,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -205,11 +206,10 @@ class LocalPostgres:
         family = [process, *process.children(recursive=True)]
         # SIGQUIT is Postgres' immediate shutdown.
         process.send_signal(signal.SIGQUIT)
-        _, alive = psutil.wait_procs(family, timeout=_STOP_SECONDS)
+        alive = _wait_for_end(family)
         for one in alive:
             one.kill()
-        _, alive = psutil.wait_procs(alive, timeout=_STOP_SECONDS)
-        if alive:
+        if _wait_for_end(alive):
             raise LocalPostgresError(
                 f"process {pid} of server {self.name!r} does not end; look at {self.log}"
             )
@@ -275,6 +275,24 @@ class LocalPostgres:
             tail = self.log.read_text()[-2000:] if self.log.exists() else ""
             raise LocalPostgresError(f"{program} of server {self.name!r} failed:\n{text}{tail}")
         return text
+
+
+def _wait_for_end(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Wait for processes, return those that did not end. A zombie has ended: its new parent may reap it late."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    alive = list(processes)
+    while alive := [process for process in alive if not _ended(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    return alive
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _binaries() -> Path:
