@@ -114,7 +114,8 @@ def _forbidden(call: Call, told: str, account: str) -> ClusterError:
         message = f"{call}: refused by admission: {told}"
         return ClusterError(message, status=403, reason=Reason.REJECTED)
     who = said["user"]
-    if said["verb"] == "impersonate":
+    # Since 1.36 the server names a verb of constrained impersonation (impersonate-on:serviceaccount:get) instead.
+    if said["verb"].startswith("impersonate"):
         message = (
             f"{call}: {who} may not act as {account.removeprefix(_ACCOUNT).replace(':', '/')}: it lacks verb "
             f"impersonate on that ServiceAccount; add its name to the operator's impersonation Role in namespace "

@@ -9,8 +9,9 @@ from typing import Final
 
 from kubernaut.api.names import SYSTEM_NAMESPACE
 from kubernaut.api.policies import ADMISSION_API, policy_names, policy_problems
+from kubernaut.cluster.parts import Reads
 from kubernaut.core.errors import NotFound
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, ObjectRef
 
 _POLICY: Final = "ValidatingAdmissionPolicy"
 _BINDING: Final = "ValidatingAdmissionPolicyBinding"
@@ -21,7 +22,7 @@ class PolicyCheck:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: Reads,
         namespace: str = SYSTEM_NAMESPACE,
         *,
         every: float = 30.0,

@@ -11,16 +11,17 @@ from typing import Final
 
 from kubernaut.api.names import SIGNING_SECRET, SYSTEM_NAMESPACE
 from kubernaut.api.reasons import Reason
+from kubernaut.cluster.parts import Keeps
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, UnknownOutcome
 from kubernaut.core.marker import Signer
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, ObjectRef
 
 KEY_BYTES: Final = 32
 _TRIES: Final = 8
 
 
 async def load_signer(
-    cluster: Cluster,
+    cluster: Keeps,
     namespace: str = SYSTEM_NAMESPACE,
     *,
     make: Callable[[int], bytes] = secrets.token_bytes,

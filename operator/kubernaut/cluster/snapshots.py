@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from kubernaut.api import names
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.cluster.parts import Keeps
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import AlreadyExists, ClusterError
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, ObjectRef
 
 
 def snapshot_manifest(namespace: str, workflow: str, spec: WorkflowSpec, revision: int) -> Manifest:
@@ -35,7 +36,7 @@ def snapshot_manifest(namespace: str, workflow: str, spec: WorkflowSpec, revisio
 class Snapshots:
     """Keeps and reads snapshots, as the operator."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Keeps) -> None:
         self._cluster = cluster
 
     async def ensure(self, namespace: str, workflow: str, spec: WorkflowSpec, revision: int) -> str:

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from kubernaut.api.names import GROUP, SWITCH_CONFIGMAP, SYSTEM_NAMESPACE
+from kubernaut.cluster.parts import Keeps
 from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, NotFound, UnknownOutcome
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, ObjectRef
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ class Switched:
 
 
 async def set_switch(
-    cluster: Cluster,
+    cluster: Keeps,
     *,
     acting: bool,
     by: str,
@@ -261,7 +262,7 @@ async def set_switch(
         await sleep(0.1)
 
 
-async def _write(cluster: Cluster, ref: ObjectRef, state: SwitchState) -> SwitchState | None:
+async def _write(cluster: Keeps, ref: ObjectRef, state: SwitchState) -> SwitchState | None:
     data = {"acting": state.acting, "by": state.by, "reason": state.reason, "since": state.since}
     before: SwitchState | None = None
     for left in reversed(range(_TRIES)):

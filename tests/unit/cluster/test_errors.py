@@ -91,11 +91,16 @@ def test_a_missing_right_on_a_subresource_names_the_subresource() -> None:
     )
 
 
-def test_a_missing_right_to_impersonate_is_the_operators_to_mend() -> None:
-    said = (
-        'serviceaccounts "repair" is forbidden: User "system:serviceaccount:kubernaut-system:kubernaut-operator" '
-        'cannot impersonate resource "serviceaccounts" in API group "" in the namespace "shop"'
-    )
+@pytest.mark.parametrize(
+    "cannot",
+    [
+        'impersonate resource "serviceaccounts" in API group ""',
+        'impersonate-on:serviceaccount:patch resource "deployments" in API group "apps"',
+    ],
+)
+def test_a_missing_right_to_impersonate_is_the_operators_to_mend(cannot: str) -> None:
+    operator = "system:serviceaccount:kubernaut-system:kubernaut-operator"
+    said = f'x is forbidden: User "{operator}" cannot {cannot} in the namespace "shop"'
     error = answer(WRITE, status(403, "Forbidden", said), REPAIR)
     assert type(error) is Forbidden
     assert "may not act as shop/repair" in str(error)

@@ -75,7 +75,7 @@ class Script:
             async for manifest in watch_object(
                 self, CONFIGMAP, REF, sleep=self.sleep, spread=lambda _, most: most
             ):
-                states.append(manifest and manifest["metadata"]["resourceVersion"])
+                states.append(None if manifest is None else manifest["metadata"]["resourceVersion"])
         except Forbidden:
             return states
         raise AssertionError("a watch never ends but with an error")
