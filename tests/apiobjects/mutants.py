@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from kubernaut.api.base import TIME_PATTERN
+from kubernaut.api.duration import PATTERN as DURATION_PATTERN
+
 Schema = dict[str, Any]
 Path = tuple[str | int, ...]
 
 _BAD_TIMES = (
     "2026-02-30T00:00:00Z",
+    "2025-02-29T00:00:00Z",
+    "2100-02-29T00:00:00Z",
+    "2026-04-31T00:00:00Z",
+    "2026-13-01T00:00:00Z",
+    "2026-00-10T00:00:00Z",
     "2026-01-31",
     "2026-01-31t00:00:00z",
     "2026-01-31T00:00:00",
@@ -21,7 +29,12 @@ _BAD_TIMES = (
     "2026-01-31T23:59:59,5Z",
     "0000-01-01T00:00:00Z",
 )
-_GOOD_TIMES = ("2024-02-29T23:59:59.123456789Z", "1999-12-31T00:00:00.1Z")
+_GOOD_TIMES = (
+    "1000-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+    "2024-02-29T23:59:59.123456789Z",
+    "1999-12-31T00:00:00.1Z",
+)
 _BAD_DURATIONS = (
     "",
     "1d",
@@ -35,7 +48,7 @@ _BAD_DURATIONS = (
 )
 _GOOD_DURATIONS = ("0s", "8760h", "1m1h1ms", "999999ms")
 _OTHER_TYPES: dict[str, tuple[Any, ...]] = {
-    "string": (7, True, [], {}),
+    "string": (7, True, [], ["x"], {}),
     "integer": ("7", "", True, 1.5, [], {}),
     "number": ("0.5", True, [], {}),
     "boolean": ("true", "True", 1, 0, [], {}),
@@ -114,11 +127,11 @@ def _string_changes(schema: Schema, value: str) -> Iterator[_Change]:
         yield _Change("not in the enumeration", "Nope")
         yield _Change("other case", value.swapcase())
         return
-    if schema.get("format") == "date-time":
+    if schema.get("pattern") == TIME_PATTERN:
         yield from (_Change(f"time {text}", text) for text in _BAD_TIMES)
         yield from (_Change(f"time {text}", text, valid=True) for text in _GOOD_TIMES)
         return
-    if "ms|s|m|h" in schema.get("pattern", ""):
+    if schema.get("pattern") == DURATION_PATTERN:
         yield from (_Change(f"duration {text}", text) for text in _BAD_DURATIONS)
         yield from (_Change(f"duration {text}", text, valid=True) for text in _GOOD_DURATIONS)
         return
@@ -143,6 +156,8 @@ def _number_changes(schema: Schema) -> Iterator[_Change]:
 
 def _array_changes(schema: Schema, value: list[Any]) -> Iterator[_Change]:
     yield _Change("a null in it", [*value, None])
+    if not value:
+        return
     yield _Change("too many", [_another(schema, value[0], n) for n in range(schema["maxItems"] + 1)])
     yield _Change("none", [], valid=not schema.get("minItems"))
     if schema.get("x-kubernetes-list-type") in ("map", "set"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from kubernaut.api.base import TIME_PATTERN
 from kubernaut.api.crd import Kind, crd_manifest
 from kubernaut.api.duration import PATTERN
 from kubernaut.api.names import API_VERSION
@@ -61,9 +62,9 @@ def valid(schema: Schema) -> Strategy:
 
 def _string(schema: Schema) -> Strategy:
     longest = schema["maxLength"]
-    if schema.get("format") == "date-time":
-        return st.datetimes(min_value=_EPOCH).map(lambda time: time.isoformat() + "Z")
     pattern = schema.get("pattern")
+    if pattern == TIME_PATTERN:
+        return st.datetimes(min_value=_EPOCH).map(lambda time: time.isoformat() + "Z")
     if pattern == PATTERN:
         return st.sampled_from(["0s", "1s", "1h30m", "250ms", "8760h", "1m1m1m", "90s"])
     if pattern:

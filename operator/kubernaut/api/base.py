@@ -75,9 +75,17 @@ def _format_condition_time(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-# The format makes the API server look at the calendar, the pattern keeps out what only one of the two would take.
+# Not format: date-time, for with a format the API server takes lists too; the rule looks at the calendar.
+_TIME_RULE: Final = Rule(
+    "timestamp(self) > timestamp('0999-12-31T23:59:59Z')", "a time is written in UTC, as 2026-01-31T23:59:59Z"
+)
 _TIME_SCHEMA: Final = WithJsonSchema(
-    {"type": "string", "format": "date-time", "pattern": TIME_PATTERN, "maxLength": 32}
+    {
+        "type": "string",
+        "pattern": TIME_PATTERN,
+        "maxLength": 32,
+        "x-kubernetes-validations": [_TIME_RULE.schema()],
+    }
 )
 Time = Annotated[
     datetime, BeforeValidator(_validate_time), PlainSerializer(format_time, return_type=str), _TIME_SCHEMA

@@ -1,0 +1,178 @@
+"""Actions on a real API server: an account with just the rights given, and the context of a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from apiserver.rest import MERGE_PATCH, Client
+from kubernaut.cluster.client import ApiConnection
+from kubernaut.core.action import StepContext
+from kubernaut.core.marker import Signer
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+
+SIGNER = Signer(b"a key of these tests")
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+class Nothing:
+    """No memory of ReplicaSets."""
+
+    async def seen_available(self, uids: Sequence[str]) -> frozenset[str]:
+        return frozenset()
+
+
+class Place:
+    """A namespace on a real API server, seen by its administrator and by accounts with few rights."""
+
+    def __init__(self, admin: Client, namespace: str, connection: ApiConnection) -> None:
+        self.admin = admin
+        self.namespace = namespace
+        self.connection = connection
+        self._accounts = 0
+
+    def account(self, rights: Iterable[Right]) -> Cluster:
+        """Return the cluster as a new ServiceAccount sees it, which has these rights and no other."""
+        self._accounts += 1
+        name = f"repair-{self._accounts}"
+        rights = tuple(rights)
+        self.create("v1", "serviceaccounts", {"metadata": {"name": name}})
+        rules = [
+            {
+                "verbs": [right.verb],
+                "apiGroups": [right.group],
+                "resources": [right.resource],
+                **({"resourceNames": list(right.names)} if right.names else {}),
+            }
+            for right in rights
+        ]
+        self.create(_RBAC, "roles", {"metadata": {"name": name}, "rules": rules})
+        self.create(
+            _RBAC,
+            "rolebindings",
+            {
+                "metadata": {"name": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
+            },
+        )
+        for right in rights:
+            await_true(lambda right=right: self._allowed(name, right), f"{name} may not {right} yet")
+        return self.connection.as_account(self.namespace, name)
+
+    def _allowed(self, account: str, right: Right) -> bool:
+        resource, _, subresource = right.resource.partition("/")
+        wanted = {
+            "namespace": self.namespace,
+            "verb": right.verb,
+            "group": right.group,
+            "resource": resource,
+            "subresource": subresource,
+            "name": right.names[0] if right.names else "",
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": f"system:serviceaccount:{self.namespace}:{account}",
+                "resourceAttributes": wanted,
+            },
+        }
+        answer = self.admin.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer.body["status"]["allowed"])
+
+    def path(self, base: str, resource: str, name: str = "") -> str:
+        root = base if base.startswith("/") else f"/api/{base}" if base == "v1" else f"/apis/{base}"
+        return f"{root}/namespaces/{self.namespace}/{resource}" + (f"/{name}" if name else "")
+
+    def create(self, base: str, resource: str, thing: Manifest) -> Manifest:
+        answer = self.admin.request("POST", self.path(base, resource), thing)
+        assert answer.ok, answer
+        made: Manifest = answer.body
+        return made
+
+    def get(self, base: str, resource: str, name: str) -> Manifest:
+        answer = self.admin.request("GET", self.path(base, resource, name))
+        assert answer.ok, answer
+        found: Manifest = answer.body
+        return found
+
+    def items(self, base: str, resource: str) -> list[Manifest]:
+        found: list[Manifest] = self.admin.request("GET", self.path(base, resource)).body["items"]
+        return found
+
+    def patch(self, base: str, resource: str, name: str, body: Manifest) -> Manifest:
+        path = self.path(base, resource, name)
+        answer = self.admin.request("PATCH", path, body, content_type=MERGE_PATCH)
+        assert answer.ok, answer
+        patched: Manifest = answer.body
+        return patched
+
+    def deployment(self, name: str = "api") -> Manifest:
+        return self.get("apps/v1", "deployments", name)
+
+    def settled(self, name: str = "api") -> Manifest:
+        """Return a Deployment once its controller has rolled its newest generation out."""
+
+        def done() -> bool:
+            found = self.deployment(name)
+            status, wanted = found.get("status", {}), found["spec"]["replicas"]
+            counts = [status.get(field, 0) for field in ("replicas", "updatedReplicas", "availableReplicas")]
+            return (
+                status.get("observedGeneration") == found["metadata"]["generation"] and counts == [wanted] * 3
+            )
+
+        await_true(done, f"Deployment {name} was not rolled out")
+        return self.deployment(name)
+
+    def context(self, target: Manifest, **more: Any) -> StepContext:
+        """Return the context of a step of a run on this target."""
+        ref = ObjectRef(
+            target["apiVersion"],
+            target["kind"],
+            self.namespace,
+            target["metadata"]["name"],
+            target["metadata"]["uid"],
+        )
+        given: dict[str, Any] = {
+            "run_uid": "5c8a2f5e-run",
+            "run_name": "run",
+            "namespace": self.namespace,
+            "step": "repair",
+            "attempt": 1,
+            "target": ref,
+            "now": datetime.now(UTC),
+            "signer": SIGNER,
+            "evidence": Nothing(),
+        }
+        return StepContext(**(given | more))
+
+
+def await_true(holds: Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
+    """Ask again until it holds: RBAC's and the controllers' caches tell nobody when they have caught up."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.05)
+
+
+def deployment(image: str = "kubernaut.local/pause:1", replicas: int = 2, **pod: Any) -> Manifest:
+    """Return a Deployment named api."""
+    container = {
+        "name": "app",
+        "image": image,
+        "resources": {"limits": {"memory": "64Mi"}, "requests": {"memory": "32Mi"}},
+    }
+    return {
+        "metadata": {"name": "api"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "api"}},
+            "template": {
+                "metadata": {"labels": {"app": "api"}},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": 0, **pod},
+            },
+        },
+    }

@@ -1,0 +1,237 @@
+"""Actions on pods, ConfigMaps and quantities at a real API server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from apiserver.acting import Place, await_true, deployment
+from apiserver.rest import Client
+from kubernaut.actions.registry import ActionRegistry
+from kubernaut.api.reasons import Reason
+from kubernaut.cluster.client import ApiConnection
+from kubernaut.core.errors import Conflict, Forbidden, StepError
+from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.quantity import Quantity
+from localcluster import Cluster
+
+REGISTRY = ActionRegistry()
+
+
+@pytest.fixture
+async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
+    async with await ApiConnection.load(cluster.kubeconfig) as connection:
+        yield Place(admin, namespace, connection)
+
+
+def running(place: Place) -> Manifest:
+    place.create("apps/v1", "deployments", deployment())
+    return place.settled()
+
+
+def uids(place: Place) -> dict[str, str]:
+    return {
+        pod["metadata"]["name"]: pod["metadata"]["uid"]
+        for pod in place.items("v1", "pods")
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+
+
+def break_pod(place: Place, name: str) -> None:
+    """Give a pod the status of a crash loop, as a kubelet would."""
+    status = {
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [
+            {
+                "name": "app",
+                "image": "x",
+                "imageID": "",
+                "ready": False,
+                "restartCount": 4,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}},
+            }
+        ],
+    }
+    place.patch("v1", "pods", f"{name}/status", {"status": status})
+
+
+@pytest.mark.parametrize(
+    ("method", "verb"), [("evict", ("create", "pods/eviction")), ("delete", ("delete", "pods"))]
+)
+async def test_the_worst_pod_is_replaced_once_and_no_other(
+    place: Place, method: str, verb: tuple[str, str]
+) -> None:
+    target = running(place)
+    before = uids(place)
+    name = sorted(before)[1]
+    break_pod(place, name)
+    action = REGISTRY.get("restart_pod")
+    parameters = action.parameters.model_validate({"unhealthy": True, "method": method})
+    context = place.context(target)
+    rights = action.rights(context.target, parameters)
+    for missing in rights:
+        account = place.account(right for right in rights if right is not missing)
+        with pytest.raises(Forbidden, match=f"add verb {missing.verb} on {missing.resource}") as caught:
+            intent = await action.prepare(account, context, parameters)
+            await action.perform(account, place.context(target, intent=intent), parameters)
+        assert caught.value.reason is Reason.MISSING_RIGHT
+    assert uids(place) == before
+    refused = place.connection.mutations[verb]
+
+    account = place.account(rights)
+    intent = await action.prepare(account, context, parameters)
+    assert intent == {"name": name, "uid": before[name]}
+    for _ in range(2):
+        assert (await action.perform(account, place.context(target, intent=intent), parameters)).acted
+    assert place.connection.mutations[verb] - refused == 1
+    place.settled()
+    after = uids(place)
+    assert len(after) == 2
+    assert set(before.values()) - set(after.values()) == {before[name]}
+    assert (await action.perform(account, place.context(target, intent=intent), parameters)).acted
+    assert uids(place) == after
+
+
+async def test_a_request_for_another_uid_is_refused_by_the_server(place: Place) -> None:
+    running(place)
+    name = sorted(uids(place))[0]
+    ref = ObjectRef("v1", "Pod", place.namespace, name)
+    own = place.connection.own()
+    with pytest.raises(Conflict):
+        await own.delete(ref, uid="00000000-0000-0000-0000-000000000000")
+    with pytest.raises(Conflict):
+        await own.evict(ref, uid="00000000-0000-0000-0000-000000000000")
+    assert name in uids(place)
+
+
+async def test_a_disruption_budget_refuses_an_eviction(place: Place) -> None:
+    target = running(place)
+    before = uids(place)
+    budget = {
+        "metadata": {"name": "api"},
+        "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "api"}}},
+    }
+    place.create("policy/v1", "poddisruptionbudgets", budget)
+
+    def observed() -> bool:
+        status = place.get("policy/v1", "poddisruptionbudgets", "api").get("status", {})
+        return bool(status.get("expectedPods") == 2)
+
+    await_true(observed, "the disruption budget was not looked at")
+    action = REGISTRY.get("restart_pod")
+    parameters = action.parameters.model_validate({"name": sorted(before)[0]})
+    context = place.context(target)
+    account = place.account(action.rights(context.target, parameters))
+    intent = await action.prepare(account, context, parameters)
+    with pytest.raises(StepError, match="disruption budget") as caught:
+        await action.perform(account, place.context(target, intent=intent), parameters)
+    assert caught.value.reason is Reason.PRECONDITION_FAILED
+    assert uids(place) == before
+
+
+async def test_diagnostics_tell_what_ails_the_target_and_name_a_missing_right(place: Place) -> None:
+    target = running(place)
+    name = sorted(uids(place))[0]
+    break_pod(place, name)
+    action = REGISTRY.get("collect_diagnostics")
+    parameters = action.parameters()
+    context = place.context(target)
+    rights = action.rights(context.target, parameters)
+    for missing in rights:
+        account = place.account(right for right in rights if right is not missing)
+        with pytest.raises(Forbidden, match=f"add verb {missing.verb} on {missing.resource}"):
+            await action.perform(account, context, parameters)
+    done = await action.perform(place.account(rights), context, parameters)
+    assert not done.acted
+    told: Any = dict(done.outputs)
+    assert told["symptoms"] == ["CrashLoopBackOff", "ExitCode3"]
+    assert (told["restarts"], told["pods"], told["ready"], told["desired"]) == (4, 2, 1, 2)
+    assert told["owners"][-1] == "Deployment/api"
+    assert told["logOf"].startswith(f"{name}/app")
+
+
+async def test_a_config_map_is_patched_once_and_put_back(place: Place) -> None:
+    target = running(place)
+    data = {"level": "debug", "old": "1"}
+    place.create("v1", "configmaps", {"metadata": {"name": "settings"}, "data": data})
+    action = REGISTRY.get("patch_resource")
+    given = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": "settings",
+        "patch": {"data": {"level": "info", "old": None}, "metadata": {"labels": {"tier": "a"}}},
+        "expect": {"data.level": "debug"},
+    }
+    parameters = action.parameters.model_validate(given)
+    context = place.context(target)
+    account = place.account(action.rights(context.target, parameters))
+    for _ in range(2):
+        assert (await action.perform(account, context, parameters)).acted
+    changed = place.get("v1", "configmaps", "settings")
+    assert changed["data"] == {"level": "info"}
+    assert changed["metadata"]["labels"] == {"tier": "a"}
+    for _ in range(2):
+        assert (await action.undo(account, context, parameters)).acted
+    restored = place.get("v1", "configmaps", "settings")
+    assert restored["data"] == data
+    assert "labels" not in restored["metadata"]
+
+
+async def test_a_cluster_scoped_object_is_never_patched(place: Place) -> None:
+    target = running(place)
+    action = REGISTRY.get("patch_resource")
+    given = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "name": place.namespace,
+        "patch": {"metadata": {"labels": {"a": "b"}}},
+    }
+    made = {"metadata": {"name": place.namespace}, "spec": {"controller": "example.com/x"}}
+    path = "/apis/networking.k8s.io/v1/ingressclasses"
+    assert place.admin.request("POST", path, made).ok
+    try:
+        parameters = action.parameters.model_validate(given)
+        with pytest.raises(StepError, match="own namespace only"):
+            await action.perform(place.connection.own(), place.context(target), parameters)
+        assert "labels" not in place.admin.request("GET", f"{path}/{place.namespace}").body["metadata"]
+    finally:
+        place.admin.request("DELETE", f"{path}/{place.namespace}")
+
+
+async def test_quantities_are_written_as_the_api_server_stores_them(place: Place) -> None:
+    numbers = (
+        "0",
+        "1",
+        "128",
+        "1000",
+        "1023",
+        "1024",
+        "1025",
+        "1536",
+        "1.5",
+        "0.5",
+        "0.125",
+        "7953.125",
+        "1000000",
+    )
+    texts = [
+        f"{number}{suffix}"
+        for number in numbers
+        for suffix in ("", "m", "k", "M", "Ki", "Mi", "Gi", "e3", "E1")
+    ]
+    volumes = [{"name": f"q{n}", "emptyDir": {"sizeLimit": text}} for n, text in enumerate(texts)]
+    pod = {
+        "metadata": {"name": "quantities"},
+        "spec": {
+            "nodeSelector": {"nowhere": "true"},
+            "containers": [{"name": "app", "image": "kubernaut.local/pause:1"}],
+            "volumes": volumes,
+        },
+    }
+    place.create("v1", "pods", pod)
+    stored = place.get("v1", "pods", "quantities")["spec"]["volumes"]
+    found = {text: volume["emptyDir"]["sizeLimit"] for text, volume in zip(texts, stored, strict=False)}
+    assert found == {text: str(Quantity.parse(text)) for text in texts}
