@@ -81,7 +81,7 @@ def processes_of(server: LocalPostgres) -> list[psutil.Process]:
 
 def ended(process: psutil.Process) -> bool:
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

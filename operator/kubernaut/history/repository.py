@@ -141,13 +141,24 @@ def statistics_of(seconds: Sequence[float]) -> DurationStatistics | None:
     count = len(values)
     if not count:
         return None
-    half = 0.98 * math.sqrt(count)  # 1.96 standard deviations of Binomial(n, 1/2)
-    low = max(math.floor(count / 2 - half), 0)
-    high = min(math.ceil(count / 2 + half), count - 1)
+    low = _lower_rank(count)
+    high = count - 1 - low
     middle = (values[(count - 1) // 2] + values[count // 2]) / 2
     return DurationStatistics(
         count, middle, values[low], values[high], values[min(math.ceil(0.9 * count), count) - 1]
     )
+
+
+def _lower_rank(count: int) -> int:
+    """Return the largest rank (from 0) that at most 2.5 % of samples have above the median; 0 where none has."""
+    rank, tail, term = 0, 0, 1
+    for at in range(count // 2):
+        tail += term
+        if 40 * tail > 2**count:
+            break
+        rank = at
+        term = term * (count - at) // (at + 1)
+    return rank
 
 
 async def _steps_of(
