@@ -295,7 +295,9 @@ class ApiConnection:
                     data = await response.read()
                     if response.status == 401:
                         await self._renew()
-                    raise errors.from_answer(call, response.status, response.headers, data, account)
+                    refusal = errors.from_answer(call, response.status, response.headers, data, account)
+                    self._note(refusal)
+                    raise refusal
                 self.breaker.succeeded()
                 yield _lines(response.content)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
