@@ -1,0 +1,155 @@
+"""Finished runs: nothing goes before it is stored, nothing is held hostage, and what is stored expires."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from kubernaut.api.names import FINALIZER
+from kubernaut.engine.afterlife import Afterlife, FinishedRun, RecordLoader
+from kubernaut.history.records import RunKey, RunRecord
+from unit.engine.test_runs import finish
+from unit.engine.world import World, scale
+
+pytestmark = pytest.mark.looptime
+DELETED = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+
+class FakeMirror:
+    """An outbox and a spool."""
+
+    def __init__(self, room: bool = True, disk: bool = True) -> None:
+        self.room, self.disk = room, disk
+        self.offered: list[RunKey] = []
+        self.kept: list[RunRecord] = []
+
+    def offer(self, key: RunKey) -> bool:
+        if self.room:
+            self.offered.append(key)
+        return self.room
+
+    async def keep(self, record: RunRecord) -> bool:
+        if self.disk:
+            self.kept.append(record)
+        return self.disk
+
+
+async def finished(world: World, **spec: object) -> FinishedRun:
+    world.workflow(scale("one", 5), **spec)
+    world.run(finalizers=[FINALIZER])
+    await finish(world)
+    return FinishedRun.of(world.cluster.find("WorkflowExecution", "run"))
+
+
+def afterlife(world: World, mirror: FakeMirror | None) -> Afterlife:
+    grace = timedelta(minutes=10)
+    return Afterlife(world.cluster, mirror, mirror, RecordLoader(world.cluster), grace, world.clock)
+
+
+def finalizers(world: World) -> list[str]:
+    meta = world.cluster.find("WorkflowExecution", "run")["metadata"]
+    return list(meta.get("finalizers") or [])
+
+
+async def test_a_finished_run_is_offered_to_the_history() -> None:
+    world, mirror = World(), FakeMirror()
+    run = await finished(world)
+    assert await afterlife(world, mirror).reconcile(run) is None
+    assert [key.name for key in mirror.offered] == ["run"]
+
+
+async def test_where_the_outbox_is_full_it_is_offered_again_later() -> None:
+    world, mirror = World(), FakeMirror(room=False)
+    assert await afterlife(world, mirror).reconcile(await finished(world)) == 60.0
+
+
+async def test_a_deletion_waits_for_the_history_and_then_goes_on() -> None:
+    world, mirror = World(), FakeMirror()
+    run = await finished(world)
+    world.cluster.edit("WorkflowExecution", "run", DELETED)
+    run.observe(world.cluster.find("WorkflowExecution", "run"))
+    looks = afterlife(world, mirror)
+    left = await looks.reconcile(run)
+    assert left == pytest.approx(600, abs=5)
+    assert finalizers(world) == [FINALIZER]
+    run.mirrored = True
+    await looks.reconcile(run)
+    assert finalizers(world) == []
+    assert mirror.kept == []
+
+
+@pytest.mark.parametrize("disk", [True, False])
+async def test_a_deletion_that_waited_too_long_is_let_go(disk: bool) -> None:
+    world, mirror = World(), FakeMirror(disk=disk)
+    run = await finished(world)
+    world.cluster.edit("WorkflowExecution", "run", DELETED)
+    run.observe(world.cluster.find("WorkflowExecution", "run"))
+    await asyncio.sleep(601)
+    await afterlife(world, mirror).reconcile(run)
+    assert finalizers(world) == []
+    assert [record.name for record in mirror.kept] == (["run"] if disk else [])
+    if disk:
+        assert [step.action for step in mirror.kept[0].steps] == ["scale_deployment"]
+
+
+async def test_other_peoples_finalizers_are_left_alone() -> None:
+    world = World()
+    run = await finished(world)
+    patch = {"metadata": {"finalizers": ["other/one", FINALIZER], **DELETED["metadata"]}}
+    world.cluster.edit("WorkflowExecution", "run", patch)
+    run.mirrored = True
+    run.deleted_at = world.clock()
+    run.finalizers = (FINALIZER,)
+    await afterlife(world, FakeMirror()).reconcile(run)
+    assert finalizers(world) == ["other/one"], "a conflict made it look again"
+
+
+async def test_without_a_history_nothing_waits_for_one() -> None:
+    world = World()
+    run = await finished(world)
+    world.cluster.edit("WorkflowExecution", "run", DELETED)
+    run.observe(world.cluster.find("WorkflowExecution", "run"))
+    await afterlife(world, None).reconcile(run)
+    assert finalizers(world) == []
+
+
+async def test_a_run_expires_after_its_time_and_not_before_it_is_stored() -> None:
+    world, mirror = World(), FakeMirror()
+    run = await finished(world, ttlSecondsAfterFinished=60)
+    looks = afterlife(world, mirror)
+    await asyncio.sleep(100)
+    await looks.reconcile(run)
+    assert ("WorkflowExecution", "shop", "run") in world.cluster.objects
+    run.mirrored = True
+    await looks.reconcile(run)
+    deleted = [w for w in world.cluster.written() if w.startswith("delete")]
+    assert deleted == ["delete WorkflowExecution shop/run"]
+
+
+async def test_a_run_that_is_stored_waits_for_its_time() -> None:
+    world = World()
+    run = await finished(world, ttlSecondsAfterFinished=60)
+    run.mirrored = True
+    assert await afterlife(world, FakeMirror()).reconcile(run) == pytest.approx(60, abs=2)
+
+
+async def test_records_are_loaded_with_their_actions_and_what_is_gone_is_none() -> None:
+    world = World()
+    run = await finished(world)
+    load = RecordLoader(world.cluster)
+    keys: Sequence[RunKey] = [
+        RunKey(run.uid, "shop", "run"),
+        RunKey("another", "shop", "run"),
+        RunKey("x", "shop", "gone"),
+    ]
+    records = await load(keys)
+    assert [record.name if record else None for record in records] == ["run", None, None]
+    assert records[0] is not None
+    assert records[0].steps[0].action == "scale_deployment"
+    world.cluster.drop("ControllerRevision", world.stored()["workflow"]["snapshot"])
+    (bare,) = await RecordLoader(world.cluster)(keys[:1])
+    assert bare is not None
+    assert bare.steps[0].action is None
