@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from apiserver.rest import MERGE_PATCH, Client
@@ -59,7 +60,7 @@ class Place:
             },
         )
         for right in rights:
-            await_true(lambda right=right: self._allowed(name, right), f"{name} may not {right} yet")
+            await_true(partial(self._allowed, name, right), f"{name} may not {right} yet")
         return self.connection.as_account(self.namespace, name)
 
     def _allowed(self, account: str, right: Right) -> bool:

@@ -231,7 +231,7 @@ def sentences(ref: ObjectRef, mark: StepMark, *, undo: bool = False) -> tuple[st
 
 def short(value: Any) -> str:
     """Return a JSON value in at most 120 characters; an absent one is ``unset``."""
-    text = "unset" if value is None else json.dumps(value, ensure_ascii=False)
+    text = "unset" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 

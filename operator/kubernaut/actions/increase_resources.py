@@ -22,6 +22,8 @@ from kubernaut.core.quantity import Form, Quantity
 
 # Results of a multiplication are rounded up to these: whole MiB, whole thousandths of a processor.
 _UNITS: Final = {"memory": Fraction(2**20), "cpu": Fraction(1, 1000)}
+# The API server itself rounds resources up to this.
+_FINEST: Final = Fraction(1, 1000)
 
 
 def _quantity(text: str) -> str:
@@ -145,7 +147,7 @@ def _raised(resources: Mapping[str, Any], wish: _Wish, where: str) -> dict[str, 
             f"{wish.resource} of {where} is {base} already, and may be raised to {cap} at most",
             reason=Reason.PRECONDITION_FAILED,
         )
-    wanted = _scaled(base, Fraction(wish.factor), wish) if wish.factor else Quantity.parse(wish.amount or "")
+    wanted = _wanted(base, wish)
     top = min(wanted, cap, key=lambda quantity: quantity.value)
     if top.value <= base.value:
         return dict(resources)
@@ -159,8 +161,14 @@ def _raised(resources: Mapping[str, Any], wish: _Wish, where: str) -> dict[str, 
     return result
 
 
+def _wanted(base: Quantity, wish: _Wish) -> Quantity:
+    if wish.factor is not None:
+        return _scaled(base, Fraction(wish.factor), wish)
+    return Quantity.parse(wish.amount or "").rounded_up(_FINEST)
+
+
 def _scaled(quantity: Quantity, ratio: Fraction, wish: _Wish) -> Quantity:
     form = Form.BINARY if wish.resource == "memory" else quantity.form
     unit = _UNITS[wish.resource]
     exact = Quantity(quantity.value * ratio, form)
-    return exact.rounded_up(unit) if exact.value >= unit else exact
+    return exact.rounded_up(unit if exact.value >= unit else _FINEST)
