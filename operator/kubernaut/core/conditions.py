@@ -86,8 +86,10 @@ def _verdict_told(status: WorkflowExecutionStatus) -> str:
             return "Every expectation held on the target after the act, for the whole stabilization window."
         case Verdict.NO_ACTION_REQUIRED:
             return "Nothing was changed and every expectation held."
-        case Verdict.INCONCLUSIVE:
+        case Verdict.INCONCLUSIVE if status.reason == Reason.NO_EXPECTATION:
             return "There is no evidence whether it helped: the Workflow declares no expectation."
+        case Verdict.INCONCLUSIVE:
+            return f"There is no evidence whether it helped. {status.message or ''}".strip()
         case Verdict.ROLLED_BACK:
             return "What the run had changed was put back."
         case Verdict.DECLINED:

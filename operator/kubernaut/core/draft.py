@@ -17,6 +17,8 @@ from kubernaut.core.expressions import Scope
 from kubernaut.core.plan import Plan, PlannedStep
 from kubernaut.core.run import Act, Facts, Run
 
+_UNKNOWN = frozenset({Reason.UNKNOWN_OUTCOME, Reason.INTERNAL})
+
 
 class Draft:
     """One decision in the making.
@@ -75,12 +77,12 @@ class Draft:
         """Ask for a step's effect; parameters that do not fit fail the step."""
         assert step.action is not None
         assert step.with_ is not None
-        if step.uses_target and self.facts.target is None:
+        if self.facts.target is None and any(e.uses_target for e in step.with_.expressions):
             self.observe = True
             return
         try:
             parameters = step.with_.render(self.scope())
-            step.action.parameters.model_validate(parameters)
+            step.action.parameters.model_validate(parameters, by_alias=True, by_name=False)
         except StepError as error:
             self.fail(step, error.reason, str(error))
             return
@@ -112,8 +114,9 @@ class Draft:
 
     @property
     def held(self) -> bool:
-        """Whether nothing may be begun now."""
-        return self.facts.hold is not None or self.run.control.paused
+        """Whether nothing may be begun now; a cancelled run has nothing left that a pause could spare."""
+        control = self.run.control
+        return self.facts.hold is not None or (control.paused and not control.cancel)
 
     @property
     def running(self) -> int:
@@ -140,5 +143,5 @@ class Draft:
 
 def in_doubt(record: StepStatus) -> bool:
     """Whether a step was begun and its outcome is not known: its effect may have happened."""
-    unknown = record.phase is StepPhase.WAITING and record.reason == Reason.UNKNOWN_OUTCOME
+    unknown = record.phase is StepPhase.WAITING and record.reason in _UNKNOWN
     return record.phase is StepPhase.RUNNING or unknown

@@ -10,14 +10,31 @@ from kubernaut.core.action import Idempotency
 from kubernaut.core.draft import Draft, in_doubt
 from kubernaut.core.plan import PlannedStep
 
+# Why a run ends before its steps are done; said in its status while what was begun comes to its end.
+STOPS_SHORT = frozenset({Reason.RUN_TIMEOUT, Reason.TARGET_NOT_FOUND, Reason.TARGET_REPLACED})
+
 
 def skip_rest(draft: Draft, reason: Reason) -> None:
     """Skip what was not begun; a step whose effect may have happened is left to come to its end."""
     for step in draft.plan.steps:
         record = draft.record(step)
-        if record.phase.final or in_doubt(record) or step.name in draft.facts.in_flight:
+        if record.phase.final or step.name in draft.facts.in_flight or _may_have_acted(draft, step):
             continue
         draft.set(step, phase=StepPhase.SKIPPED, finished_at=draft.now, retry_at=None, reason=reason.value)
+
+
+def _may_have_acted(draft: Draft, step: PlannedStep) -> bool:
+    """Whether the step's effect may have happened though its outcome is not known."""
+    record, stored = draft.record(step), draft.run.stored_step(step.name)
+    if not in_doubt(record) or step.action is None:
+        return False
+    match step.action.idempotency:
+        case Idempotency.READ_ONLY:
+            return False
+        case Idempotency.PINNED:
+            return stored.intent is not None and stored.attempt == record.attempt
+        case Idempotency.MARKED:
+            return True
 
 
 def settle(draft: Draft) -> bool:
@@ -27,14 +44,18 @@ def settle(draft: Draft) -> bool:
     """
     for step in draft.plan.steps:
         record = draft.record(step)
-        if not in_doubt(record) or step.name in draft.facts.in_flight or draft.held:
+        if not in_doubt(record) or step.name in draft.facts.in_flight:
             continue
         if draft.now >= draft.deadline(step):
             draft.fail(
                 step, Reason.STEP_TIMEOUT, f"not done within {step.spec.timeout}; it may have happened"
             )
-        elif record.retry_at is not None and record.retry_at > draft.now:
-            draft.wakes.extend((record.retry_at, draft.deadline(step)))
+            continue
+        draft.wakes.append(draft.deadline(step))
+        if draft.held:
+            continue
+        if record.retry_at is not None and record.retry_at > draft.now:
+            draft.wakes.append(record.retry_at)
         else:
             draft.set(step, phase=StepPhase.RUNNING, retry_at=None)
             draft.begin(step)
@@ -54,6 +75,8 @@ def stop_short(draft: Draft, reason: Reason, message: str) -> None:
     skip_rest(draft, reason)
     if settle(draft):
         give_up(draft, reason, message)
+    else:
+        draft.status = draft.status.replace(reason=reason.value, message=limits.message(message))
 
 
 def step_failed(draft: Draft) -> None:
@@ -93,10 +116,12 @@ def roll_back(draft: Draft) -> None:
         if again is not None and again > draft.now:
             draft.wakes.append(again)
             return
+        before = draft.record(step)
         draft.begin(step, undo=True)
         if draft.acts or draft.observe:
             return
-        draft.set(step, reason=Reason.ROLLBACK_FAILED.value)
+        told = draft.short(f"could not be put back: {draft.record(step).message}")
+        draft.steps[step.name] = before.replace(reason=Reason.ROLLBACK_FAILED.value, message=told)
     _rolled_back(draft)
 
 
@@ -108,6 +133,9 @@ def _rolled_back(draft: Draft) -> None:
         draft.end(RunPhase.FAILED, Verdict.NOT_FIXED, Reason.ROLLBACK_FAILED, message)
         return
     reason = Reason(draft.status.reason or Reason.STEP_FAILED)
+    if not draft.acted:
+        draft.end(RunPhase.FAILED, Verdict.NOT_FIXED, reason, f"{why} The run had changed nothing.".strip())
+        return
     message = f"{why} What the run had changed was put back.".strip()
     draft.end(RunPhase.FAILED, Verdict.ROLLED_BACK, reason, message)
 

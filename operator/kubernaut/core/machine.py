@@ -6,12 +6,13 @@ clock (``now`` is given), and an effect it asks for twice is fenced so that it h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from kubernaut.api.execution import RunPhase, StepStatus, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core import conditions, ending, outcomes, stepping
-from kubernaut.core.draft import Draft
+from kubernaut.core.draft import Draft, in_doubt
 from kubernaut.core.plan import Plan
 from kubernaut.core.run import Decision, Facts, Hold, Run
 from kubernaut.core.storing import must_store_first
@@ -31,7 +32,8 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
         return Decision(run.status)
     draft = Draft(run, plan, facts, now)
     for step in plan.steps:
-        if step.name in facts.outcomes:
+        # An outcome that comes while the step's effect is under way is that of an earlier one.
+        if step.name in facts.outcomes and step.name not in facts.in_flight:
             outcomes.take(draft, step, facts.outcomes[step.name])
     if draft.status.phase is RunPhase.ROLLING_BACK:
         ending.roll_back(draft)
@@ -47,6 +49,9 @@ def _forward(draft: Draft) -> None:
     if draft.run.control.cancel:
         ending.cancel(draft)
         return
+    if draft.status.reason in ending.STOPS_SHORT:
+        ending.stop_short(draft, Reason(draft.status.reason), draft.status.message or "")
+        return
     timeout = draft.plan.timeout
     deadline = (draft.status.started_at or draft.now) + timeout
     if draft.now >= deadline:
@@ -55,16 +60,24 @@ def _forward(draft: Draft) -> None:
     draft.wakes.append(deadline)
     if _target_lost(draft):
         return
-    if not draft.failed:
-        for step in draft.plan.steps:
-            if draft.failed:
-                break
-            stepping.drive(draft, step)
+    before = dict(draft.steps)
+    for step in draft.plan.steps:
+        if draft.failed:
+            break
+        stepping.drive(draft, step)
     if draft.failed:
-        draft.acts.clear()  # settle() asks again for those that were begun
+        _begin_nothing(draft, before)
         ending.step_failed(draft)
     elif draft.all_final:
         verify(draft)
+
+
+def _begin_nothing(draft: Draft, before: Mapping[str, StepStatus]) -> None:
+    """Take back what this decision alone would have begun; settle() asks again for what was begun earlier."""
+    draft.acts.clear()
+    for name, record in before.items():
+        if in_doubt(draft.steps[name]) and not in_doubt(record):
+            draft.steps[name] = record
 
 
 def _target_lost(draft: Draft) -> bool:

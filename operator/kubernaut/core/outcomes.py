@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubernaut.api.execution import RunPhase, StepPhase
+from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits, retry
 from kubernaut.core.draft import Draft, in_doubt
@@ -15,21 +15,30 @@ SAME_ATTEMPT = frozenset({Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STO
 
 def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     """Fold one outcome into the draft; an outcome that comes twice, or too late, changes nothing."""
-    if draft.status.phase is RunPhase.ROLLING_BACK:
+    record = draft.record(step)
+    if outcome.undo is not (draft.status.phase is RunPhase.ROLLING_BACK):
+        return
+    if outcome.undo:
         _undone(draft, step, outcome)
-    elif not in_doubt(draft.record(step)):
+    elif not in_doubt(record) or _of_earlier_attempt(record, outcome):
         return
     elif outcome.kind is OutcomeKind.PREPARED:
-        draft.set(step, intent=dict(outcome.intent or {}))
+        if record.intent is None:
+            draft.set(step, intent=dict(outcome.intent or {}))
     elif outcome.kind is OutcomeKind.DONE:
         _done(draft, step, outcome)
     else:
         _failed(draft, step, outcome.reason or Reason.INTERNAL, outcome.message)
 
 
+def _of_earlier_attempt(record: StepStatus, outcome: Outcome) -> bool:
+    """Whether it says nothing of the attempt that goes on; what was done is done, whichever attempt did it."""
+    return outcome.attempt not in (0, record.attempt) and outcome.kind is not OutcomeKind.DONE
+
+
 def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
-    changed = limits.sentences(outcome.changed or ("an object was changed",)) if outcome.acted else None
-    draft.set(step, changed=changed)
+    if outcome.acted:
+        draft.set(step, changed=_sentences(draft, outcome, "an object was changed"))
     problem = limits.outputs_problem(outcome.outputs)
     if problem is not None:
         draft.fail(step, Reason.INTERNAL, problem)
@@ -60,7 +69,9 @@ def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> No
             draft.fail(step, reason, message)
             return
         again, attempt = later, attempt + 1
-        draft.set(step, intent=None)
+        if reason is not Reason.INTERNAL:
+            # The effect did not happen. After an unexpected error it may have: the same object stays pinned.
+            draft.set(step, intent=None)
     draft.set(
         step,
         phase=StepPhase.WAITING,
@@ -76,9 +87,15 @@ def _undone(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         return
     if outcome.kind is OutcomeKind.DONE:
         told = draft.short(outcome.message) or None
+        if outcome.acted and draft.record(step).changed is None:
+            draft.set(step, changed=_sentences(draft, outcome, "an object was put back"))
         draft.set(step, phase=StepPhase.ROLLED_BACK, retry_at=None, message=told)
     elif outcome.reason in SAME_ATTEMPT or outcome.reason is Reason.CONFLICT:
         draft.set(step, retry_at=draft.now + retry.INFRASTRUCTURE_PAUSE)
     else:
         told = draft.short(f"could not be put back: {outcome.message}")
         draft.set(step, reason=Reason.ROLLBACK_FAILED.value, message=told, retry_at=None)
+
+
+def _sentences(draft: Draft, outcome: Outcome, default: str) -> list[str]:
+    return limits.sentences(outcome.changed or (default,), len(draft.plan.steps))

@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from kubernaut.api.reasons import REASONS, Category, Reason
 from kubernaut.api.workflow import Retry
 
-NEVER_AGAIN = frozenset({Category.CONFIGURATION, Category.PERMISSION, Category.HUMAN, Category.LIMIT})
+# A step's timeout bounds all its attempts, and what ran into it may have happened.
+NEVER_AGAIN = frozenset(
+    {Category.CONFIGURATION, Category.PERMISSION, Category.HUMAN, Category.LIMIT, Category.TIMEOUT}
+)
 INFRASTRUCTURE_PAUSE = timedelta(seconds=2)
 
 

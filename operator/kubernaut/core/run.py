@@ -42,6 +42,13 @@ class Run:
                 return record
         return StepStatus(name=name)
 
+    def stored_step(self, name: str) -> StepStatus:
+        """Return a step's record as the API server holds it."""
+        for record in self.stored.steps:
+            if record.name == name:
+                return record
+        return StepStatus(name=name)
+
     def scope(self, target: Mapping[str, Any] | None = None) -> Scope:
         """Return what an expression of this run may see."""
         steps = {s.name: {"phase": s.phase.value, "outputs": s.outputs or {}} for s in self.status.steps}
@@ -64,6 +71,8 @@ class Outcome:
     Attributes:
         kind: DONE; PREPARED (``intent`` holds what was pinned); or FAILED (``reason`` and ``message`` say why).
         acted: whether an object was changed by this step.
+        attempt: the attempt it is the outcome of; 0 where that is not known.
+        undo: whether it is the outcome of putting the step back.
     """
 
     kind: OutcomeKind
@@ -73,6 +82,8 @@ class Outcome:
     changed: tuple[str, ...] = ()
     outputs: Mapping[str, JsonValue] = field(default_factory=dict)
     intent: Mapping[str, JsonValue] | None = None
+    attempt: int = 0
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

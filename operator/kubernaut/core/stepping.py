@@ -19,7 +19,7 @@ def drive(draft: Draft, step: PlannedStep) -> None:
         return
     if record.phase is StepPhase.PENDING:
         _try_begin(draft, step)
-    elif step.spec.approval is None and draft.now >= draft.deadline(step):
+    elif _timed(step) and draft.now >= draft.deadline(step):
         last = f"; last: {record.message}" if record.message else ""
         draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.spec.timeout}{last}")
     elif step.action is not None:
@@ -28,6 +28,12 @@ def drive(draft: Draft, step: PlannedStep) -> None:
         _wait(draft, step)
     else:
         _await_answer(draft, step)
+
+
+def _timed(step: PlannedStep) -> bool:
+    """Whether the step's timeout counts: an approval has its expiry, a duration is its own end."""
+    wait = step.spec.wait
+    return step.spec.approval is None and (wait is None or wait.duration is None)
 
 
 def _try_begin(draft: Draft, step: PlannedStep) -> None:
@@ -63,6 +69,8 @@ def _continue_action(draft: Draft, step: PlannedStep) -> None:
         draft.wakes.append(record.retry_at)
         return
     if record.phase is StepPhase.WAITING:
+        if draft.running >= draft.plan.spec.parallelism:
+            return
         draft.set(step, phase=StepPhase.RUNNING, retry_at=None)
     draft.begin(step)
 
@@ -70,7 +78,6 @@ def _continue_action(draft: Draft, step: PlannedStep) -> None:
 def _wait(draft: Draft, step: PlannedStep) -> None:
     wait, record = step.spec.wait, draft.record(step)
     assert wait is not None
-    draft.wakes.append(draft.deadline(step))
     if wait.duration is not None:
         due = (record.started_at or draft.now) + wait.duration
         if draft.now >= due:
@@ -79,6 +86,7 @@ def _wait(draft: Draft, step: PlannedStep) -> None:
             draft.wakes.append(due)
         return
     assert step.until is not None
+    draft.wakes.append(draft.deadline(step))
     if step.uses_target:
         seen = draft.facts.target
         draft.observe = True

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -143,7 +144,7 @@ class Performer:
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.INTERNAL)
         STEP_SECONDS.labels(action.name).observe(time.monotonic() - began)
         STEPS.labels(action.name, _result(outcome, act)).inc()
-        return outcome
+        return replace(outcome, attempt=act.attempt, undo=act.undo)
 
     async def _call(self, live: LiveRun, act: Act) -> Outcome:
         action = act.step.action

@@ -1,0 +1,321 @@
+"""Fluent builders for Workflows and runs, fake actions, and a story that drives ``advance`` by hand."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, JsonValue
+
+from kubernaut.api.duration import parse_duration
+from kubernaut.api.execution import (
+    ApprovalRecord,
+    Control,
+    Decision,
+    ResolvedTarget,
+    ResolvedWorkflow,
+    StepStatus,
+    WorkflowExecutionStatus,
+)
+from kubernaut.api.reasons import Reason
+from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.core.action import Action, ActionParameters, Done, Idempotency, Risk, StepContext
+from kubernaut.core.machine import advance, claim
+from kubernaut.core.plan import Plan, compile_plan, parse_parameters
+from kubernaut.core.ports import Cluster, ObjectRef, Right
+from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen
+from kubernaut.core.run import Decision as Decided
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TARGET_UID = "uid-of-target"
+
+
+class FakeParameters(ActionParameters):
+    """What a fake action can be given."""
+
+    replicas: int = 1
+    image_name: str = ""
+    names: tuple[str, ...] = ()
+    labels: Mapping[str, int] = Field(default_factory=dict)
+
+
+class NamedParameters(ActionParameters):
+    """Parameters of which one is required."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class FakeAction:
+    """An action that nobody performs: its outcomes are told by the test."""
+
+    name: str
+    idempotency: Idempotency
+    parameters: type[ActionParameters] = FakeParameters
+    summary: ClassVar[str] = "Fake"
+    risk: ClassVar[Risk] = Risk.LOW
+    outputs: ClassVar[Mapping[str, str]] = {}
+
+    def rights(self, target: ObjectRef | None, parameters: ActionParameters) -> tuple[Right, ...]:
+        return ()
+
+    async def prepare(
+        self, cluster: Cluster, context: StepContext, parameters: ActionParameters
+    ) -> Mapping[str, JsonValue] | None:
+        raise AssertionError
+
+    async def perform(self, cluster: Cluster, context: StepContext, parameters: ActionParameters) -> Done:
+        raise AssertionError
+
+    async def undo(self, cluster: Cluster, context: StepContext, parameters: ActionParameters) -> Done:
+        raise AssertionError
+
+
+class FakeCatalogue:
+    """One action of each kind, and one that needs a parameter."""
+
+    def __init__(self) -> None:
+        actions = (
+            FakeAction("fake_marked", Idempotency.MARKED),
+            FakeAction("fake_pinned", Idempotency.PINNED),
+            FakeAction("fake_read", Idempotency.READ_ONLY),
+            FakeAction("fake_named", Idempotency.MARKED, NamedParameters),
+        )
+        self._actions: dict[str, Any] = {action.name: action for action in actions}
+
+    def find(self, name: str) -> Action[Any] | None:
+        return self._actions.get(name)
+
+    def suggest(self, name: str) -> str | None:
+        return next(iter(difflib.get_close_matches(name, self._actions, n=1)), None)
+
+
+def _retry(limit: int, initial: str, factor: int, longest: str) -> dict[str, Any]:
+    return {"limit": limit, "backoff": {"initial": initial, "factor": factor, "max": longest}}
+
+
+class WorkflowBuilder:
+    """Builds a Workflow's spec; every method returns the builder."""
+
+    def __init__(self) -> None:
+        self._spec: dict[str, Any] = {
+            "serviceAccountName": "repair",
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "steps": [],
+            "timeout": "1h",
+        }
+
+    def step(
+        self,
+        name: str,
+        action: str = "fake_marked",
+        needs: str = "",
+        *,
+        when: str | None = None,
+        with_: dict[str, Any] | None = None,
+        retries: int = 0,
+        initial: str = "1s",
+        factor: int = 2,
+        longest: str = "30s",
+        timeout: str = "5m",
+    ) -> Self:
+        return self._add(
+            name,
+            needs,
+            when,
+            action=action,
+            timeout=timeout,
+            retry=_retry(retries, initial, factor, longest),
+            **{"with": with_},
+        )
+
+    def wait(
+        self,
+        name: str,
+        duration: str | None = None,
+        needs: str = "",
+        *,
+        until: str | None = None,
+        when: str | None = None,
+        timeout: str = "5m",
+    ) -> Self:
+        return self._add(name, needs, when, timeout=timeout, wait={"duration": duration, "until": until})
+
+    def approval(self, name: str, needs: str = "", *, expires: str = "1h", when: str | None = None) -> Self:
+        return self._add(name, needs, when, approval={"message": "May I?", "expiresAfter": expires})
+
+    def _add(self, name: str, needs: str, when: str | None, **parts: Any) -> Self:
+        self._spec["steps"].append({"name": name, "dependsOn": needs.split(), "when": when, **parts})
+        return self
+
+    def parameter(self, name: str, type_: str = "string", **more: Any) -> Self:
+        self._spec.setdefault("parameters", []).append({"name": name, "type": type_, **more})
+        return self
+
+    def verify(self, *expect: str, stabilization: str = "0s", timeout: str = "5m") -> Self:
+        return self.set(verify={"expect": list(expect), "stabilization": stabilization, "timeout": timeout})
+
+    def rolling_back(self) -> Self:
+        return self.set(onFailure="Rollback")
+
+    def target_name(self, name: str) -> Self:
+        self._spec["target"]["name"] = name
+        return self
+
+    def set(self, **fields: Any) -> Self:
+        self._spec.update(fields)
+        return self
+
+    def spec(self) -> WorkflowSpec:
+        return WorkflowSpec.from_wire(self._spec)
+
+    def plan(self) -> Plan:
+        return compile_plan(self.spec(), FakeCatalogue())
+
+
+def a_workflow() -> WorkflowBuilder:
+    return WorkflowBuilder()
+
+
+def a_claim() -> WorkflowExecutionStatus:
+    """Return what a run has pinned when it begins, before its phase moves."""
+    return WorkflowExecutionStatus(
+        workflow=ResolvedWorkflow(
+            name="repair",
+            uid="uid-of-workflow",
+            content_hash="0" * 64,
+            snapshot="s",
+            service_account_name="repair",
+        ),
+        target=ResolvedTarget(api_version="apps/v1", kind="Deployment", name="web", uid=TARGET_UID),
+    )
+
+
+def a_run(params: Mapping[str, Any] | None = None, now: datetime = NOW, stored: bool = False) -> Run:
+    """Return a run that has just been claimed; ``stored`` says whether the API server knows of it."""
+    empty = WorkflowExecutionStatus()
+    run = Run("uid-of-run", "shop", "run-1", 1, params or {}, Control(), empty, empty)
+    claimed = claim(run, a_claim(), now)
+    return replace(run, status=claimed, stored=claimed if stored else empty)
+
+
+def a_target(
+    *,
+    ready: int = 0,
+    replicas: int = 2,
+    uid: str = TARGET_UID,
+    observed: int = 1,
+    generation: int = 1,
+    **more: Any,
+) -> Seen:
+    return Seen(
+        {
+            "metadata": {"name": "web", "uid": uid, "generation": generation},
+            "spec": {"replicas": replicas},
+            "status": {"readyReplicas": ready, "observedGeneration": observed, **more},
+        }
+    )
+
+
+GONE = Seen(None)
+
+
+@dataclass
+class Story:
+    """A run and its operator, told step by step: what is decided is taken over, effects end as the test says."""
+
+    plan: Plan
+    run: Run
+    now: datetime = NOW
+    target: Seen | None = None
+    hold: Hold | None = None
+    flying: dict[str, Act] = field(default_factory=dict)
+    acts: tuple[Act, ...] = ()
+    last: Decided | None = None
+
+    def decide(self, **outcomes: Outcome) -> Decided:
+        """Decide once; what must be stored first is stored, and the acts are under way."""
+        told = {name.replace("_", "-"): outcome for name, outcome in outcomes.items()}
+        facts = Facts(told, frozenset(self.flying), self.target, self.hold)
+        self.last = advance(self.run, self.plan, facts, self.now)
+        self.run = replace(self.run, status=self.last.status)
+        if self.last.store_first or self.last.status.phase.final:
+            self.store()
+        self.acts = self.last.acts
+        for act in self.acts:
+            assert act.step.name not in self.flying, f"{act.step.name} is under way already"
+            self.flying[act.step.name] = act
+        return self.last
+
+    def end(self, step: str, outcome: Outcome) -> Decided:
+        """Let an effect end, and decide."""
+        act = self.flying.pop(step)
+        if outcome.kind is not OutcomeKind.PREPARED:
+            self.target = None
+        told = replace(outcome, attempt=act.attempt, undo=act.undo)
+        return self.decide(**{step.replace("-", "_"): told})
+
+    def done(self, step: str, *, acted: bool = True, changed: Sequence[str] = (), **outputs: Any) -> Decided:
+        told = tuple(changed) if changed else (("replicas: 1 -> 2",) if acted else ())
+        return self.end(step, Outcome(OutcomeKind.DONE, "done", None, acted, told, outputs))
+
+    def prepared(self, step: str, **intent: Any) -> Decided:
+        return self.end(step, Outcome(OutcomeKind.PREPARED, intent=intent))
+
+    def failed(self, step: str, reason: Reason = Reason.CONFLICT, message: str = "it went wrong") -> Decided:
+        return self.end(step, Outcome(OutcomeKind.FAILED, message, reason))
+
+    def after(self, duration: str) -> Decided:
+        """Let time pass, and decide."""
+        self.now += parse_duration(duration)
+        return self.decide()
+
+    def sees(self, target: Seen | None) -> Decided:
+        self.target = target
+        return self.decide()
+
+    def store(self) -> None:
+        self.run = replace(self.run, stored=self.run.status)
+
+    def crash(self) -> Decided:
+        """Lose all that is not stored, and begin anew."""
+        self.run = replace(self.run, status=self.run.stored)
+        self.flying.clear()
+        self.target = None
+        return self.decide()
+
+    def control(self, **changes: Any) -> None:
+        self.run = replace(self.run, control=self.run.control.replace(**changes))
+
+    def answer(self, step: str, decision: Decision, reason: str = "") -> None:
+        record = ApprovalRecord(step=step, decision=decision, by="ada", reason=reason)
+        self.control(approvals=[*self.run.control.approvals, record])
+
+    def step(self, name: str) -> StepStatus:
+        return self.run.step(name)
+
+    @property
+    def phases(self) -> dict[str, str]:
+        return {step.name: self.run.step(step.name).phase.value for step in self.plan.steps}
+
+    @property
+    def begun(self) -> list[str]:
+        """The effects begun by the last decision: ``name``, ``prepare name`` or ``undo name``."""
+        kinds = {
+            act.step.name: "prepare " if act.prepare else "undo " if act.undo else "" for act in self.acts
+        }
+        return [f"{kind}{name}" for name, kind in kinds.items()]
+
+    @property
+    def end_state(self) -> tuple[str, str | None, str | None]:
+        status = self.run.status
+        return status.phase.value, status.verdict.value if status.verdict else None, status.reason
+
+
+def a_story(workflow: WorkflowBuilder, **given: str) -> Story:
+    """Return a story whose run was just claimed."""
+    plan = workflow.plan()
+    return Story(plan, a_run(parse_parameters(plan.spec, given)))
