@@ -13,12 +13,13 @@ OUTPUTS: Final = 96 * 1024
 MESSAGES: Final = 32 * 1024
 MAX_KEYS: Final = 64
 MAX_SENTENCES: Final = 16
+SENTENCES: Final = 64 * 1024
 _KEY: Final = re.compile(r"[a-z][a-zA-Z0-9_]{0,62}")
 
 
 def size(outputs: Mapping[str, Any] | None) -> int:
     """Return how many bytes outputs take as JSON."""
-    return len(json.dumps(dict(outputs)).encode()) if outputs else 0
+    return len(json.dumps(dict(outputs), ensure_ascii=False).encode()) if outputs else 0
 
 
 def outputs_left(records: Iterable[StepStatus]) -> int:
@@ -31,22 +32,18 @@ def outputs_problem(outputs: Mapping[str, Any]) -> str | None:
     if len(outputs) > MAX_KEYS:
         return f"the action gave {len(outputs)} outputs; at most {MAX_KEYS} are allowed"
     for key, value in outputs.items():
-        if not _KEY.fullmatch(key):
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
             return f"the action gave an output named {key!r}; names are like maxReplicas"
         try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
             return f"the action gave an output {key!r} that is not JSON: {error}"
     return None
 
 
 def message(text: str, steps: int = 1) -> str:
     """Cut a message so that all messages of a run with this many steps fit into 32 KiB."""
-    room = max(64, min(1024, MESSAGES // max(1, steps) - 8))
-    data = text.encode()
-    if len(data) <= room:
-        return text
-    return data[: room - 3].decode(errors="ignore") + "…"
+    return _cut(text, max(64, min(1024, MESSAGES // max(1, steps) - 8)))
 
 
 def sentence(what: object) -> str:
@@ -54,9 +51,23 @@ def sentence(what: object) -> str:
     return f"{str(what).rstrip('. ')}."
 
 
-def sentences(texts: Sequence[str]) -> list[str]:
-    """Cut a list of sentences to the bounds of ``changed``."""
-    cut = [message(text)[:512] for text in texts[:MAX_SENTENCES]]
-    if len(texts) > MAX_SENTENCES:
-        cut[-1] = f"and {len(texts) - MAX_SENTENCES + 1} more"
-    return cut
+def sentences(texts: Sequence[str], steps: int = 1) -> list[str]:
+    """Cut a list of sentences to the bounds of ``changed``; those of a run with this many steps share 64 KiB."""
+    room = max(256, SENTENCES // max(1, steps))
+    kept: list[str] = []
+    for at, text in enumerate(texts):
+        left = len(texts) - at
+        cut = _cut(text, min(512, room) if not kept else 512)
+        if (len(kept) == MAX_SENTENCES - 1 and left > 1) or (kept and len(cut.encode()) > room):
+            return [*kept, f"and {left} more"]
+        room -= len(cut.encode())
+        kept.append(cut)
+    return kept
+
+
+def _cut(text: str, room: int) -> str:
+    # What no UTF-8 can carry would have the API server refuse the whole status.
+    data = text.encode(errors="replace")
+    if len(data) <= room:
+        return data.decode()
+    return data[: room - 3].decode(errors="ignore") + "…"
