@@ -38,17 +38,23 @@ def _moved(step: PlannedStep, before: StepStatus, now: StepStatus) -> bool:
     if now.phase is StepPhase.RUNNING:
         return not decided_before and (hangs or now.attempt > 1)
     if now.phase is StepPhase.SUCCEEDED:
-        return (hangs and not decided_before) or not _found_again(step)
+        return (hangs and not decided_before) or not _found_again(step, now)
     if now.phase is StepPhase.WAITING and now.reason in _INFRASTRUCTURE:
         return now.attempt > 1 and now.attempt != before.attempt
     return now.phase is not StepPhase.PENDING
 
 
-def _found_again(step: PlannedStep) -> bool:
-    """Whether the step's success is on the object (marked), in the stored intent (pinned), or of no account."""
+def _found_again(step: PlannedStep, now: StepStatus) -> bool:
+    """Whether the step's success is on the object (marked) or in the stored intent (pinned).
+
+    A marked step that had nothing to change left no mark, and what a read-only step saw may change with the next
+    effect: done once more after a crash, either could come out otherwise.
+    """
     if step.action is None or step.outputs_matter:
         return False
-    return step.action.idempotency in (Idempotency.MARKED, Idempotency.PINNED, Idempotency.READ_ONLY)
+    if step.action.idempotency is Idempotency.MARKED:
+        return now.changed is not None
+    return step.action.idempotency is Idempotency.PINNED
 
 
 def worth_telling(stored: WorkflowExecutionStatus, status: WorkflowExecutionStatus) -> bool:
