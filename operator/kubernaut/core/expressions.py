@@ -24,12 +24,23 @@ _TYPES: Final = {
     ParameterType.NUMBER: cel.Type.DOUBLE,
     ParameterType.BOOLEAN: cel.Type.BOOL,
 }
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
-_STEP_FIELD: Final = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
-_STEP_INDEX: Final = re.compile(r"(?<![\w.])steps\s*\[\s*(\"[^\"]*\"|'[^']*')\s*\]")
-_STEPS: Final = re.compile(r"(?<![\w.])steps(?!\w)")
-_TARGET: Final = re.compile(r"(?<![\w.])target(?!\w)")
-_IDENTIFIER: Final = re.compile(r"[a-zA-Z_]\w*")
+# Literals and comments as in CEL's grammar (cel-spec, "Lexis"): raw ones first, the long quotes before the short.
+_LITERAL: Final = re.compile(
+    r"""
+    (?<!\w) (?:[rR][bB]?|[bB][rR]) (?: \"{3} .*? \"{3} | '{3} .*? '{3} | "[^"\n]*" | '[^'\n]*' )
+    | \"{3} (?:\\.|[^\\])*? \"{3} | '{3} (?:\\.|[^\\])*? '{3}
+    | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*'
+    | //[^\n]*
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+# A name alone, or with the leading dot that stands for the root; after an operand and a dot it is a field.
+_ROOT: Final = r"(?<!\w)(?<![\w)\]}'\"]\.)"
+_STEP_FIELD: Final = re.compile(_ROOT + r"steps\s*\.\s*([A-Za-z_]\w*)")
+_STEP_INDEX: Final = re.compile(_ROOT + r"steps\s*\[\s*'(\d+)'\s*\]")
+_STEPS: Final = re.compile(_ROOT + r"steps(?!\w)")
+_TARGET: Final = re.compile(_ROOT + r"target(?!\w)")
+_NAME: Final = re.compile(r"""(["'])([a-z][-a-z0-9]*)\1""")
 
 
 class ExpressionInvalid(KubernautError):
@@ -75,8 +86,9 @@ class Compiled:
         except RuntimeError as error:
             raise ExpressionInvalid(_reason_of(str(error))) from None
         self.type_name: str = self._expression.return_type().name()
-        self.steps = _steps_of(text)
-        self.uses_target = bool(_TARGET.search(_STRING.sub("''", text)))
+        bare, literals = _without_literals(text)
+        self.steps = _steps_of(bare, literals)
+        self.uses_target = bool(_TARGET.search(bare))
 
     def evaluate(self, scope: Scope) -> Any:
         """Return the value as plain JSON.
@@ -196,14 +208,28 @@ def _render(node: Any, scope: Scope) -> Any:
     return node
 
 
-def _steps_of(text: str) -> frozenset[str]:
-    named = {match[1:-1] for match in _STEP_INDEX.findall(text)}
-    bare = _STRING.sub("''", text)
-    named.update(_STEP_FIELD.findall(bare))
-    uses = len(_STEPS.findall(bare))
-    if uses > len(_STEP_INDEX.findall(text)) + len(_STEP_FIELD.findall(bare)):
+def _without_literals(text: str) -> tuple[str, list[str]]:
+    """Return an expression with its literals replaced by their numbers, and the literals."""
+    literals: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        if match[0].startswith("//"):
+            return " "
+        literals.append(match[0])
+        return f"'{len(literals) - 1}'"
+
+    bare = _LITERAL.sub(number, text)
+    # Blanks around a dot mean nothing: "a . steps" is a field of a.
+    return re.sub(r"\s*\.\s*", ".", bare), literals
+
+
+def _steps_of(bare: str, literals: Sequence[str]) -> frozenset[str]:
+    fields = _STEP_FIELD.findall(bare)
+    indexes = [_NAME.fullmatch(literals[int(number)]) for number in _STEP_INDEX.findall(bare)]
+    named = [match[2] for match in indexes if match is not None]
+    if len(_STEPS.findall(bare)) > len(fields) + len(named):
         raise ExpressionInvalid("steps can only be used as steps.NAME or steps['NAME']")
-    return frozenset(named)
+    return frozenset((*fields, *named))
 
 
 def _reason_of(text: str) -> str:
@@ -211,4 +237,5 @@ def _reason_of(text: str) -> str:
     line = text.splitlines()[0] if text else "unknown error"
     line = re.sub(r"^[A-Z_]+: ", "", line)
     line = re.sub(r"^ERROR: <input>:1:(\d+): ", r"column \1: ", line)
+    line = re.sub(r"^ERROR: <input>:(\d+):(\d+): ", r"line \1, column \2: ", line)
     return re.sub(r" \[[A-Z_]+\]$", "", line)

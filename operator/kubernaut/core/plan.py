@@ -276,7 +276,7 @@ class _Compiler:
         """Validate the literal part now; what an expression will give is validated when it is known."""
         computed = {str(p[0]) for p in with_.paths if p}
         try:
-            action.parameters.model_validate(_unescape(raw))
+            action.parameters.model_validate(_unescape(raw), by_alias=True, by_name=False)
         except ValidationError as error:
             for detail in error.errors():
                 top = str(detail["loc"][0]) if detail["loc"] else ""
