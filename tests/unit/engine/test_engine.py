@@ -1,0 +1,271 @@
+"""The engine as a whole: events wake keys, workers reconcile them, what is missed is found again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from kubernaut.actions.registry import ActionRegistry
+from kubernaut.api.names import FINALIZER
+from kubernaut.config import Settings
+from kubernaut.core.errors import Forbidden, Unavailable
+from kubernaut.engine.afterlife import Afterlife, RecordLoader
+from kubernaut.engine.engine import Engine, Key, Parts
+from kubernaut.engine.evidence import AvailabilityEvidence
+from kubernaut.engine.holds import Gate
+from kubernaut.engine.queue import KeyedQueue
+from kubernaut.engine.sweep import SnapshotSweep
+from kubernaut.engine.workflows import WorkflowReconciler
+from unit.engine.test_afterlife import FakeMirror
+from unit.engine.test_holds import FakeSwitch
+from unit.engine.world import World, scale
+
+pytestmark = pytest.mark.looptime
+
+
+class Bench:
+    """An engine around a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.mirror, self.switch = world, FakeMirror(), FakeSwitch()
+        self.problems: list[str] = []
+        self.gate = Gate(self.switch)
+        self.forgotten: list[tuple[str, str]] = []
+        queue: KeyedQueue[Key] = KeyedQueue()
+        world.locks._wake = queue.add
+        cluster = world.cluster
+        runs = world.reconciler()
+        runs._hold = self.gate.hold
+        runs._watches._wake = queue.add
+        self.engine = Engine(
+            Parts(
+                settings=Settings(workers=4, resync=timedelta(minutes=10)),
+                cluster=cluster,
+                runs=runs,
+                workflows=WorkflowReconciler(cluster, ActionRegistry(installed=False), world.clock),
+                afterlife=Afterlife(
+                    cluster,
+                    self.mirror,
+                    self.mirror,
+                    RecordLoader(cluster),
+                    timedelta(minutes=10),
+                    world.clock,
+                ),
+                evidence=AvailabilityEvidence(None),
+                gate=self.gate,
+                locks=world.locks,
+                check_policies=self.check,
+                sweep=SnapshotSweep(cluster, lambda *name: self.forgotten.append(name), world.clock),
+                clock=world.clock,
+                instance="test",
+            ),
+            queue,
+        )
+
+    async def check(self) -> list[str]:
+        return self.problems
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Engine]:
+        await self.engine.start()
+        try:
+            yield self.engine
+        finally:
+            await self.engine.stop()
+
+    def tell(self, name: str = "run", event: str | None = "ADDED") -> None:
+        self.engine.on_run(event, self.world.cluster.find("WorkflowExecution", name))
+
+
+async def test_an_event_is_enough_to_bring_a_run_to_its_end_and_into_the_history() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run()
+    async with bench.running():
+        bench.tell()
+        await asyncio.sleep(1)
+        assert bench.world.stored()["phase"] == "Succeeded"
+        assert [key.name for key in bench.mirror.offered] == ["run"]
+    events = [what for verb, what, _ in bench.world.cluster.writes if verb == "event"]
+    assert len(events) == 1
+
+
+async def test_events_that_are_doubled_or_late_change_nothing() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run()
+    stale = dict(bench.world.cluster.find("WorkflowExecution", "run"))
+    async with bench.running() as engine:
+        for _ in range(3):
+            bench.tell()
+        await asyncio.sleep(1)
+        engine.on_run("MODIFIED", stale)
+        bench.tell()
+        await asyncio.sleep(5)
+    patches = [w for w in bench.world.cluster.written() if w == "patch Deployment shop/web"]
+    assert len(patches) == 1
+
+
+async def test_a_live_run_is_taken_up_at_the_start_and_its_lock_with_it() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "pause", "wait": {"duration": "1h"}}, timeout="2h")
+    live = bench.world.run("first", finalizers=[FINALIZER])
+    await bench.world.reconciler().reconcile(live)
+    bench.world.locks.release(live.key)
+    bench.world.run("second", finalizers=[FINALIZER])
+    async with bench.running():
+        await asyncio.sleep(1)
+        waits = next(c for c in bench.world.stored("second")["conditions"] if c["type"] == "Reconciling")
+        assert waits["reason"] == "TargetBusy"
+
+
+async def test_an_api_server_that_starts_late_is_waited_for() -> None:
+    bench = Bench(World())
+    original = bench.world.cluster.list_pages
+    calls = 0
+
+    async def late(*args: str, **more: str) -> AsyncIterator[list[dict[str, object]]]:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise Unavailable("away")
+        async for page in original(*args, **more):  # type: ignore[arg-type]
+            yield page
+
+    bench.world.cluster.list_pages = late  # type: ignore[method-assign, assignment]
+    async with bench.running():
+        assert calls == 3
+
+
+async def test_an_operator_that_may_not_list_runs_says_so_and_ends() -> None:
+    bench = Bench(World())
+
+    async def refused(*_: str, **__: str) -> AsyncIterator[list[dict[str, object]]]:
+        raise Forbidden("may not list workflowexecutions", status=403)
+        yield []
+
+    bench.world.cluster.list_pages = refused  # type: ignore[method-assign, assignment]
+    with pytest.raises(Forbidden):
+        await bench.engine.start()
+
+
+async def test_missing_policies_hold_runs_until_they_are_back() -> None:
+    bench = Bench(World())
+    bench.problems = ["ValidatingAdmissionPolicy run-status.kubernaut.io is missing"]
+    bench.world.workflow(scale("one", 2))
+    bench.world.run()
+    async with bench.running():
+        bench.tell()
+        await asyncio.sleep(1)
+        assert bench.world.stored()["conditions"][0]["reason"] == "PoliciesMissing"
+        bench.problems = []
+        await asyncio.sleep(5)
+        assert bench.world.stored()["phase"] == "Succeeded"
+
+
+async def test_a_stop_holds_runs_at_once_and_a_start_lets_them_go_on() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "pause", "wait": {"duration": "10s"}}, scale("one", 2, "pause"))
+    bench.world.run()
+    async with bench.running() as engine:
+        bench.tell()
+        await asyncio.sleep(1)
+        bench.switch.on = False
+        engine.on_switch()
+        await asyncio.sleep(20)
+        assert "patch Deployment shop/web" not in bench.world.cluster.written()
+        told = next(c for c in bench.world.stored()["conditions"] if c["type"] == "Reconciling")
+        assert told["reason"] == "Stopped"
+        bench.switch.on = True
+        engine.on_switch()
+        await asyncio.sleep(1)
+        assert bench.world.stored()["phase"] == "Succeeded"
+
+
+async def test_a_deletion_that_a_watch_missed_is_found_by_listing_again() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "pause", "wait": {"duration": "1h"}}, timeout="2h")
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        bench.tell()
+        await asyncio.sleep(1)
+        assert len(bench.world.locks) == 1
+        bench.world.cluster.drop("WorkflowExecution", "run")
+        await engine.resync()
+        await asyncio.sleep(1)
+        assert len(bench.world.locks) == 0
+
+
+async def test_a_run_of_the_same_name_but_another_uid_is_another_run() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "pause", "wait": {"duration": "1h"}}, timeout="2h")
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running():
+        bench.tell()
+        await asyncio.sleep(1)
+        bench.world.cluster.drop("WorkflowExecution", "run")
+        bench.world.workflow(scale("one", 2))
+        bench.world.run(uid="another", finalizers=[FINALIZER])
+        bench.tell()
+        await asyncio.sleep(1)
+        assert bench.world.stored()["phase"] == "Succeeded"
+
+
+async def test_what_fails_unexpectedly_is_tried_again_later_and_later() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run(finalizers=[FINALIZER])
+    bench.world.cluster.troubles["patch"] = [Forbidden("not now", status=403)] * 3
+    async with bench.running():
+        bench.tell()
+        await asyncio.sleep(3)
+        assert bench.world.stored().get("phase") != "Succeeded"
+        await asyncio.sleep(30)
+        assert bench.world.stored()["phase"] == "Succeeded"
+
+
+async def test_a_mirrored_run_is_let_go_when_it_is_deleted() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        bench.tell()
+        await asyncio.sleep(1)
+        patch = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:02Z"}}
+        bench.world.cluster.edit("WorkflowExecution", "run", patch)
+        bench.tell(event="MODIFIED")
+        await asyncio.sleep(1)
+        assert bench.world.cluster.find("WorkflowExecution", "run")["metadata"]["finalizers"] == [FINALIZER]
+        engine.on_mirrored([bench.world.cluster.find("WorkflowExecution", "run")["metadata"]["uid"]])
+        await asyncio.sleep(1)
+        assert not bench.world.cluster.find("WorkflowExecution", "run")["metadata"].get("finalizers")
+
+
+async def test_workers_prove_that_they_work() -> None:
+    bench = Bench(World())
+    async with bench.running() as engine:
+        await asyncio.sleep(30)
+        assert engine.seconds_since_progress < 20
+
+
+async def test_snapshots_that_nobody_needs_are_swept_and_the_others_kept() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run(finalizers=[FINALIZER])
+    old = {"namespace": "shop", "creationTimestamp": "2025-01-01T00:00:00Z"}
+    orphan = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "orphan", **old}}
+    bench.world.cluster.add(orphan)
+    bench.world.cluster.linger = False
+    async with bench.running():
+        bench.tell()
+        await asyncio.sleep(1)
+        snapshot = bench.world.stored()["workflow"]["snapshot"]
+        kept = bench.world.cluster.find("ControllerRevision", snapshot)
+        kept["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z"
+        await asyncio.sleep(700)
+    assert bench.forgotten == [("shop", "orphan")]
+    assert ("ControllerRevision", "shop", snapshot) in bench.world.cluster.objects

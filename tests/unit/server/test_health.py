@@ -1,0 +1,52 @@
+"""The endpoint: liveness hangs on progress, readiness on being started, metrics are there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from kubernaut.server.health import HealthServer
+
+
+class State:
+    seconds = 0.5
+    reason: str | None = None
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[State, str]]:
+    state = State()
+    health = HealthServer("127.0.0.1", 0, lambda: state.seconds, lambda: state.reason)
+    port = await health.start()
+    yield state, f"http://127.0.0.1:{port}"
+    await health.stop()
+
+
+async def get(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_liveness_fails_when_no_worker_has_done_anything_for_long(server: tuple[State, str]) -> None:
+    state, url = server
+    assert (await get(f"{url}/healthz"))[0] == 200
+    state.seconds = 60
+    status, text = await get(f"{url}/healthz")
+    assert status == 503
+    assert "60 s" in text
+
+
+async def test_readiness_says_why_not(server: tuple[State, str]) -> None:
+    state, url = server
+    assert await get(f"{url}/readyz") == (200, "ok\n")
+    state.reason = "the operator is starting"
+    assert await get(f"{url}/readyz") == (503, "the operator is starting\n")
+
+
+async def test_metrics_are_served_for_prometheus(server: tuple[State, str]) -> None:
+    _, url = server
+    status, text = await get(f"{url}/metrics")
+    assert status == 200
+    assert "# TYPE kubernaut_runs_live gauge" in text
