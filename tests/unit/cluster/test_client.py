@@ -8,6 +8,7 @@ import pytest
 
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
+from kubernaut.cluster.credentials import load_credentials
 from kubernaut.core.errors import (
     ClusterError,
     Forbidden,
@@ -282,3 +283,43 @@ async def test_no_kubeconfig_and_a_broken_one_are_told(tmp_path: Path) -> None:
     broken.write_text("contexts: [}")
     with pytest.raises(Unavailable, match="can't be used"):
         await ApiConnection.load(broken)
+
+
+async def test_an_answer_that_is_no_json_is_no_answer() -> None:
+    async with connected(lambda _: Reply(200, b"<html>log in</html>")) as (_, connection):
+        with pytest.raises(Unavailable):
+            await connection.own().get(POD)
+        with pytest.raises(UnknownOutcome):
+            await connection.own().patch(POD, {}, resource_version="7")
+
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: there
+contexts:
+- {name: there, context: {cluster: c, user: u, namespace: shop}}
+- {name: other, context: {cluster: c, user: u}}
+clusters: [{name: c, cluster: {server: "http://api.example:8080/below/"}}]
+users: [{name: u, user: {token: secret}}]
+"""
+
+
+async def test_context_namespace_token_and_proxy_are_taken_as_kubectl_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(KUBECONFIG)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    found = await load_credentials()
+    assert (found.host, found.namespace) == ("http://api.example:8080/below", "shop")
+    assert await found.authorization() == "Bearer secret"
+    assert found.proxy == "http://proxy.example:3128"
+    monkeypatch.setenv("no_proxy", "api.example")
+    other = await load_credentials(path, "other")
+    assert (other.namespace, other.proxy) == ("default", None)
+    with pytest.raises(Unavailable, match="nowhere"):
+        await load_credentials(path, "nowhere")
