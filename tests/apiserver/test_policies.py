@@ -274,7 +274,8 @@ def test_an_account_of_another_namespace_with_the_operators_name_is_not_the_oper
 
 class TestReadBack:
     def found(self, client: Client) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        policies, bindings = [], []
+        policies: list[dict[str, Any]] = []
+        bindings: list[dict[str, Any]] = []
         for policy, _ in required_policies():
             name = policy["metadata"]["name"]
             for resource, into in (

@@ -47,7 +47,7 @@ OPERATOR_CLUSTER_RULES: Final = (
     # Which revisions were ever seen available.
     _rule("apps", ["replicasets"], ["list", "watch"]),
     _rule("", ["serviceaccounts"], ["get"]),
-    _rule("events.k8s.io", ["events"], ["create", "patch"]),
+    _rule("events.k8s.io", ["events"], ["create"]),
     _rule(
         "admissionregistration.k8s.io",
         ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
@@ -60,7 +60,7 @@ OPERATOR_SYSTEM_RULES: Final = (
     _rule("", ["secrets"], ["get", "patch"], [SIGNING_SECRET]),
 )
 ANALYST_RULES: Final = (
-    _rule(GROUP, [_PATTERNS], [*_READ, "create", "patch"]),
+    _rule(GROUP, [_PATTERNS], ["list", "create"]),
     _rule(GROUP, [f"{_PATTERNS}/status"], ["patch"]),
 )
 # What the actions of the catalogue need, each in the namespace of its Workflow only.

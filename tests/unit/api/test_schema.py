@@ -43,7 +43,7 @@ def bounded(schema: Schema) -> bool:
             return "minimum" in schema and "maximum" in schema
         case "object":
             return "properties" in schema or "maxProperties" in schema
-    return schema["type"] == "boolean"
+    return bool(schema["type"] == "boolean")
 
 
 def test_everything_is_bounded() -> None:
