@@ -56,6 +56,10 @@ faults: ## Kill points and outages against the real API server; FAULTS=long for 
 	@$(VENV)/bin/python hack/faults $(if $(filter long,$(FAULTS)),--long)
 
 
+.PHONY: scenarios
+scenarios: ## Five kinds of faults healed end to end in 25 namespaces; JSON in build/scenarios/
+	@$(VENV)/bin/python hack/demo scenarios
+
 .PHONY: venv venv-path
 venv: ## Make the virtual environment in the user's cache
 	@$(PYTHON) hack/venv.py

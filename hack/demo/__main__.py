@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,25 @@ from demo import story, world  # noqa: E402
 from demo.narrator import Narrator, NotSeen  # noqa: E402
 
 
+def scenarios(narrator: Narrator) -> int:
+    """Heal every kind of fault, write figures to build/scenarios/, and leave nothing behind."""
+    try:
+        world.down()
+        here = story.set_up(narrator)
+        story.start_operator(narrator, here)
+        report = story.figures(story.repair_many(narrator, here))
+        path = world.ROOT / "build" / "scenarios" / "faults.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=2) + "\n")
+        narrator.say(f"figures: {path.relative_to(world.ROOT)}")
+    except NotSeen as error:
+        narrator.console.print(f"\n[bold red]Not seen:[/] {error}")
+        return 1
+    finally:
+        world.down()
+    return 0
+
+
 def main() -> int:
     """Run the demo; 0 only if all of it was seen."""
     if sys.argv[1:] == ["down"]:
@@ -18,6 +38,8 @@ def main() -> int:
         print("demo: nothing is left of it")
         return 0
     narrator = Narrator()
+    if sys.argv[1:] == ["scenarios"]:
+        return scenarios(narrator)
     narrator.console.print("[bold]Kubernaut: from a crash-looping Deployment to a DiscoveredPattern[/]")
     if world.leftovers():
         with narrator.working("taking an earlier demo away first"):

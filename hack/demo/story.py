@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from demo.cases import Batch, Case
-from demo.faults import Fault, Manifest, faults
+from demo.faults import Manifest, faults
 from demo.narrator import Narrator, NotSeen
 from demo.world import NAME, ROOT, World
 from localcluster import Cluster
@@ -132,6 +134,24 @@ def repair_many(narrator: Narrator, world: World) -> list[Manifest]:
         narrator.say(f"  {gist}")
     narrator.check(good == count, f"all {count} were repaired, and verified to be", f"{good} were")
     return runs
+
+
+def figures(runs: list[Manifest]) -> dict[str, Any]:
+    """Return, for each Workflow, how many runs there were, how many helped, and how long they took (seconds)."""
+    report: dict[str, Any] = {}
+    for workflow in sorted({run["spec"]["workflowRef"]["name"] for run in runs}):
+        mine = [run["status"] for run in runs if run["spec"]["workflowRef"]["name"] == workflow]
+        seconds = sorted(
+            (datetime.fromisoformat(s["finishedAt"]) - datetime.fromisoformat(s["startedAt"])).total_seconds()
+            for s in mine
+        )
+        report[workflow] = {
+            "runs": len(mine),
+            "remediated": sum(status["verdict"] == "Remediated" for status in mine),
+            "seconds_median": statistics.median(seconds),
+            "seconds_max": seconds[-1],
+        }
+    return report
 
 
 def look_at_history(narrator: Narrator, world: World, expected: int) -> None:
@@ -289,15 +309,3 @@ async def _rows(dsn: str, query: str) -> list[dict[str, Any]]:
         return [dict(row) for row in await connection.fetch(query)]
     finally:
         await connection.close()
-
-
-__all__ = [
-    "Fault",
-    "look_at_history",
-    "look_at_patterns",
-    "look_by_hand",
-    "repair_many",
-    "repair_one",
-    "set_up",
-    "start_operator",
-]

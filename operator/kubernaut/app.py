@@ -107,7 +107,7 @@ class Application:
         self.history = History(settings, RecordLoader(own)) if settings.dsn else None
         evidence = AvailabilityEvidence(self.history.seen if self.history else None)
         gate, locks = Gate(self.switch), TargetLocks(self.queue.add)
-        catalogue = ActionRegistry()
+        catalogue = ActionRegistry(finished=lambda run_uid: self.engine.finished(run_uid))
         self._watches = SharedWatches(connection)
         performer = Performer(connection, signer, evidence, gate.hold, utcnow)
         mirror = self.history.mirror if self.history else None

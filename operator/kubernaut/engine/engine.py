@@ -163,6 +163,15 @@ class Engine:
             self._parts.runs.let_go(live)
         await asyncio.gather(*self._tasks, *self._workers, return_exceptions=True)
 
+    def finished(self, run_uid: str) -> bool:
+        """Whether a run is known to be over, so that its marker on an object is needed no more.
+
+        A run that is not known is one: every live run is loaded before any worker begins, and a new one is taken
+        up before it acts.
+        """
+        key = self._uids.get(run_uid)
+        return key is None or key not in self._live
+
     @property
     def seconds_since_progress(self) -> float:
         """How long ago a worker last proved that it works."""

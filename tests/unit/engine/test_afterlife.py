@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ class FakeMirror:
         return self.disk
 
 
-async def finished(world: World, **spec: object) -> FinishedRun:
+async def finished(world: World, **spec: Any) -> FinishedRun:
     world.workflow(scale("one", 5), **spec)
     world.run(finalizers=[FINALIZER])
     await finish(world)

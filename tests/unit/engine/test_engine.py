@@ -269,3 +269,16 @@ async def test_snapshots_that_nobody_needs_are_swept_and_the_others_kept() -> No
         await asyncio.sleep(700)
     assert bench.forgotten == [("shop", "orphan")]
     assert ("ControllerRevision", "shop", snapshot) in bench.world.cluster.objects
+
+
+async def test_the_marker_of_a_run_is_needed_as_long_as_the_run_lives() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "pause", "wait": {"duration": "10s"}})
+    live = bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        bench.tell()
+        await asyncio.sleep(1)
+        assert not engine.finished(live.uid)
+        assert engine.finished("of a run long gone")
+        await asyncio.sleep(20)
+        assert engine.finished(live.uid)
