@@ -158,17 +158,19 @@ def _array_changes(schema: Schema, value: list[Any]) -> Iterator[_Change]:
     yield _Change("a null in it", [*value, None])
     if not value:
         return
-    yield _Change("too many", [_another(schema, value[0], n) for n in range(schema["maxItems"] + 1)])
+    many = [_another(schema, value[0], n) for n in range(schema["maxItems"] + 1)]
+    yield _Change("too many", many)
+    yield _Change("as many as may be", many[1:], valid=True)
     yield _Change("none", [], valid=not schema.get("minItems"))
     if schema.get("x-kubernetes-list-type") in ("map", "set"):
         yield _Change("doubled", [*value, copy.deepcopy(value[-1])])
 
 
 def _another(schema: Schema, item: Any, number: int) -> Any:
+    name = f"a{number}"
     if isinstance(item, str):
-        return f"{item}{number}"
-    key = schema["x-kubernetes-list-map-keys"][0]
-    return item | {key: f"{item[key]}{number}"}
+        return name
+    return item | {schema["x-kubernetes-list-map-keys"][0]: name}
 
 
 def _object_changes(schema: Schema, value: dict[str, Any]) -> Iterator[_Change]:
