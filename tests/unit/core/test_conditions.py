@@ -1,0 +1,122 @@
+"""Conditions: what holds, since when, and why."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from builders import NOW, Story, a_story, a_target, a_workflow
+from kubernaut.api.execution import RunPhase, Verdict, WorkflowExecutionStatus
+from kubernaut.api.reasons import REASONS, Reason
+from kubernaut.core import conditions
+
+
+def told(story: Story) -> dict[str, tuple[str, str]]:
+    return {c.type: (c.status.value, c.reason) for c in story.run.status.conditions}
+
+
+def test_a_run_that_moves_is_reconciling() -> None:
+    story = a_story(a_workflow().step("a"))
+    story.decide()
+    assert told(story) == {
+        "Ready": ("False", "Running"),
+        "Reconciling": ("True", "Running"),
+        "Stalled": ("False", "Running"),
+        "Succeeded": ("Unknown", "Running"),
+        "Verified": ("Unknown", "Running"),
+    }
+
+
+def test_a_run_that_helped_is_ready() -> None:
+    story = a_story(a_workflow().step("a").verify("target.status.readyReplicas == 2"))
+    story.decide()
+    story.done("a")
+    assert told(story)["Ready"] == ("False", "Verifying")
+    story.sees(a_target(ready=2))
+    assert told(story) == {
+        "Ready": ("True", "ExpectationMet"),
+        "Reconciling": ("False", "ExpectationMet"),
+        "Stalled": ("False", "ExpectationMet"),
+        "Succeeded": ("True", "ExpectationMet"),
+        "Verified": ("True", "Remediated"),
+    }
+
+
+def test_a_run_that_failed_is_stalled_and_says_how_to_mend_it() -> None:
+    story = a_story(a_workflow().step("a"))
+    story.decide()
+    story.failed("a", Reason.MISSING_RIGHT, "patch of deployments is forbidden")
+    assert told(story) == {
+        "Ready": ("False", "MissingRight"),
+        "Reconciling": ("False", "MissingRight"),
+        "Stalled": ("True", "MissingRight"),
+        "Succeeded": ("False", "MissingRight"),
+        "Verified": ("False", "NotFixed"),
+    }
+    message = next(c.message for c in story.run.status.conditions if c.type == "Stalled")
+    assert message == f"Step a: patch of deployments is forbidden. {REASONS[Reason.MISSING_RIGHT].fix}"
+
+
+def test_a_cancelled_run_has_not_succeeded_and_is_not_stalled() -> None:
+    story = a_story(a_workflow().step("a"))
+    story.control(cancel=True)
+    story.decide()
+    assert told(story)["Succeeded"] == ("False", "Cancelled")
+    assert told(story)["Stalled"] == ("False", "Cancelled")
+    assert told(story)["Verified"] == ("False", "Declined")
+
+
+def test_a_condition_keeps_the_time_at_which_it_came_true() -> None:
+    story = a_story(a_workflow().step("a").step("b", needs="a"))
+    story.decide()
+    story.now += timedelta(minutes=1)
+    story.done("a")
+    story.control(paused=True)
+    story.now += timedelta(minutes=1)
+    story.decide()
+    assert {c.last_transition_time for c in story.run.status.conditions} == {NOW}
+    story.now += timedelta(microseconds=1_900_000)
+    story.done("b")
+    since = {c.type: c.last_transition_time - NOW for c in story.run.status.conditions}
+    assert since["Stalled"] == since["Verified"] == timedelta(0)
+    assert since["Ready"] == since["Succeeded"] == timedelta(seconds=121)
+
+
+@pytest.mark.parametrize("verdict", [None, *Verdict])
+def test_every_verdict_is_said_in_words(verdict: Verdict | None) -> None:
+    status = WorkflowExecutionStatus(phase=RunPhase.FAILED, verdict=verdict, message="Because.")
+    verified = conditions.of_run(status, None, NOW, 1)[-1]
+    assert verified.message.endswith(".")
+
+
+def test_without_evidence_the_reason_is_said() -> None:
+    def verified(reason: Reason) -> str:
+        status = WorkflowExecutionStatus(
+            phase=RunPhase.FAILED, verdict=Verdict.INCONCLUSIVE, reason=reason.value, message="It was away."
+        )
+        return conditions.of_run(status, None, NOW, 1)[-1].message
+
+    assert "declares no expectation" in verified(Reason.NO_EXPECTATION)
+    assert verified(Reason.UNAVAILABLE) == "There is no evidence whether it helped. It was away."
+
+
+def test_a_run_that_ended_for_a_reason_nobody_knows_still_has_conditions() -> None:
+    status = WorkflowExecutionStatus(phase=RunPhase.SUCCEEDED, reason="OfTheFuture")
+    assert conditions.of_run(status, None, NOW, 1)[0].reason == "OfTheFuture"
+    assert conditions.of_run(status.replace(reason=None), None, NOW, 1)[0].reason == "Completed"
+
+
+def test_a_declared_object_is_ready_or_stalled() -> None:
+    fine = conditions.ready([], True, Reason.VALID, "It can run.", NOW, 3)
+    assert [(c.type, c.status.value, c.observed_generation) for c in fine] == [
+        ("Ready", "True", 3),
+        ("Reconciling", "False", 3),
+        ("Stalled", "False", 3),
+    ]
+    bad = conditions.ready(fine, False, Reason.CYCLE, "a -> a", NOW + timedelta(hours=1), 4)
+    assert [(c.status.value, c.last_transition_time - NOW) for c in bad] == [
+        ("False", timedelta(hours=1)),
+        ("False", timedelta(0)),
+        ("True", timedelta(hours=1)),
+    ]
