@@ -63,6 +63,12 @@ def worth_telling(stored: WorkflowExecutionStatus, status: WorkflowExecutionStat
 
 
 def _gist(status: WorkflowExecutionStatus) -> object:
-    steps = [(s.name, s.phase, s.attempt, s.reason) for s in status.steps if s.reason not in _INFRASTRUCTURE]
+    steps = [
+        # The same attempt goes on: to a person, such a step is running.
+        (s.name, StepPhase.RUNNING, s.attempt, None)
+        if s.reason in _INFRASTRUCTURE and not s.phase.final
+        else (s.name, s.phase, s.attempt, s.reason)
+        for s in status.steps
+    ]
     conditions = [(c.type, c.status, c.reason) for c in status.conditions]
     return (status.phase, status.verdict, status.healthy_since, steps, conditions)
