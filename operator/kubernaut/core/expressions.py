@@ -7,6 +7,7 @@ account sees it), ``steps.NAME.outputs`` and ``steps.NAME.phase`` of steps it de
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,10 @@ class Compiled:
             value = self._expression.eval(self._env.Activation(scope.variables()))
             if value.type() == cel.Type.ERROR:
                 raise RuntimeError(str(value.value()))
-            return value.plain_value()
+            plain = value.plain_value()
+            if not _is_json(plain):
+                raise ValueError(f"it gives {plain!r}, which is not JSON; string() makes a text of it")
+            return plain
         except (RuntimeError, TypeError, ValueError) as error:
             raise StepError(
                 f"expression {self.text!r} failed: {_reason_of(str(error))}", reason=Reason.EXPRESSION_FAILED
@@ -196,6 +200,16 @@ def template(language: Language, value: Any) -> Template:
 
     tree = walk(value, ())
     return Template(tree, tuple(found), tuple(paths))
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)
 
 
 def _render(node: Any, scope: Scope) -> Any:
