@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from kubernaut.history.breaker import Breaker
@@ -16,6 +19,7 @@ from kubernaut.history.database import Database
 from kubernaut.history.schema import migrate
 from localpostgres import LocalPostgres
 
+_PREFIX = "kubernaut-db-"
 _NUMBERS = itertools.count()
 # Nothing here has to outlive the machine. Commits stay synchronous: a killed server must not lose them.
 _FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -36,10 +40,24 @@ DELETE FROM kubernaut.analysis;
 """
 
 
+def _remove_orphans() -> None:
+    """Take away servers of sessions that were killed: a server outlives whoever started it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            owner = int((folder / "owner").read_text())
+        except (OSError, ValueError):
+            continue  # just being made, or somebody else's
+        if not psutil.pid_exists(owner):
+            LocalPostgres("tests", root=folder).down()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalPostgres]:
     """A running server; a test that stops it starts it again."""
-    with tempfile.TemporaryDirectory(prefix="kubernaut-db-") as folder:
+    _remove_orphans()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        (Path(folder) / "owner").write_text(str(os.getpid()))
         server = LocalPostgres.up("tests", root=Path(folder), settings=_FAST)
         try:
             asyncio.run(migrate(server.dsn))

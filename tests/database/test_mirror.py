@@ -54,10 +54,11 @@ def cluster() -> Cluster:
 
 @asynccontextmanager
 async def running(mirror: Mirror) -> AsyncIterator[None]:
-    """Run the mirror's task for a while."""
+    """Run the mirror's task for a while; a run that is never stored ends the test instead of holding it up."""
     task = asyncio.create_task(mirror.run())
     try:
-        yield
+        async with asyncio.timeout(60):
+            yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
