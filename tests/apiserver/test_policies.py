@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from apiserver.resources import (
     EXECUTION,
@@ -25,6 +28,7 @@ from kubernaut.api.crd import KINDS, Kind
 from kubernaut.api.names import ANALYST_ACCOUNT, FINALIZER, OPERATOR_ACCOUNT, SYSTEM_NAMESPACE
 from kubernaut.api.policies import policy_problems, required_policies
 from kubernaut.api.rbac import tenant_manifests
+from localcluster import Cluster
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 
@@ -346,3 +350,15 @@ def test_the_operator_may_act_as_the_accounts_it_was_given_and_as_no_other(
     with admin.account(namespace, "kubernaut-repair") as repair:
         assert repair.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments").ok
         assert repair.request("GET", f"/api/v1/namespaces/{namespace}/secrets").status == 403
+
+
+def test_the_tenant_folder_is_the_same_for_any_namespace(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Path(__file__).resolve().parents[2] / "manifests" / "tenant"
+    overlay = {"namespace": "shop", "resources": [os.path.relpath(folder, tmp_path.resolve())]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    built = list(yaml.safe_load_all(cluster.run_kubectl("kustomize", str(tmp_path))))
+
+    def by_name(manifest: dict[str, Any]) -> tuple[str, str]:
+        return manifest["kind"], manifest["metadata"]["name"]
+
+    assert sorted(built, key=by_name) == sorted(tenant_manifests("shop"), key=by_name)
