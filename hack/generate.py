@@ -9,12 +9,14 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+import generate_actions
+import generate_metrics
 from kubernaut.api.crd import KINDS, Kind, crd_manifest
 from kubernaut.api.policies import required_policies
 from kubernaut.api.rbac import system_manifests, tenant_manifests
@@ -58,12 +60,21 @@ def _policies() -> str:
     return to_yaml(manifest for pair in required_policies() for manifest in pair)
 
 
+_ACTIONS = cache(generate_actions.pages)
+
+
+def _page(pages: Callable[[], Mapping[str, str]], path: str) -> str:
+    return pages()[path]
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     **{f"crds/{kind.plural}.yaml": partial(_crd, kind) for kind in KINDS},
     "crds/kustomization.yaml": _crd_kustomization,
     "manifests/base/policies.yaml": _policies,
     "manifests/base/rbac.yaml": lambda: to_yaml(system_manifests()),
     "manifests/tenant/rbac.yaml": lambda: to_yaml(tenant_manifests()),
+    **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
+    generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
 }
 
 

@@ -56,7 +56,8 @@ def _index(actions: Iterable[Action[Any]]) -> str:
             NOTE,
             "# Actions",
             "",
-            "What a step of a Workflow can do. Each acts as the Workflow's ServiceAccount, in the run's own namespace.",
+            "What a step of a Workflow can do. Each acts as the Workflow's ServiceAccount, in the run's own "
+            "namespace.",
             "`kubernaut actions` prints the same, with what installed packages add.",
             "",
             "| Action | What it does | Risk |",

@@ -12,6 +12,7 @@ from kubernaut.history.outbox import Outbox
 from kubernaut.history.records import RunKey, RunRecord
 from kubernaut.history.spool import Spool
 from kubernaut.history.writer import RunWriter
+from kubernaut.metrics import MIRRORED
 
 Load = Callable[[Sequence[RunKey]], Awaitable[Sequence[RunRecord | None]]]
 OnMirrored = Callable[[Sequence[str]], Awaitable[None]]
@@ -152,6 +153,7 @@ class Mirror:
             self.rejected += 1
             return {records[0].uid: error}
         self.stored += len(records)
+        MIRRORED.inc(len(records))
         return {}
 
     async def _store_keys(self, keys: Sequence[RunKey]) -> None:
