@@ -120,7 +120,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
 def _parameters(schema: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, one in schema.get("properties", {}).items():
-        default = one.get("default")
+        default = None if one.get("default") in ({}, []) else one.get("default")
         shown = (
             "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
         )
@@ -135,7 +135,10 @@ def _type(one: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if "enum" in one:
         return ", ".join(f"`{value}`" for value in one["enum"])
     if "anyOf" in one:
-        kinds = dict.fromkeys(_type(part, root) for part in one["anyOf"] if part.get("type") != "null")
+        parts = [part for part in one["anyOf"] if part.get("type") != "null"]
+        # A decimal may be written as a string too; that need not be told.
+        numbers = [part for part in parts if part.get("type") == "number"]
+        kinds = dict.fromkeys(_type(part, root) for part in numbers or parts)
         return " or ".join(kinds)
     bounds = [f"> {one['exclusiveMinimum']}"] if "exclusiveMinimum" in one else []
     bounds += [f">= {one['minimum']}"] if "minimum" in one else []

@@ -140,7 +140,7 @@ async def apply(
                     return Done(False, wanted.message, wanted.outputs)
                 new = StepMark(context.attempt, wanted.before, wanted.after, wanted.outputs)
                 marks = marker.with_step(context.step, new).annotation(context.signer)
-                body = _patch(seen, wanted.desired, {**_pruned(seen, context, finished), **marks})
+                body = _patch(seen, wanted.desired, {**_pruned(seen, finished), **marks})
                 await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
             except Conflict as error:
                 last = error
@@ -250,8 +250,8 @@ def _patch(seen: Manifest, desired: Manifest, annotations: Mapping[str, str | No
     return {**body, "metadata": {**meta, "annotations": {**(meta.get("annotations") or {}), **annotations}}}
 
 
-def _pruned(seen: Manifest, context: StepContext, finished: Finished) -> dict[str, None]:
-    """Return the removal of markers of other runs that are finished."""
+def _pruned(seen: Manifest, finished: Finished) -> dict[str, None]:
+    """Return the removal of markers of runs that are finished."""
     annotations = seen["metadata"].get("annotations") or {}
     runs = (name.removeprefix(MARKER_PREFIX) for name in annotations if name.startswith(MARKER_PREFIX))
-    return {MARKER_PREFIX + uid: None for uid in runs if uid != context.run_uid and finished(uid)}
+    return {MARKER_PREFIX + uid: None for uid in runs if finished(uid)}

@@ -1,0 +1,129 @@
+"""collect_diagnostics on real containers: the same words at every moment of the same trouble, and real logs."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from apiserver.acting import Place
+from apiserver.rest import Client
+from kubernaut.actions import pods, symptoms
+from kubernaut.actions.registry import ActionRegistry
+from kubernaut.cluster.client import ApiConnection
+from kubernaut.core.ports import Manifest, ObjectRef
+from localcluster import Cluster
+
+COLLECT = ActionRegistry().get("collect_diagnostics")
+PROBE: dict[str, Any] = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+
+
+def shell(script: str, **more: Any) -> dict[str, Any]:
+    return {"command": ["sh", "-c", script], **more}
+
+
+MISSING_KEY = {"configMapKeyRef": {"name": "nowhere", "key": "x"}}
+FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "crash": (shell("echo starting; echo boom; exit 3"), ["CrashLoopBackOff", "ExitCode3"]),
+    "ends": (shell("echo done"), ["CrashLoopBackOff", "ExitCode0"]),
+    "memory": (
+        {"command": ["tail", "/dev/zero"], "resources": {"limits": {"memory": "16Mi"}}},
+        ["CrashLoopBackOff", "OOMKilled"],
+    ),
+    "image": ({"image": "kubernaut.local/no-such-image:1"}, ["ImagePullBackOff"]),
+    "config": (
+        shell("sleep 1000", env=[{"name": "X", "valueFrom": MISSING_KEY}]),
+        ["CreateContainerConfigError"],
+    ),
+    "readiness": (shell("sleep 1000", readinessProbe=PROBE), ["ReadinessFailing"]),
+    "unschedulable": (
+        shell("sleep 1000", resources={"requests": {"memory": "4Ti"}}),
+        ["Unschedulable"],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster.up("test-node")
+    assert cluster.has_real_node, "these tests need a node that really runs containers"
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture
+async def place(cluster: Cluster) -> AsyncIterator[Place]:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    with Client(cluster.kubeconfig) as admin:
+        assert admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}}).ok
+        async with await ApiConnection.load(cluster.kubeconfig) as connection:
+            yield Place(admin, name, connection)
+        admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def broken(cluster: Cluster, name: str) -> Manifest:
+    container = {"name": "app", "image": cluster.real_image("busybox"), **FAULTS[name][0]}
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+            },
+        },
+    }
+
+
+async def pod_of(place: Place, name: str) -> ObjectRef:
+    while True:
+        found = await place.connection.own().list("v1", "Pod", place.namespace, label_selector=f"app={name}")
+        if found:
+            return ObjectRef.of(found[0])
+        await asyncio.sleep(0.05)
+
+
+async def samples(place: Place, target: Manifest, ref: ObjectRef, expected: list[str]) -> list[list[str]]:
+    """Return the symptoms at every change of the pod, from when they are first as expected until it went round."""
+    told: list[list[str]] = []
+    rounds: int | None = None
+    async for pod in place.connection.own().watch(ref):
+        assert pod is not None, "the pod is gone"
+        found = symptoms.symptoms(symptoms.Sample(target, [pod], [], datetime.now(UTC)))
+        restarts = pods.restarts(pod)
+        if rounds is None and found == expected:
+            rounds = restarts
+        if rounds is not None:
+            told.append(found)
+            goes_round = bool({"CrashLoopBackOff"} & set(expected))
+            if not goes_round or restarts >= rounds + 2:
+                break
+    return told
+
+
+async def seen(cluster: Cluster, place: Place, name: str) -> tuple[list[list[str]], dict[str, Any]]:
+    """Break a Deployment; return its symptoms at every moment, and what the action says of it in the end."""
+    target = place.create("apps/v1", "deployments", broken(cluster, name))
+    async with asyncio.timeout(180):
+        told = await samples(place, target, await pod_of(place, name), FAULTS[name][1])
+    context = place.context({"apiVersion": "apps/v1", "kind": "Deployment", **target})
+    account = place.account(COLLECT.rights(context.target, COLLECT.parameters()))
+    done = await COLLECT.perform(account, context, COLLECT.parameters())
+    return told, dict(done.outputs)
+
+
+async def test_the_same_trouble_has_the_same_symptoms_at_every_moment(cluster: Cluster, place: Place) -> None:
+    found = await asyncio.gather(*(seen(cluster, place, name) for name in FAULTS))
+    for (name, (_, expected)), (told, outputs) in zip(FAULTS.items(), found, strict=True):
+        assert told, name
+        assert all(one == expected for one in [*told, outputs["symptoms"]]), (name, told, outputs)
+    outputs = {name: one for name, (_, one) in zip(FAULTS, found, strict=True)}
+    assert outputs["crash"]["logTail"] == "starting\nboom\n"
+    assert outputs["crash"]["restarts"] >= 2
+    assert any("BackOff" in warning for warning in outputs["crash"]["warnings"])
+    assert "logTail" not in outputs["image"]
