@@ -60,11 +60,17 @@ class Claims:
         digest = content_hash(spec)
         scope = Scope(params, {}, {"uid": live.uid, "namespace": namespace, "name": live.key.name})
         target_name = str(plan.target_name.render(scope))
-        target, _, _ = await asyncio.gather(
+        target, account, snapshot = await asyncio.gather(
             self._target(namespace, spec, target_name),
             self._account(namespace, spec.service_account_name),
             self._snapshot(namespace, manifest, spec, digest),
+            return_exceptions=True,
         )
+        # An account that does not exist can't read the target either: the cause is told, not what follows from it.
+        for failure in (account, target, snapshot):
+            if isinstance(failure, BaseException):
+                raise failure
+        assert isinstance(target, dict)
         resolved = ResolvedWorkflow(
             name=manifest["metadata"]["name"],
             uid=manifest["metadata"]["uid"],
