@@ -171,6 +171,8 @@ def _put_element(document: Any, select: Select, rest: Path, value: Any) -> Any:
 
 def same(one: Any, other: Any) -> bool:
     """Compare JSON values; unlike Python's ``==``, ``true`` is not ``1``."""
+    if one is other:
+        return True
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -184,6 +186,9 @@ def diff(before: Any, after: Any, path: Path = ()) -> Iterator[FieldChange]:
     Lists of named maps are compared element by element where both hold the same names in the same order; any
     other list is one field. ``put`` of every ``before`` into ``after`` gives ``before`` again.
     """
+    if before is after:
+        # ``put`` shares what it does not change, so most of an object need not be looked at.
+        return
     if path in _SHARED_MAPS:
         before, after = before or {}, after or {}
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -214,11 +219,12 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     patch: dict[str, Any] = {key: None for key in before if after.get(key) is None}
     for key, new in after.items():
         old = before.get(key)
-        if new is None or (key in before and same(old, new)):
+        if new is None or old is new:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            patch[key] = merge_patch(old, new)
-        else:
+            if inner := merge_patch(old, new):
+                patch[key] = inner
+        elif not same(old, new):
             patch[key] = without_nulls(new)
     return patch
 
