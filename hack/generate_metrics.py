@@ -38,7 +38,7 @@ _ALERTS = (
     ),
     (
         "increase(kubernaut_mirror_spooled_runs_total[1h]) > 0",
-        "runs were let go before they were stored; they are on the operator's disk, or lost where its log says so",
+        "runs were let go before they were stored; they wait on the operator's disk",
     ),
 )
 

@@ -158,7 +158,7 @@ class Step(ApiModel):
     """Parameters of the action; a string with a leading = is CEL."""
     retry: Retry = Retry()
     timeout: Duration = timedelta(minutes=5)
-    """How long one attempt may take."""
+    """How long the step may take, all attempts together."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
