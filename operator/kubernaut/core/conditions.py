@@ -8,6 +8,7 @@ from datetime import datetime
 from kubernaut.api.base import Condition, ConditionStatus
 from kubernaut.api.execution import RunPhase, Verdict, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason, explain
+from kubernaut.core import limits
 from kubernaut.core.run import Hold
 
 READY, RECONCILING, STALLED, SUCCEEDED, VERIFIED = "Ready", "Reconciling", "Stalled", "Succeeded", "Verified"
@@ -32,7 +33,7 @@ def merge(
                 type=kind,
                 status=status,
                 reason=str(reason),
-                message=message[:2048],
+                message=limits.cut(message, 2048),
                 last_transition_time=since,
                 observed_generation=generation,
             )

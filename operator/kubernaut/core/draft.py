@@ -133,6 +133,17 @@ class Draft:
         return any(record.changed for record in self.steps.values())
 
     @property
+    def may_have_acted(self) -> bool:
+        """Whether any step changed an object, or failed in a way that leaves it open."""
+        return self.acted or any(
+            step.action is not None
+            and step.action.idempotency is not Idempotency.READ_ONLY
+            and self.steps[step.name].phase is StepPhase.FAILED
+            and self.steps[step.name].reason in (Reason.INTERNAL, Reason.STEP_TIMEOUT)
+            for step in self.plan.steps
+        )
+
+    @property
     def failed(self) -> bool:
         return any(record.phase is StepPhase.FAILED for record in self.steps.values())
 

@@ -32,7 +32,7 @@ def _may_have_acted(draft: Draft, step: PlannedStep) -> bool:
         case Idempotency.READ_ONLY:
             return False
         case Idempotency.PINNED:
-            return stored.intent is not None and stored.attempt == record.attempt
+            return stored.intent is not None and stored.intent == record.intent
         case Idempotency.MARKED:
             return True
 
@@ -66,7 +66,7 @@ def cancel(draft: Draft) -> None:
     """End the run because a person said so; what was begun is finished first."""
     skip_rest(draft, Reason.CANCELLED)
     if settle(draft):
-        verdict = Verdict.INCONCLUSIVE if draft.acted else Verdict.DECLINED
+        verdict = Verdict.INCONCLUSIVE if draft.may_have_acted else Verdict.DECLINED
         draft.end(RunPhase.CANCELLED, verdict, Reason.CANCELLED, "The run was cancelled by a person.")
 
 
@@ -101,7 +101,7 @@ def give_up(draft: Draft, reason: Reason, message: str) -> None:
         roll_back(draft)
         return
     denied = reason in (Reason.APPROVAL_DENIED, Reason.APPROVAL_EXPIRED)
-    verdict = Verdict.DECLINED if denied and not draft.acted else Verdict.NOT_FIXED
+    verdict = Verdict.DECLINED if denied and not draft.may_have_acted else Verdict.NOT_FIXED
     draft.end(RunPhase.FAILED, verdict, reason, message)
 
 

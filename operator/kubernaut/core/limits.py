@@ -43,7 +43,7 @@ def outputs_problem(outputs: Mapping[str, Any]) -> str | None:
 
 def message(text: str, steps: int = 1) -> str:
     """Cut a message so that all messages of a run with this many steps fit into 32 KiB."""
-    return _cut(text, max(64, min(1024, MESSAGES // max(1, steps) - 8)))
+    return cut(text, max(64, min(1024, MESSAGES // max(1, steps) - 8)))
 
 
 def sentence(what: object) -> str:
@@ -57,15 +57,16 @@ def sentences(texts: Sequence[str], steps: int = 1) -> list[str]:
     kept: list[str] = []
     for at, text in enumerate(texts):
         left = len(texts) - at
-        cut = _cut(text, min(512, room) if not kept else 512)
-        if (len(kept) == MAX_SENTENCES - 1 and left > 1) or (kept and len(cut.encode()) > room):
+        told = cut(text, min(512, room) if not kept else 512)
+        if (len(kept) == MAX_SENTENCES - 1 and left > 1) or (kept and len(told.encode()) > room):
             return [*kept, f"and {left} more"]
-        room -= len(cut.encode())
-        kept.append(cut)
+        room -= len(told.encode())
+        kept.append(told)
     return kept
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
+    """Cut a text to this many bytes of UTF-8."""
     # What no UTF-8 can carry would have the API server refuse the whole status.
     data = text.encode(errors="replace")
     if len(data) <= room:

@@ -62,6 +62,9 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
 def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
     attempt = draft.record(step).attempt
     if reason in SAME_ATTEMPT:
+        if draft.record(step).reason == Reason.UNKNOWN_OUTCOME:
+            # That this call had no effect says nothing of the one before it.
+            reason = Reason.UNKNOWN_OUTCOME
         again = draft.now + retry.INFRASTRUCTURE_PAUSE
     else:
         later = retry.retry_at(step.spec.retry, attempt, reason, draft.now)

@@ -49,6 +49,39 @@ def test_cancelling_performs_once_more_a_step_whose_outcome_is_not_known() -> No
     assert story.end_state == ("Cancelled", "Inconclusive", "Cancelled")
 
 
+def test_a_call_that_certainly_had_no_effect_does_not_settle_the_doubt_about_the_one_before() -> None:
+    story = a_story(a_workflow().step("a"))
+    story.decide()
+    story.failed("a", Reason.UNKNOWN_OUTCOME)
+    story.after("2s")
+    story.failed("a", Reason.UNAVAILABLE)
+    story.control(cancel=True)
+    story.decide()
+    assert story.phases["a"] == "Waiting"
+    story.after("2s")
+    assert story.begun == ["a"]
+
+
+@pytest.mark.parametrize("reason", [Reason.INTERNAL, Reason.STEP_TIMEOUT])
+def test_a_cancelled_run_is_not_declined_where_a_failed_step_may_have_acted(reason: Reason) -> None:
+    story = a_story(a_workflow().step("a"))
+    story.decide()
+    story.control(cancel=True)
+    story.failed("a", reason)
+    assert story.end_state == ("Cancelled", "Inconclusive", "Cancelled")
+
+
+def test_cancelling_finishes_a_pinned_step_whose_last_attempt_ended_unexpectedly() -> None:
+    story = a_story(a_workflow().step("a", "fake_pinned", retries=2))
+    story.decide()
+    story.prepared("a", pod="web-1")
+    story.failed("a", Reason.INTERNAL)
+    story.control(cancel=True)
+    story.after("1s")
+    assert story.begun == ["a"]
+    assert story.acts[0].intent == {"pod": "web-1"}
+
+
 def test_cancelling_does_not_perform_a_step_that_was_only_being_prepared() -> None:
     story = a_story(a_workflow().step("a", "fake_pinned"))
     story.decide()
