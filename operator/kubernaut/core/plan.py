@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import Parameter, Step, WorkflowSpec, parse_parameter
-from kubernaut.core.action import Action, Idempotency
+from kubernaut.core.action import Action
 from kubernaut.core.errors import KubernautError, StepError
 from kubernaut.core.expressions import Compiled, ExpressionInvalid, Language, Template, template
 
@@ -76,26 +76,6 @@ class PlannedStep:
     outputs_used: frozenset[str] = frozenset()
     uses_target: bool = False
     outputs_matter: bool = False
-
-    @property
-    def remade_from_cluster(self) -> bool:
-        """Whether its success can be found again from the marker on the object alone."""
-        return (
-            self.action is not None
-            and self.action.idempotency is Idempotency.MARKED
-            and self.when is None
-            and not self.outputs_matter
-        )
-
-    @property
-    def stateless(self) -> bool:
-        """Whether doing it again after a crash loses and changes nothing."""
-        return (
-            self.action is not None
-            and self.action.idempotency is Idempotency.READ_ONLY
-            and self.when is None
-            and not self.outputs_matter
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,14 @@ def test_an_outcome_of_putting_back_says_nothing_of_the_way_forward() -> None:
     assert story.step("a").phase == "Running"
 
 
+def test_an_outcome_of_putting_back_does_not_undo_a_success_on_the_way_forward() -> None:
+    story = a_story(a_workflow().step("a").step("b", needs="a"))
+    story.decide()
+    story.done("a")
+    story.decide(a=Outcome(OutcomeKind.DONE, acted=True, undo=True))
+    assert story.step("a").phase == "Succeeded"
+
+
 # Actions that pin what they act on before they act.
 
 
