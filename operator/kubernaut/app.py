@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 
 import kopf
@@ -170,9 +170,14 @@ class Application:
             await self._watch(stop)
 
     async def _watch(self, stop: asyncio.Event) -> None:
-        """Let Kopf watch until told to stop; ``_ready`` once its watches are on their way."""
+        """Let Kopf watch until told to stop; ``_ready`` once its watches are on their way.
+
+        When Kopf ends it cancels every task that was made since it began, also those it knows nothing of; so what
+        is under way is brought to its end first.
+        """
         registry = registry_for(self.engine, self._login)
-        ready = asyncio.Event()
+        ready, halt = asyncio.Event(), asyncio.Event()
+        told = asyncio.create_task(stop.wait())
         watching = asyncio.create_task(
             kopf.operator(
                 registry=registry,
@@ -180,16 +185,23 @@ class Application:
                 standalone=True,
                 clusterwide=True,
                 ready_flag=ready,
-                stop_flag=stop,
+                stop_flag=halt,
             )
         )
         await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        # Kopf has taken the signals for itself.
+        _on_signals(stop.set)
         self._ready = ready.is_set()
         log.info("ready", extra={"version": __version__})
         try:
-            await watching
+            await asyncio.wait({watching, told}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ready = False
+            told.cancel()
+            await self.engine.stop()
+            await self._health.stop()
+            halt.set()
+            await watching
 
     async def _check_policies(self) -> list[str]:
         return await self._policies.problems(now=True)
@@ -213,13 +225,18 @@ async def operate(settings: Settings) -> None:
         KubernautError: it can't work here; says why and what to do.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _on_signals(stop.set)
     async with await ApiConnection.load(settings.kubeconfig, breaker=Breaker("the API server")) as connection:
         signer = await _patiently(connection, settings, stop)
         if signer is not None:
             await Application(settings, connection, signer).run(stop)
+
+
+def _on_signals(call: Callable[[], None]) -> None:
+    """Have SIGTERM and SIGINT call a function."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, call)
 
 
 async def _patiently(connection: ApiConnection, settings: Settings, stop: asyncio.Event) -> Signer | None:
