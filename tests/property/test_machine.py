@@ -154,7 +154,7 @@ def _live(engine: Engine, events: list[tuple[int, int]]) -> None:
     check_effects(engine)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=80)
 @given(chains(), happenings)
 def test_faults_change_neither_the_end_of_a_run_nor_its_effects(
     case: Case, events: list[tuple[int, int]]
@@ -167,7 +167,7 @@ def test_faults_change_neither_the_end_of_a_run_nor_its_effects(
     assert rough.run.stored == rough.run.status
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(graphs(), happenings)
 def test_faults_change_nothing_for_steps_that_run_beside_each_other(
     case: Case, events: list[tuple[int, int]]
@@ -179,7 +179,7 @@ def test_faults_change_nothing_for_steps_that_run_beside_each_other(
     assert rough.run.status.phase == "Succeeded"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(chains())
 def test_dying_right_after_any_effect_changes_nothing(case: Case) -> None:
     """The strong form of ``must_store_first``: where storing was not demanded, nothing is missed."""
@@ -213,7 +213,7 @@ def _calmly_on(engine: Engine) -> None:
         engine.now = engine.last.wake_at
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=80)
 @given(
     chains((Reason.CONFLICT, Reason.INTERNAL, Reason.STEP_TIMEOUT)),
     happenings,

@@ -79,7 +79,7 @@ def _bounded(status: WorkflowExecutionStatus) -> None:
     assert valid.from_wire(slim.wire()) == slim
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.sampled_from(PLANS), rounds)
 def test_any_facts_lead_to_a_valid_status_and_the_same_facts_to_the_same(plan: Any, rounds: Any) -> None:
     run, now = a_run(), NOW
