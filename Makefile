@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 PYTHON ?= python3
-VENV = $$($(PYTHON) hack/venv.py)
+VENV = $$($(PYTHON) hack/environment.py)
 CLUSTER ?= kubernaut
 CODE = operator hack tests
 FAULTS ?= short
@@ -62,6 +62,6 @@ scenarios: ## Five kinds of faults healed end to end in 25 namespaces; JSON in b
 
 .PHONY: venv venv-path
 venv: ## Make the virtual environment in the user's cache
-	@$(PYTHON) hack/venv.py
+	@$(PYTHON) hack/environment.py
 venv-path: ## Print where the virtual environment is
-	@$(PYTHON) hack/venv.py --path
+	@$(PYTHON) hack/environment.py --path

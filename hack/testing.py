@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from environment import cache_dir
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
 COVERAGE_OF_ALL = 80
@@ -66,6 +68,13 @@ class Tally:
             self.passed += tests - failed - skipped
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of all stages: compiled test modules are kept, but in the user's cache."""
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    compiled = str(cache_dir() / "pycache")
+    return {**kept, "COVERAGE_FILE": str(BUILD / "coverage"), "PYTHONPYCACHEPREFIX": compiled}
+
+
 def run_stage(stage: Stage, coverage: bool, tally: Tally, extra: Sequence[str]) -> float:
     """Run one stage; return how long it took, in seconds."""
     folders = [folder for folder in stage.folders if (ROOT / folder).is_dir()]
@@ -79,8 +88,7 @@ def run_stage(stage: Stage, coverage: bool, tally: Tally, extra: Sequence[str]) 
     python = [sys.executable, *(["-m", "coverage", "run"] if coverage else []), "-m", "pytest"]
     workers = ["-n", str(stage.workers)] if stage.workers else []
     command = [*python, *folders, "-q", *workers, f"--junitxml={report}", "--durations=5", *extra]
-    env = {**os.environ, "COVERAGE_FILE": str(BUILD / "coverage")}
-    subprocess.run(command, cwd=ROOT, env=env, check=False)
+    subprocess.run(command, cwd=ROOT, env=environment(), check=False)
     tally.add(report)
     seconds = time.monotonic() - began
     print(f"== {stage.name}: {seconds:.0f} s", flush=True)
@@ -89,12 +97,10 @@ def run_stage(stage: Stage, coverage: bool, tally: Tally, extra: Sequence[str]) 
 
 def coverage_holds() -> bool:
     """Print branch coverage, and say whether it is enough."""
-    env = {**os.environ, "COVERAGE_FILE": str(BUILD / "coverage")}
 
     def call(*arguments: str) -> int:
-        return subprocess.run(
-            [sys.executable, "-m", "coverage", *arguments], cwd=ROOT, env=env, check=False
-        ).returncode
+        command = [sys.executable, "-m", "coverage", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode
 
     call("combine", "--quiet")
     good = call("report", f"--fail-under={COVERAGE_OF_ALL}") == 0

@@ -78,14 +78,6 @@ def test_layers_are_kept() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_operator_runs_without_the_libraries_of_the_analysis() -> None:
-    code = "import sys, kubernaut.app; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = done.stdout.split()
-    assert "kubernaut" in loaded
-    assert not set(ANALYSIS) & set(loaded)
-
-
 @pytest.mark.parametrize(
     "pattern",
     [

@@ -3,8 +3,8 @@
 It lives in the user's cache, keyed by the pinned requirements and by this checkout, so that the
 repository stays clean and two checkouts never share an editable install.
 
-    python3 hack/venv.py          create it where missing, print its path
-    python3 hack/venv.py --path   print its path only
+    python3 hack/environment.py          create it where missing, print its path
+    python3 hack/environment.py --path   print its path only
 """
 
 from __future__ import annotations
