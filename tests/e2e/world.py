@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 API = "/apis/kubernaut.io/v1alpha1"
 OPERATOR = "system:serviceaccount:kubernaut-system:kubernaut-operator"
 REPAIR = "kubernaut-repair"
+SWITCH = "/api/v1/namespaces/kubernaut-system/configmaps/kubernaut-switch"
 _PATHS = {
     "Namespace": "/api/v1/namespaces",
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
@@ -109,6 +110,31 @@ class World:
         command = [str(Path(sys.executable).parent / "kubernaut"), *arguments]
         env = {**os.environ, **self.cluster.client_environment(), "COLUMNS": "200"}
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    def restart_operator(self) -> None:
+        """Start the operator again after it was stopped or killed."""
+        self.operator.start()
+        self.operator.wait_ready()
+
+    @contextlib.contextmanager
+    def without_history(self) -> Iterator[None]:
+        """Have Postgres stopped."""
+        self.postgres.stop()
+        try:
+            yield
+        finally:
+            self.postgres.start()
+
+    def switch(self, acting: str, reason: str = "", since: str = "2026-01-01T00:00:00Z") -> None:
+        """Throw the stop switch without waiting for anybody."""
+        data = {"acting": acting, "by": "eve", "reason": reason, "since": since}
+        answer = self.admin.request("PATCH", SWITCH, {"data": data}, content_type=MERGE_PATCH)
+        assert answer.ok, answer
+
+    def reconnect(self) -> None:
+        """Take a new connection, because the API server was restarted."""
+        self.admin.__exit__()
+        self.admin = Client(self.cluster.kubeconfig)
 
     # Evidence
 
@@ -386,6 +412,15 @@ def gate(name: str, *needs: str, label: str = "go") -> Manifest:
 def chain(count: int) -> list[Manifest]:
     """Return fenced steps, one after the other."""
     return [note(f"s{at}", *([f"s{at - 1}"] if at else [])) for at in range(count)]
+
+
+def slow_chain(count: int, pause: str = "100ms") -> list[Manifest]:
+    """Return fenced steps with pauses between them, so that there is time to interfere."""
+    found: list[Manifest] = []
+    for at in range(count):
+        found.append(note(f"s{at}", *([f"p{at - 1}"] if at else [])))
+        found.append({"name": f"p{at}", "dependsOn": [f"s{at}"], "wait": {"duration": pause}})
+    return found
 
 
 def condition(manifest: Manifest, kind: str) -> Manifest:

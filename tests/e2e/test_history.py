@@ -1,0 +1,87 @@
+"""Finished runs reach Postgres by the mirror, each once, and healing never waits for it."""
+
+from __future__ import annotations
+
+from e2e.world import Place, World, note, until
+from localrun.process import Operator
+
+
+def spooled(operator: Operator) -> list[str]:
+    """Return the uids of the runs that wait on the operator's disk."""
+    return [file.name.partition(".")[0] for file in (operator.log.parent / "state" / "spool").glob("*.json*")]
+
+
+def test_a_finished_run_is_in_the_history_with_its_steps(place: Place) -> None:
+    place.workflow(note("first"), note("second", "first"))
+    run = place.run()
+    status = run.end()
+    (row,) = place.world.await_rows([run.uid])
+    assert (row["namespace"], row["name"], row["workflow"]) == (place.namespace, "run", "flow")
+    assert (row["phase"], row["verdict"]) == (status["phase"], status["verdict"])
+    assert row["service_account"] == "kubernaut-repair"
+    found = place.world.rows(
+        "select * from kubernaut.steps where run_uid::text = $1 order by position", run.uid
+    )
+    assert [step["name"] for step in found] == ["first", "second"]
+    assert [step["action"] for step in found] == ["patch_resource"] * 2
+
+
+def test_a_run_deleted_once_it_is_in_the_history_goes_at_once(place: Place) -> None:
+    place.workflow(note("only"))
+    run = place.run()
+    run.end()
+    place.world.await_rows([run.uid])
+    place.delete("WorkflowExecution", "run")
+    place.world.runs.wait_gone(run.uid)
+
+
+def test_while_postgres_is_away_runs_end_nothing_is_lost_and_all_is_stored_once(place: Place) -> None:
+    world = place.world
+    place.workflow(note("only"))
+    place.workflow(note("short"), name="short", ttlSecondsAfterFinished=1)
+    place.workflow({"name": "pause", "wait": {"duration": "2s"}}, name="slow")
+    with world.without_history():
+        expiring = place.run("expiring", "short")
+        runs = [place.run(f"run-{number}") for number in range(3)]
+        for run in (expiring, *runs):
+            assert run.end()["phase"] == "Succeeded"
+        place.delete("WorkflowExecution", "run-0")
+        runs[0].wait(lambda r: "deletionTimestamp" in r["metadata"], "it is marked for deletion")
+        # Two seconds later than the time to live of the first one, all are still there.
+        slow = place.run("slow", "slow")
+        slow.end()
+        assert not world.runs.is_gone(runs[0].uid)
+        assert not world.runs.is_gone(expiring.uid)
+        until("all wait", lambda: world.operator.metric("kubernaut_mirror_backlog") >= 5)
+        assert world.operator.get("/healthz")[0] == 200
+        assert world.operator.metric("kubernaut_breaker_open", service="postgres") == 1
+    uids = [run.uid for run in (expiring, *runs, slow)]
+    rows = world.await_rows(uids)
+    assert sorted(str(row["uid"]) for row in rows) == sorted(uids)
+    world.runs.wait_gone(runs[0].uid)
+    world.runs.wait_gone(expiring.uid)
+    assert not world.runs.is_gone(runs[1].uid)
+    until("nothing waits", lambda: world.operator.metric("kubernaut_mirror_backlog") == 0)
+    steps = world.rows("select run_uid from kubernaut.steps where run_uid::text = any($1::text[])", uids)
+    assert len(steps) == len(uids)
+
+
+def test_a_namespace_is_not_held_hostage_by_a_postgres_that_is_away(world: World) -> None:
+    env = {"KUBERNAUT_DELETE_GRACE": "2s"}
+    with world.other_operator(world.postgres.dsn, env) as operator:
+        place = world.place()
+        with world.without_history():
+            place.workflow(note("only"))
+            run = place.run()
+            run.end()
+            place.delete("Namespace", place.namespace)
+            world.runs.wait_gone(run.uid)
+            until(
+                "the namespace is gone",
+                lambda: world.admin.request("GET", place.path("Namespace", place.namespace)).status == 404,
+            )
+            assert operator.metric("kubernaut_mirror_spooled_runs_total") >= 1
+            assert run.uid in spooled(operator)
+        (row,) = world.await_rows([run.uid])
+        assert (row["namespace"], row["verdict"]) == (place.namespace, "Inconclusive")
+        until("the spool is empty", lambda: not spooled(operator))
