@@ -26,7 +26,7 @@ PARAMETERS = """
 """
 
 
-def named(documents: list[Path]) -> Any:
+def named(documents: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("document", documents, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -88,8 +88,8 @@ def test_commands_that_are_named_exist() -> None:
     commands = set(re.findall(r"^## `kubernaut ([a-z]+)`", (ROOT / "docs/cli.md").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         text = document.read_text()
-        named = re.findall(r"(?:`|^\$ )(?:kubectl )?kubernaut ([a-z]+)", text, re.MULTILINE)
-        assert set(named) <= commands, document
+        said = re.findall(r"(?:`|^\$ )(?:kubectl )?kubernaut ([a-z]+)", text, re.MULTILINE)
+        assert set(said) <= commands, document
 
 
 def snippets() -> Iterator[tuple[str, Any]]:
