@@ -17,6 +17,7 @@ import yaml
 
 import generate_actions
 import generate_metrics
+import generate_settings
 from kubernaut.api.crd import KINDS, Kind, crd_manifest
 from kubernaut.api.policies import required_policies
 from kubernaut.api.rbac import system_manifests, tenant_manifests
@@ -75,6 +76,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "manifests/tenant/rbac.yaml": lambda: to_yaml(tenant_manifests()),
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
+    generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),
 }
 
 

@@ -50,5 +50,7 @@ class Settings(BaseSettings):
     shutdown_grace: Span = Field(
         timedelta(seconds=10), description="how long effects under way may take to end"
     )
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    log_format: str = Field("json", pattern="^(json|text)$")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
