@@ -53,7 +53,7 @@ class Request:
 
     @property
     def has_precondition(self) -> bool:
-        """Whether a late resend of it could not have its effect a second time (DESIGN section 5)."""
+        """Whether a late resend of it could not have its effect a second time (docs/architecture.md)."""
         body = self.body or {}
         meta = body.get("metadata") or {}
         if self.verb == "create":

@@ -1,4 +1,4 @@
-"""The loop through which every marked action changes an object once (DESIGN section 5).
+"""The loop through which every marked action changes an object once (docs/architecture.md).
 
 Read, look for the step's mark, decide, and send one merge patch that holds the change, the mark and the
 resourceVersion that was read. Whatever goes wrong with that patch, what is read next says what happened.

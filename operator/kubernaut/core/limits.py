@@ -1,4 +1,4 @@
-"""The bounds that keep a run's object small (DESIGN section 4)."""
+"""The bounds that keep a run's object small (docs/concepts.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markers: the signed record on an object of what a run's steps changed there (DESIGN section 5).
+"""Markers: the signed record on an object of what a run's steps changed there (docs/architecture.md).
 
 The marker rides in the same patch as the change, so an effect and its record can't come apart. The
 signature covers the object's UID, so a marker can neither be forged nor carried to another object; controllers

@@ -1,6 +1,6 @@
 """When the status must be written before the next effect.
 
-No effect may rest on a decision that could not be made again from what is stored (DESIGN section 5). Success of
+No effect may rest on a decision that could not be made again from what is stored (docs/adr/0002). Success of
 a marked step can be found again on the object it changed; everything else that moved has to be stored first.
 """
 

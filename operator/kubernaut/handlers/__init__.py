@@ -41,7 +41,7 @@ def registry_for(
 ) -> kopf.OperatorRegistry:
     """Return Kopf's registry with our handlers.
 
-    Only ``on.event``: stateful handlers would write annotations and finalizers of their own (DESIGN section 7).
+    Only ``on.event``: stateful handlers would write annotations and finalizers of their own (docs/adr/0013).
     """
     registry = kopf.OperatorRegistry()
 
