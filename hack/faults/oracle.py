@@ -1,0 +1,186 @@
+"""What happened, by the API server's own word: its audit log, and the objects as they are in the end.
+
+An effect is a 2xx by a Workflow's account that changed an object. Whose it was is told by the marker in the request,
+what it did by how that marker differs from the one before; never by what the operator says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from faults.shapes import ACCOUNT, NAMESPACE, Effects, Manifest, Shape
+from localrun.audit import Request
+
+MARKER = "step.kubernaut.io/"
+OPERATOR = "system:serviceaccount:kubernaut-system:kubernaut-operator"
+_REPAIR = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+#: bodies that the audit log leaves out, because they may hold secrets, or hold only a question
+_UNSEEN = {"configmaps", "secrets", "tokenreviews", "selfsubjectreviews", "subjectaccessreviews"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a shape."""
+
+    shape: Shape
+    name: str
+    uid: str
+    #: names of the pods it is given, and the steps that remove them
+    pods: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Findings:
+    """What was found wrong, over many runs."""
+
+    runs: int = 0
+    effects: int = 0
+    lost: int = 0
+    doubled: int = 0
+    stuck: int = 0
+    unfenced: int = 0
+    ended_otherwise: int = 0
+    details: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Remember one finding, in words."""
+        self.details.append(text)
+
+    @property
+    def good(self) -> bool:
+        return not (self.lost or self.doubled or self.stuck or self.unfenced or self.ended_otherwise)
+
+    def report(self) -> dict[str, object]:
+        """Return figures for a JSON file."""
+        return {
+            "runs": self.runs,
+            "effects": self.effects,
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "stuck": self.stuck,
+            "mutating_requests_without_precondition": self.unfenced,
+            "runs_that_ended_otherwise": self.ended_otherwise,
+            "details": self.details[:40],
+        }
+
+
+def effects_of(requests: Iterable[Request], trials: Iterable[Trial]) -> dict[str, Effects]:
+    """Return what each run did, by its name; what can't be told to a step counts for step ``?``."""
+    by_uid = {trial.uid: trial for trial in trials}
+    by_pod = {pod: (trial, step) for trial in by_uid.values() for step, pod in trial.pods.items()}
+    targets = {trial.name: trial for trial in by_uid.values()}
+    found: dict[str, Effects] = defaultdict(Counter)
+    marks: dict[str, Manifest] = defaultdict(dict)
+    gone: set[str] = set()
+    acts = [request for request in requests if request.user == _REPAIR and request.persisted]
+    for request in sorted(acts, key=_version):
+        if request.resource == "pods":
+            # Asked again to go, a pod that goes already does not change: its name counts once.
+            if request.name in by_pod:
+                trial, step = by_pod.pop(request.name)
+                gone.add(request.name)
+                found[trial.name][step, "do"] += 1
+            elif request.name not in gone:
+                owner = request.name.rsplit("-", 2)[0]
+                found[owner]["?", "do"] += 1
+        elif request.name in targets and _changed(request):
+            told = _marked(request, by_uid, marks)
+            for key in told or [("?", "do")]:
+                found[targets[request.name].name][key] += 1
+    return found
+
+
+def _version(request: Request) -> int:
+    meta = (request.answer or {}).get("metadata") or {}
+    return int(meta.get("resourceVersion") or 0)
+
+
+def _changed(request: Request) -> bool:
+    """Whether the object is another one after the request."""
+    before = ((request.body or {}).get("metadata") or {}).get("resourceVersion")
+    return before is None or str(before) != str(_version(request))
+
+
+def _marked(
+    request: Request, trials: Mapping[str, Trial], marks: dict[str, Manifest]
+) -> list[tuple[str, str]]:
+    """Return which steps' marks a request wrote anew: a mark that is put once more with the same content too, where
+    the rest of the request changes something."""
+    body = request.body or {}
+    annotations = (body.get("metadata") or {}).get("annotations") or {}
+    told: list[tuple[str, str]] = []
+    for key, value in annotations.items():
+        uid = key.removeprefix(MARKER)
+        if not key.startswith(MARKER) or value is None or uid not in trials:
+            continue
+        now: Manifest = json.loads(json.loads(value)["steps"])
+        before = marks[uid]
+        told += [
+            (step, "undo" if mark["undone"] else "do")
+            for step, mark in now.items()
+            if mark != before.get(step)
+        ]
+        marks[uid] = {**before, **now}
+    return told
+
+
+def judge(
+    trials: Iterable[Trial],
+    runs: Mapping[str, Manifest],
+    deployments: Mapping[str, Manifest],
+    requests: Iterable[Request],
+    findings: Findings,
+) -> None:
+    """Compare what happened with what each run's shape must do."""
+    trials, requests = list(trials), list(requests)
+    done = effects_of(requests, trials)
+    for trial in trials:
+        findings.runs += 1
+        status = runs[trial.name].get("status") or {}
+        shape, effects = trial.shape, done.get(trial.name, Counter())
+        findings.effects += effects.total()
+        if not status.get("finishedAt"):
+            findings.stuck += 1
+            findings.note(f"{trial.name} is stuck: {_gist(status)}")
+            continue
+        lost, doubled = shape.effects - effects, effects - shape.effects
+        findings.lost += lost.total()
+        findings.doubled += doubled.total()
+        if lost or doubled:
+            findings.note(f"{trial.name}: lost {dict(lost)}, doubled {dict(doubled)}: {_gist(status)}")
+        wrong = _otherwise(shape, status, deployments[trial.name])
+        if wrong:
+            findings.ended_otherwise += 1
+            findings.note(f"{trial.name} ended otherwise: {'; '.join(wrong)}: {_gist(status)}")
+    for request in requests:
+        if request.by == OPERATOR and request.mutates and request.resource not in _UNSEEN:
+            if request.body is None and request.code >= 400:
+                continue  # refused before its body was read
+            if not request.has_precondition:
+                findings.unfenced += 1
+                findings.note(
+                    f"no precondition: {request.verb} {request.what} {request.namespace}/{request.name}"
+                )
+
+
+def _otherwise(shape: Shape, status: Manifest, deployment: Manifest) -> list[str]:
+    spec, meta = deployment["spec"], deployment["metadata"]
+    container = spec["template"]["spec"]["containers"][0]
+    annotations = {k: v for k, v in meta.get("annotations", {}).items() if k.startswith("faults/")}
+    compared = {
+        "phase": (shape.phase, status.get("phase")),
+        "verdict": (shape.verdict, status.get("verdict")),
+        "replicas": (shape.replicas, spec["replicas"]),
+        "memory": (shape.memory, container["resources"]["limits"]["memory"]),
+        "annotations": (dict(shape.annotations), annotations),
+    }
+    return [f"{name} is {is_}, not {want}" for name, (want, is_) in compared.items() if want != is_]
+
+
+def _gist(status: Manifest) -> str:
+    steps = [f"{s['name']} {s.get('phase')} {s.get('reason', '')}".strip() for s in status.get("steps", [])]
+    told = status.get("message") or ""
+    return f"{status.get('phase')}/{status.get('verdict')} [{', '.join(steps)}] {told}"
