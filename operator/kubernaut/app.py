@@ -98,9 +98,12 @@ class History:
 class Application:
     """One replica of the operator."""
 
-    def __init__(self, settings: Settings, connection: ApiConnection, signer: Signer) -> None:
+    def __init__(
+        self, settings: Settings, connection: ApiConnection, signer: Signer, health: HealthServer
+    ) -> None:
         self._settings = settings
         self._connection = connection
+        self._health = health
         own = connection.own()
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.switch = ActingSwitch(own, settings.namespace)
@@ -140,10 +143,7 @@ class Application:
         if self.history is not None:
             self.history.engine = self.engine
         self.switch.on_change(lambda *_: self.engine.on_switch())
-        self._ready = False
-        self._health = HealthServer(
-            settings.bind, settings.port, lambda: self.engine.seconds_since_progress, self._not_ready
-        )
+        self.ready = False
         BREAKER.labels("kubernetes").set_function(lambda: connection.breaker.state != "closed")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -151,12 +151,8 @@ class Application:
 
         Raises:
             ClusterError: the API server does not let the operator work at all.
-            OSError: the port of the endpoint is taken.
         """
-        port = await self._health.start()
-        log.info("serving metrics and health", extra={"port": port})
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self._health.stop)
             stack.push_async_callback(self._watches.close)
             if self.history is not None:
                 await stack.enter_async_context(self.history.running())
@@ -170,7 +166,7 @@ class Application:
             await self._watch(stop)
 
     async def _watch(self, stop: asyncio.Event) -> None:
-        """Let Kopf watch until told to stop; ``_ready`` once its watches are on their way.
+        """Let Kopf watch until told to stop; ``ready`` once its watches are on their way.
 
         When Kopf ends it cancels every task that was made since it began, also those it knows nothing of; so what
         is under way is brought to its end first.
@@ -191,12 +187,12 @@ class Application:
         await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
         # Kopf has taken the signals for itself.
         _on_signals(stop.set)
-        self._ready = ready.is_set()
+        self.ready = ready.is_set()
         log.info("ready", extra={"version": __version__})
         try:
             await asyncio.wait({watching, told}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._ready = False
+            self.ready = False
             told.cancel()
             await self.engine.stop()
             await self._health.stop()
@@ -214,22 +210,46 @@ class Application:
             settings=settings
         )
 
-    def _not_ready(self) -> str | None:
-        return None if self._ready else "the operator is starting"
-
 
 async def operate(settings: Settings) -> None:
     """Connect, put the operator together, and run it until SIGTERM or SIGINT.
 
     Raises:
         KubernautError: it can't work here; says why and what to do.
+        OSError: the port of the endpoint can't be had.
     """
     stop = asyncio.Event()
     _on_signals(stop.set)
-    async with await ApiConnection.load(settings.kubeconfig, breaker=Breaker("the API server")) as connection:
+    probes = Probes()
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(
+            await ApiConnection.load(settings.kubeconfig, breaker=Breaker("the API server"))
+        )
+        health = HealthServer(settings.bind, settings.port, probes.seconds_since_progress, probes.not_ready)
+        stack.push_async_callback(health.stop)
+        port = await health.start()
+        log.info("serving metrics and health", extra={"port": port})
         signer = await _patiently(connection, settings, stop)
         if signer is not None:
-            await Application(settings, connection, signer).run(stop)
+            probes.application = Application(settings, connection, signer, health)
+            await probes.application.run(stop)
+
+
+class Probes:
+    """What the endpoint tells, also before the operator is put together: to wait is no reason for a restart."""
+
+    def __init__(self) -> None:
+        self.application: Application | None = None
+
+    def seconds_since_progress(self) -> float:
+        """Return how long ago a worker proved that it works."""
+        return self.application.engine.seconds_since_progress if self.application else 0.0
+
+    def not_ready(self) -> str | None:
+        """Return why the operator is not ready, or None."""
+        if self.application is None:
+            return "the operator waits for the API server"
+        return None if self.application.ready else "the operator is starting"
 
 
 def _on_signals(call: Callable[[], None]) -> None:

@@ -104,6 +104,7 @@ class ApiConnection:
         self._renewed_at = float("-inf")
         self._renewing = asyncio.Lock()
         self._retired: list[aiohttp.ClientSession] = []
+        self._may_be_starting = True
         self._take(credentials)
 
     @classmethod
@@ -228,6 +229,9 @@ class ApiConnection:
         self.breaker.admit()
         try:
             code, headers, data = await self._answered(call, path, account, timeout, urgent)
+            if code == 403 and self._may_be_starting:
+                await self._demand_ready(call, timeout)
+                code, headers, data = await self._answered(call, path, account, timeout, urgent)
             if code < 300:
                 self.breaker.succeeded()
                 return data
@@ -236,7 +240,23 @@ class ApiConnection:
             self._note(error)
             raise
 
+    async def _demand_ready(self, call: Call, timeout: float) -> None:
+        """Find out whether a refusal is to be believed: a starting server does not know its roles yet.
+
+        Raises:
+            ClusterError: it is not ready, or does not answer.
+        """
+        probe = Call("get", Resource("", "/readyz", "", False))
+        code, _, _ = await self._answered(probe, "/readyz", "", timeout, False)
+        if code >= 500:
+            raise Unavailable(
+                f"{call}: the API server {self.host} is starting and does not know its roles yet"
+            )
+        self._may_be_starting = False
+
     def _note(self, error: ClusterError) -> None:
+        if error.status == 0:
+            self._may_be_starting = True
         if error.status == 0 or error.status >= 500:
             self.breaker.failed()
         else:

@@ -188,6 +188,8 @@ class Engine:
                 if not error.transient:
                     raise
                 log.warning("waiting for the API server", extra={"error": str(error)})
+            # Waiting for it is all there is to do: a restart would mend nothing.
+            self._beat_at = time.monotonic()
             await asyncio.sleep(pause)
             pause = min(pause * 2, 10.0)
 

@@ -30,7 +30,11 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
-        """Begin to serve; return the port. Raises OSError where it is taken."""
+        """Begin to serve; return the port.
+
+        Raises:
+            OSError: the port can't be had; says what to do.
+        """
         app = web.Application()
         app.add_routes(
             [
@@ -42,7 +46,14 @@ class HealthServer:
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            told = (
+                f"metrics and health can't be served on {self._host} port {self._port}: {error.strerror or error}; "
+                "set KUBERNAUT_BIND and KUBERNAUT_PORT to an address of this machine and a free port (0 takes one)"
+            )
+            raise OSError(told) from error
         port: int = self._runner.addresses[0][1]
         return port
 

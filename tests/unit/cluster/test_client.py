@@ -177,7 +177,44 @@ async def test_refusals_do_not_open_the_breaker(reply: Reply, kind: type[Cluster
         for _ in range(6):
             with pytest.raises(kind):
                 await connection.own().evict(POD, uid="u")
-        assert len(wire.requests) == 6
+        # The first 403 is looked into: it is asked whether the server is ready, and then once more.
+        assert len(wire.requests) == (8 if kind is Forbidden else 6)
+
+
+async def test_a_refusal_of_a_starting_server_is_not_believed() -> None:
+    ready = False
+
+    def script(request: Request) -> Reply:
+        if request.path == "/readyz":
+            return Reply(200 if ready else 500)
+        return Reply() if ready else status(403, "Forbidden", 'User "u" cannot get resource "pods"')
+
+    async with connected(script) as (wire, connection):
+        with pytest.raises(Unavailable, match="is starting and does not know its roles yet"):
+            await connection.own().get(POD)
+        ready = True
+        await connection.own().get(POD)
+        wire.script = lambda _: status(403, "Forbidden", 'User "u" cannot get resource "pods"')
+        with pytest.raises(Forbidden):
+            await connection.own().get(POD)
+
+
+async def test_after_an_outage_a_refusal_is_looked_into_again() -> None:
+    refusal = status(403, "Forbidden", 'User "u" cannot get resource "pods"')
+    async with connected(lambda _: refusal) as (wire, connection):
+        for expected in (3, 1):
+            before = len(wire.requests)
+            with pytest.raises(Forbidden):
+                await connection.own().get(POD)
+            assert len(wire.requests) - before == expected
+        wire.script = lambda _: Reset()
+        with pytest.raises(Unavailable):
+            await connection.own().get(POD)
+        wire.script = lambda _: refusal
+        before = len(wire.requests)
+        with pytest.raises(Forbidden):
+            await connection.own().get(POD)
+        assert len(wire.requests) - before == 3
 
 
 async def test_a_request_that_was_given_up_says_nothing_of_the_server() -> None:
