@@ -50,6 +50,17 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{document.name}: {path} has no heading #{anchor}"
 
 
+def test_every_document_is_reached_from_the_readme() -> None:
+    reached, todo = set(), [ROOT / "README.md"]
+    while todo:
+        document = todo.pop()
+        if document not in reached:
+            reached.add(document)
+            links = [(document.parent / path).resolve() for path, _ in LINK.findall(prose(document)) if path]
+            todo.extend(link for link in links if link in DOCUMENTS)
+    assert set(DOCUMENTS) - reached <= {ROOT / "CHANGELOG.md"}
+
+
 @named(DOCUMENTS)
 def test_make_targets_that_are_named_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
