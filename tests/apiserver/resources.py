@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from apiserver.rest import MERGE_PATCH, Answer, Client
@@ -76,8 +77,25 @@ def allow(client: Client, namespace: str, user: str, role: str, kind: str = "Clu
         "roleRef": {"apiGroup": group, "kind": kind, "name": role},
         "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
     }
+    before = _rules(client, namespace, user)
     answer = client.request("POST", f"/apis/{group}/v1/namespaces/{namespace}/rolebindings", binding)
     assert answer.status in (201, 409), answer
+    deadline = time.monotonic() + 20
+    # The authorizer learns of a binding a moment after it was stored.
+    while answer.status == 201 and _rules(client, namespace, user) == before:
+        assert time.monotonic() < deadline, f"{role} bound to {user} in {namespace} has no effect"
+
+
+def _rules(client: Client, namespace: str, user: str) -> Any:
+    """Return what a user may do in a namespace, as the API server sees it now."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    }
+    path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    with client.acting_as(user) as asking:
+        return asking.request("POST", path, review).body["status"]["resourceRules"]
 
 
 def refused_by(answer: Answer, policy: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from apiserver.rights import in_force
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.policies import PolicyCheck
@@ -94,6 +95,7 @@ async def test_waiters_share_a_watch(connection: ApiConnection, cluster: Cluster
     cluster.run_kubectl(
         "create", "rolebinding", "r", "--role=r", f"--serviceaccount={namespace}:repair", "-n", namespace
     )
+    in_force(cluster, namespace, f"system:serviceaccount:{namespace}:repair", "watch", "configmaps")
     watches = SharedWatches(connection)
     told: asyncio.Queue[Manifest | None] = asyncio.Queue()
     ref = ObjectRef("v1", "ConfigMap", namespace, "c")
