@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -29,9 +30,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """A cluster that is kept up from session to session, with manifests/base applied and in force."""
+def cluster() -> Iterator[Cluster]:
+    """A cluster with manifests/base applied and in force; kept for the next session with KUBERNAUT_KEEP=1."""
     cluster = Cluster.up("test")
+    try:
+        yield _prepared(cluster)
+    finally:
+        if os.environ.get("KUBERNAUT_KEEP") != "1":
+            cluster.down()
+
+
+def _prepared(cluster: Cluster) -> Cluster:
     cluster.run_kubectl("apply", "-k", str(ROOT / "manifests" / "base"))
     names = [f"crd/{kind.crd_name}" for kind in KINDS]
     cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
