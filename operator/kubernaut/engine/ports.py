@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
@@ -52,16 +52,4 @@ class Switch(Protocol):
 
     def refusal(self) -> str:
         """Say why not, in one sentence."""
-        ...
-
-
-class MirrorPort(Protocol):
-    """The way of finished runs into the history."""
-
-    def offer(self, uid: str) -> bool:
-        """Have a finished run stored; False where the outbox is full (it is offered again later)."""
-        ...
-
-    async def mirrored(self, uids: Sequence[str]) -> frozenset[str]:
-        """Return which of these runs the history holds. Raises HistoryUnavailable."""
         ...
