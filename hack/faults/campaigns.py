@@ -59,7 +59,7 @@ async def kill_points(cluster: Cluster, folder: Path, seed: int, long: bool) -> 
 async def disturbances(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
     """Lose, delay, double and refuse requests."""
     async with World.running(cluster, folder) as world:
-        return await kills.disturbed(world, seed, 20 if long else 2)
+        return await kills.disturbed(world, seed, 12 if long else 1)
 
 
 async def postgres_commits(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
@@ -73,7 +73,7 @@ async def postgres_commits(cluster: Cluster, folder: Path, seed: int, long: bool
 
 async def api_server_outages(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
     """Kill the API server in the middle of runs, and have it hang."""
-    seconds = 20.0 if long else 5.0
+    seconds = 20.0 if long else 4.0
     async with World.running(cluster, folder) as world:
         return {
             "dead": await outage.outage(world, pause=False, seconds=seconds),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,9 @@ _KINDS = {
     "DELETE pods": 1,
     "POST events": 1,
 }
-_PATIENCE = 20
+#: what comes again with every restart, and would use patience up
+_OFTEN = ("POST controllerrevisions",)
+_PATIENCE = 40
 
 
 class Killing:
@@ -65,6 +68,8 @@ class Killing:
         self._dead = -1
         self.points: Counter[str] = Counter()
         self.at: Counter[str] = Counter()
+        self._killed_at: float | None = None
+        self._recovered: list[float] = []
 
     @property
     def done(self) -> int:
@@ -73,22 +78,21 @@ class Killing:
 
     def decide(self, exchange: Exchange) -> Fault | None:
         current = self._proxy.generation
-        if (
-            self.done >= self._most
-            or not exchange.mutates
-            or exchange.generation != current
-            or self._dead == current
-        ):
+        if not exchange.mutates or exchange.generation != current or self._dead == current:
             return None
+        if self._killed_at is not None:
+            self._recovered.append(time.monotonic() - self._killed_at)
+            self._killed_at = None
         what = _what(exchange)
-        self._patience -= 1
+        self._patience -= what not in _OFTEN
         if what == self._kind:
             self._left -= 1
-        if self._left > 0 and self._patience > 0:
+        if self.done >= self._most or (self._left > 0 and self._patience > 0):
             return None
         fault = self._way(what)
         # Whatever else this process sends before it is gone belongs to the same point.
         self._dead = current
+        self._killed_at = time.monotonic()
         self.points[fault] += 1
         self.at[what] += 1
         self._plan()
@@ -96,7 +100,7 @@ class Killing:
 
     def _plan(self) -> None:
         self._kind = self._random.choice(self._kinds)
-        self._left = self._random.randint(1, self._gap)
+        self._left = self._random.randint(1, self._gap) if self._kinds.count(self._kind) > 1 else 1
         self._patience = _PATIENCE
 
     def _way(self, what: str) -> Fault:
@@ -108,6 +112,12 @@ class Killing:
 
     def kill(self) -> None:
         self._operator.kill()
+
+    def recovery(self) -> dict[str, float]:
+        """Return how long it took from kills to the next operator's first write, in seconds."""
+        if not self._recovered:
+            return {}
+        return {"median": round(statistics.median(self._recovered), 2), "max": round(max(self._recovered), 2)}
 
 
 class Disturbing(Peace):
@@ -166,6 +176,7 @@ async def killed(
         "by_request": dict(script.at),
         "starts_of_the_operator": world.operator.starts - starts,
         "rounds_of_all_shapes": rounds,
+        "seconds_from_kill_to_next_write": script.recovery(),
         "shapes": len(shapes),
         **findings.report(),
         "seconds": round(time.monotonic() - began, 1),
@@ -178,7 +189,7 @@ async def disturbed(world: World, seed: int, rounds: int) -> dict[str, Any]:
     script = Disturbing(seed)
     world.proxy.script = script
     for number in range(rounds):
-        await run_all(world, SHAPES, findings)
+        await run_all(world, [*SHAPES, *SHAPES], findings)
         say(f"{script.points.total()} disturbed requests in {number + 1} rounds")
     world.proxy.script = Peace()
     return {

@@ -13,50 +13,53 @@ from faults.shapes import SHAPES
 from faults.world import World, say
 
 API = "kube-apiserver"
-_OPENING = 3.0
+_AT_WORK = 20
+_OPENING = 2.0
 
 
-class Watching(Peace):
-    """Nothing is done to requests, but when they come is noted; ``busy`` is set once runs are at work."""
+class _AtWork(Peace):
+    """Does nothing to requests; ``reached`` is set once runs are well under way."""
 
-    def __init__(self, enough: int) -> None:
-        self._enough = enough
-        self.busy = asyncio.Event()
-        self.seen: list[tuple[float, bool, bool]] = []
+    def __init__(self) -> None:
+        self._writes = 0
+        self.reached = asyncio.Event()
 
     def decide(self, exchange: Exchange) -> Fault | None:
-        self.seen.append((asyncio.get_running_loop().time(), exchange.mutates, exchange.streams))
-        if sum(mutates for _, mutates, _ in self.seen) >= self._enough:
-            self.busy.set()
+        self._writes += exchange.mutates
+        if self._writes >= _AT_WORK:
+            self.reached.set()
         return None
 
 
 async def outage(world: World, *, pause: bool, seconds: float) -> dict[str, Any]:
     """Take the API server away for so long; ``pause`` has it hang instead of die."""
     findings, began, loop = Findings(), time.monotonic(), asyncio.get_running_loop()
-    script = Watching(20)
+    script = _AtWork()
     world.proxy.script = script
     trials = await world.begin([*SHAPES, *SHAPES])
-    await asyncio.wait_for(script.busy.wait(), 30)
     settling = asyncio.create_task(world.settle(trials, 120))
+    await asyncio.wait_for(script.reached.wait(), 30)
     await asyncio.to_thread(world.cluster.stop, API, pause=pause)
-    gone, attempts = loop.time(), len(world.proxy.attempts)
+    gone = loop.time()
     await asyncio.sleep(seconds)
-    during = [at for at in world.proxy.attempts[attempts:] if at > gone + _OPENING]
-    tried = len(during) / (loop.time() - gone - _OPENING)
+    during = [exchange for at, exchange in world.proxy.attempts if at > gone + _OPENING]
+    span = loop.time() - gone - _OPENING
+    streams = sum(exchange.streams for exchange in during)
     await asyncio.to_thread(world.cluster.start, API)
     back = loop.time()
     say(f"the API server {'hung' if pause else 'was dead'} for {back - gone:.1f} s")
     runs = await settling
     await asyncio.sleep(1.0)
     await world.judge(trials, runs, findings)
-    world.proxy.script = Peace()
-    at_work = [at for at, mutates, _ in script.seen if mutates and at >= back]
+    at_work = [at for at, exchange in world.proxy.attempts if exchange.mutates and at >= back]
+    world.proxy.attempts.clear()
     verdicts = Counter(run["status"].get("verdict") for run in runs.values())
     return {
         "what": "SIGSTOP" if pause else "SIGKILL",
         "seconds_away": round(back - gone, 1),
-        "requests_per_second_once_the_breaker_is_open": round(tried, 2),
+        "requests_per_second_once_the_breaker_is_open": round((len(during) - streams) / span, 2),
+        "watches_tried_per_second": round(streams / span, 2),
+        "tried": dict(Counter(f"{one.method} {one.path.split('?')[0]}" for one in during)),
         "back_to_work_after_seconds": round(at_work[0] - back, 2) if at_work else None,
         "verdicts": dict(verdicts),
         **findings.report(),

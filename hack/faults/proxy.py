@@ -117,7 +117,7 @@ class Proxy:
     Attributes:
         generation: raised whenever another process of the operator begins, so that what an earlier one had sent is
             told from what the next one sends.
-        attempts: times (the loop's clock) at which requests came in.
+        attempts: when requests came in (the loop's clock), and which.
         unfenced: mutating requests without a precondition, as ``METHOD path``.
     """
 
@@ -132,7 +132,7 @@ class Proxy:
         self._serving: set[asyncio.Task[None]] = set()
         self.script: Script = Peace()
         self.generation = 0
-        self.attempts: list[float] = []
+        self.attempts: list[tuple[float, Exchange]] = []
         self.unfenced: list[str] = []
 
     async def start(self) -> Path:
@@ -193,7 +193,7 @@ class Proxy:
         try:
             while True:
                 exchange = await _read_request(reader, generation)
-                self.attempts.append(asyncio.get_running_loop().time())
+                self.attempts.append((asyncio.get_running_loop().time(), exchange))
                 if exchange.mutates and not exchange.fenced:
                     self.unfenced.append(f"{exchange.method} {exchange.path}")
                 if upstream is None or upstream.reader.at_eof():

@@ -49,7 +49,7 @@ async def test_answers_lost_requests_doubled_and_refused_change_nothing(
     report = await campaigns.disturbances(cluster, tmp_path, SEED, False)
     print(shown(report))
     assert campaigns.good(report), shown(report)
-    assert report["disturbed_requests"] >= 50
+    assert report["disturbed_requests"] >= 40
 
 
 async def test_runs_are_stored_once_whenever_operator_and_postgres_die(
@@ -58,6 +58,8 @@ async def test_runs_are_stored_once_whenever_operator_and_postgres_die(
     report = await campaigns.postgres_commits(cluster, tmp_path, SEED, False)
     print(shown(report))
     assert campaigns.good(report), shown(report)
+    assert report["kill_points"] == 9
+    assert report["crashes_of_postgres"] > 0
     assert report["finished_runs"] > 0
     assert report["step_rows"] > report["finished_runs"]
 

@@ -29,5 +29,6 @@ def _trusting(call: Call) -> None:
     return None
 
 
-setattr(AccountCluster, "_patch", _bare)  # noqa: B010 - mypy forbids to assign to a method
-client.demand_precondition = _trusting
+# setattr, for mypy lets nobody set a method, or what a module has imported.
+setattr(AccountCluster, "_patch", _bare)  # noqa: B010
+setattr(client, "demand_precondition", _trusting)  # noqa: B010
