@@ -148,6 +148,7 @@ def test_a_target_that_does_not_exist(shared: Place) -> None:
 @pytest.mark.parametrize("name", ["kubernaut-repair", "somebody-else"])
 def test_a_service_account_that_does_not_exist(world: World, name: str) -> None:
     place = world.place(account=False)
+    world.refusing.add(place.namespace)
     place.workflow(note("patch"), serviceAccountName=name)
     status = place.run().end()
     assert (status["phase"], status["reason"]) == ("Failed", "ServiceAccountNotFound")

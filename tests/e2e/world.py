@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,6 +71,9 @@ class World:
         assert cluster.audit_log is not None
         self._audit = AuditLog(cluster.audit_log)
         self._requests: list[Request] = []
+        # Namespaces in which a test has the operator refused on purpose.
+        self.refusing: set[str] = set()
+        self.outages: list[tuple[datetime, datetime]] = []
         self.runs = Feed(cluster, f"{API}/workflowexecutions")
         self.workflows = Feed(cluster, f"{API}/workflows")
         self._tenant = _tenant(cluster)
@@ -113,6 +117,7 @@ class World:
 
     def restart_operator(self) -> None:
         """Start the operator again after it was stopped or killed."""
+        assert not self.operator.running
         self.operator.start()
         self.operator.wait_ready()
 
@@ -131,10 +136,18 @@ class World:
         answer = self.admin.request("PATCH", SWITCH, {"data": data}, content_type=MERGE_PATCH)
         assert answer.ok, answer
 
-    def reconnect(self) -> None:
-        """Take a new connection, because the API server was restarted."""
-        self.admin.__exit__()
-        self.admin = Client(self.cluster.kubeconfig)
+    @contextlib.contextmanager
+    def without_api_server(self) -> Iterator[None]:
+        """Have the API server stopped."""
+        self.cluster.stop("kube-apiserver")
+        began = datetime.now(UTC)
+        try:
+            yield
+        finally:
+            self.cluster.start("kube-apiserver")
+            self.outages.append((began, datetime.now(UTC)))
+            self.admin.__exit__()
+            self.admin = Client(self.cluster.kubeconfig)
 
     # Evidence
 
@@ -359,6 +372,41 @@ class Run:
     def versions(self) -> list[Manifest]:
         """Return all versions seen."""
         return [r for r in self._feed.versions(self.key) if r["metadata"]["uid"] == self.uid]
+
+
+def given_up(operator: Operator) -> str:
+    """Start an operator that can't work; return its last words, after it ended with 1."""
+    operator.start()
+    try:
+        until("the operator ends", lambda: not operator.running)
+    finally:
+        status = operator.stop()
+    assert status == 1, operator.tail()
+    (last,) = [record for record in operator.records() if record["level"] == "CRITICAL"]
+    return str(last["message"])
+
+
+def said(operator: Operator, message: str) -> dict[str, Any]:
+    """Wait until the operator's log has a message; return the record."""
+
+    def look() -> dict[str, Any] | None:
+        if not operator.log.exists():
+            return None
+        return next((r for r in operator.records() if message in str(r["message"])), None)
+
+    found = until(f"the log says {message!r}", look)
+    assert found is not None
+    return found
+
+
+@contextlib.contextmanager
+def running(operator: Operator) -> Iterator[Operator]:
+    """Have an operator run that is not ready."""
+    operator.start()
+    try:
+        yield operator
+    finally:
+        operator.stop()
 
 
 def execution(namespace: str, name: str, workflow: str, parameters: Mapping[str, str]) -> Manifest:
