@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import kopf
 import uvloop
@@ -196,6 +197,7 @@ class Application:
             told.cancel()
             await self.engine.stop()
             await self._health.stop()
+            asyncio.get_running_loop().set_exception_handler(_unless_kopf_ends)
             halt.set()
             await watching
 
@@ -257,6 +259,14 @@ def _on_signals(call: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, call)
+
+
+def _unless_kopf_ends(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Keep quiet about watches that Kopf leaves half closed when it ends; nothing is lost with them."""
+    if "asyncgen" in context:
+        log.debug("a watch was not closed: %s", context["message"])
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _patiently(connection: ApiConnection, settings: Settings, stop: asyncio.Event) -> Signer | None:
