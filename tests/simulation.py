@@ -18,6 +18,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Idempotency
 from kubernaut.core.machine import advance
 from kubernaut.core.plan import Plan
+from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Act, Decision, Facts, Hold, Outcome, OutcomeKind, Run, Seen
 
 _STEP = StepPhase
@@ -174,6 +175,15 @@ class Engine:
         self.run = replace(self.run, status=self.run.stored)
         if self.run.status.workflow is None:
             self.run = replace(self.run, status=a_run(now=self.now).status)
+            return
+        found = {
+            act.step.name: self.world.perform(act)
+            for act in to_recall(self.run, self.plan, self.now)
+            if act.step.name in self.world.marks and act.step.name not in self.world.undone
+        }
+        self.run = recalled(self.run, self.plan, found, self.now)
+        if found:
+            self.decide(found)
 
     def land(self, name: str) -> Outcome:
         """Let an effect happen, though its answer is not there yet."""

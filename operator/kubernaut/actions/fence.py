@@ -198,6 +198,24 @@ async def restore(
     raise last
 
 
+async def recall(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Done | None:
+    """Return what the step's mark on an object tells; None where there is no mark, or no such object.
+
+    Raises:
+        ClusterError: the object can't be read now.
+    """
+    try:
+        seen = await read(cluster, context, ref)
+        mark = read_marker(seen, context.run_uid, context.signer).steps.get(context.step)
+    except ClusterError as error:
+        if error.transient:
+            raise
+        return None
+    except StepError:
+        return None
+    return None if mark is None or mark.undone else _found(ref, context, mark)
+
+
 async def put_fields_back(seen: Manifest, mark: StepMark) -> Manifest:
     """Return the object with every recorded field as it was before.
 

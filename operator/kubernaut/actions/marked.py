@@ -65,6 +65,11 @@ class MarkedAction(ABC, Generic[P, E]):
         ref = self.ref(context.namespace, context.target, parameters)
         return await fence.apply(cluster, context, ref, decide, finished=self._finished)
 
+    async def recall(self, cluster: Cluster, context: StepContext, parameters: P) -> Done | None:
+        """Look for the step's mark; None where there is none."""
+        ref = self.ref(context.namespace, context.target, parameters)
+        return await fence.recall(cluster, context, ref)
+
     async def undo(self, cluster: Cluster, context: StepContext, parameters: P) -> Done:
         """Every field that was changed gets its former value; refused where one was changed since."""
 

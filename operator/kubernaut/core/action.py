@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
@@ -116,4 +116,13 @@ class Action(Protocol, Generic[P]):
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: P) -> Done:
         """Put back exactly what ``perform`` changed; refuse (ChangedSince) where someone changed it since."""
+        ...
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """An action that can tell from an object whether a step was done, without doing it."""
+
+    async def recall(self, cluster: Cluster, context: StepContext, parameters: Any) -> Done | None:
+        """Return what the step did, or None where there is no mark of it. Reads only; raises ClusterError."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from kubernaut.api.reasons import Reason
-from kubernaut.core.action import StepContext
+from kubernaut.core.action import Done, Recalls, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
@@ -146,15 +146,36 @@ class Performer:
         STEPS.labels(action.name, _result(outcome, act)).inc()
         return replace(outcome, attempt=act.attempt, undo=act.undo)
 
+    async def recall(self, live: LiveRun, act: Act) -> Outcome | None:
+        """Look up whether an act of an earlier life of the operator happened; nothing is changed.
+
+        Raises:
+            ClusterError: that can't be seen now.
+        """
+        action = act.step.action
+        if not isinstance(action, Recalls):
+            return None
+        cluster, context = self._place(live, act)
+        done = await action.recall(cluster, context, action.parameters.model_validate(act.parameters))
+        return None if done is None else replace(_done(done), attempt=act.attempt)
+
     async def _call(self, live: LiveRun, act: Act) -> Outcome:
         action = act.step.action
         assert action is not None
+        cluster, context = self._place(live, act)
+        parameters = action.parameters.model_validate(act.parameters)
+        if act.prepare:
+            intent: Mapping[str, JsonValue] = await action.prepare(cluster, context, parameters) or {}
+            return Outcome(OutcomeKind.PREPARED, intent=intent)
+        return _done(await (action.undo if act.undo else action.perform)(cluster, context, parameters))
+
+    def _place(self, live: LiveRun, act: Act) -> tuple[GatedCluster, StepContext]:
+        """Return where an act happens: the cluster as the Workflow's account, and what the action may know."""
         claim, target = live.status.workflow, live.status.target
         assert claim is not None
         assert target is not None
         namespace = live.key.namespace
         account = self._accounts.as_account(namespace, claim.service_account_name)
-        cluster = GatedCluster(account, self._hold)
         context = StepContext(
             run_uid=live.uid,
             run_name=live.key.name,
@@ -167,13 +188,12 @@ class Performer:
             evidence=self._evidence,
             intent=act.intent,
         )
-        parameters = action.parameters.model_validate(act.parameters)
-        if act.prepare:
-            intent: Mapping[str, JsonValue] = await action.prepare(cluster, context, parameters) or {}
-            return Outcome(OutcomeKind.PREPARED, intent=intent)
-        done = await (action.undo if act.undo else action.perform)(cluster, context, parameters)
-        outputs: dict[str, Any] = dict(done.outputs)
-        return Outcome(OutcomeKind.DONE, done.message, None, done.acted, done.changed, outputs)
+        return GatedCluster(account, self._hold), context
+
+
+def _done(done: Done) -> Outcome:
+    outputs: dict[str, Any] = dict(done.outputs)
+    return Outcome(OutcomeKind.DONE, done.message, None, done.acted, done.changed, outputs)
 
 
 def _result(outcome: Outcome, act: Act) -> str:

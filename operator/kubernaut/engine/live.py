@@ -31,6 +31,7 @@ class LiveRun:
         stored: the status that the API server is known to hold.
         status: the status as known; may be ahead of ``stored``.
         tasks: effects under way, by step.
+        recalled: what was found done when the run was taken up again, until it is decided upon.
         seen: the target since the last act; None where it must be read again.
         waiting: set when something happened that a worker on this run must notice.
     """
@@ -45,6 +46,7 @@ class LiveRun:
     plan: Plan | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)
+    recalled: dict[str, Outcome] = field(default_factory=dict)
     seen: Seen | None = None
     seen_version: str = ""
     blind: bool = True

@@ -11,11 +11,20 @@ from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.names import FINALIZER
 from kubernaut.api.reasons import Reason
 from kubernaut.core import conditions
-from kubernaut.core.errors import ClusterError, Conflict, NotFound, StepError, Unavailable, UnknownOutcome
+from kubernaut.core.errors import (
+    ClusterError,
+    Conflict,
+    NotFound,
+    StepError,
+    TooManyRequests,
+    Unavailable,
+    UnknownOutcome,
+)
 from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
 from kubernaut.core.machine import advance
 from kubernaut.core.ports import ObjectRef
+from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind
 from kubernaut.core.storing import worth_telling
 from kubernaut.engine.claims import Claims
@@ -31,6 +40,8 @@ log = logging.getLogger(__name__)
 
 TELL_EVERY = 1.0
 AGAIN_LATER = 2.0
+# What says nothing of the run, only of the API server: no run ends by it.
+AWAY = (Unavailable, UnknownOutcome, TooManyRequests)
 
 
 class RunReconciler:
@@ -72,10 +83,12 @@ class RunReconciler:
                 return None
             if live.status.phase is RunPhase.PENDING and not await self._claim(live):
                 return AGAIN_LATER if live.status.reason == Reason.UNAVAILABLE else None
-            if live.plan is None and not await self._take_up(live):
-                return None
+            if live.plan is None:
+                if not await self._take_up(live):
+                    return None
+                await self._recall(live)
             return await self._drive(live)
-        except (Unavailable, UnknownOutcome) as error:
+        except AWAY as error:
             log.warning("the API server is away", extra={"run": str(live.key), "error": str(error)})
             return AGAIN_LATER
         finally:
@@ -135,7 +148,7 @@ class RunReconciler:
             return False
         try:
             claim = await self._claims.make(live)
-        except (Unavailable, UnknownOutcome):
+        except AWAY:
             raise
         except StepError as error:
             await self._refuse(live, error.reason, sentence(error))
@@ -185,17 +198,29 @@ class RunReconciler:
                 live, Reason.WORKFLOW_NOT_FOUND, sentence(f"The run's snapshot is gone: {error}")
             )
             return False
-        except (Unavailable, UnknownOutcome):
+        except AWAY:
             raise
         except StepError as error:
             await self._refuse(live, error.reason, sentence(error))
             return False
         return True
 
+    async def _recall(self, live: LiveRun) -> None:
+        """Find what an earlier life of the operator did and did not get to store."""
+        assert live.plan is not None
+        plan, live.plan = live.plan, None  # until it is known, the run is not taken up
+        found: dict[str, Outcome] = {}
+        for act in to_recall(live.view(), plan, self._clock()):
+            outcome = await self._performer.recall(live, act)
+            if outcome is not None:
+                found[act.step.name] = outcome
+        live.status = recalled(live.view(), plan, found, self._clock()).status
+        live.plan, live.recalled = plan, found
+
     # Driving
 
     async def _drive(self, live: LiveRun) -> float | None:
-        outcomes: dict[str, Outcome] = {}
+        outcomes, live.recalled = live.recalled, {}
         if live.unwatch is None:
             live.look_away()
         while not live.gone:

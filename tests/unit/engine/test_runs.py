@@ -118,6 +118,22 @@ async def test_after_a_crash_before_the_end_was_stored_the_effect_is_found_on_th
     assert len([w for w in world.cluster.written() if w == "patch Deployment shop/web"]) == 1
 
 
+async def test_an_effect_that_was_not_recorded_is_found_before_a_cancelled_run_ends() -> None:
+    world = World()
+    world.workflow(scale("one", 5), scale("two", 6, "one"), onFailure="Rollback")
+    live = world.run(finalizers=["kubernaut.io/mirror"])
+    world.cluster.troubles["patch"] = [None, None, Unavailable("killed here")] + [Unavailable("gone")] * 3
+    await world.reconciler().reconcile(live)
+    world.locks.release(live.key)
+    world.cluster.troubles.clear()
+    world.cluster.edit("WorkflowExecution", "run", {"spec": {"control": {"cancel": True}}})
+    await finish(world)
+    status = world.stored()
+    assert status["phase"] == "Cancelled"
+    assert [step["phase"] for step in status["steps"]] == ["Succeeded", "Skipped"]
+    assert status["verdict"] == "Inconclusive"
+
+
 async def test_a_status_that_another_replica_stored_is_taken_for_the_truth() -> None:
     world = World()
     world.workflow(scale("one", 5))

@@ -1,0 +1,63 @@
+"""After a restart: what a run may have done that its stored status does not tell.
+
+Marked steps run ahead of the stored status by design. Before a run that was taken up again is decided anew, the
+objects of such steps are looked at: a mark says that the step is done. Else a run that ends early (cancelled, out of
+time, failed) would tell of a step as skipped that had its effect, and would not put it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from kubernaut.api.execution import RunPhase, StepPhase
+from kubernaut.core.action import Idempotency
+from kubernaut.core.errors import StepError
+from kubernaut.core.plan import Plan, PlannedStep
+from kubernaut.core.run import Act, Outcome, Run
+
+
+def to_recall(run: Run, plan: Plan, now: datetime) -> list[Act]:
+    """Return the acts that may have happened unrecorded; they are to be looked up, not performed."""
+    if run.status.phase.final or run.status.phase is RunPhase.ROLLING_BACK:
+        return []
+    acts = (_act(run, step, now) for step in plan.steps if _may_have_acted(run, step))
+    return [act for act in acts if act is not None]
+
+
+def recalled(run: Run, plan: Plan, found: Mapping[str, Outcome], now: datetime) -> Run:
+    """Return the run with the steps that were found as begun, so that ``advance`` takes their outcomes."""
+    records = {step.name: run.step(step.name) for step in plan.steps}
+    for name in found:
+        record = records[name]
+        if record.phase is not StepPhase.RUNNING:
+            records[name] = record.replace(
+                phase=StepPhase.RUNNING,
+                attempt=max(record.attempt, 1),
+                started_at=record.started_at or now,
+                retry_at=None,
+            )
+    known = {record.name for record in run.status.steps} | set(found)
+    steps = [record for name, record in records.items() if name in known]
+    return replace(run, status=run.status.replace(steps=steps))
+
+
+def _may_have_acted(run: Run, step: PlannedStep) -> bool:
+    """Whether the step could begin without a word of it being stored (see ``storing``)."""
+    marked = step.action is not None and step.action.idempotency is Idempotency.MARKED
+    hangs = step.when is not None or bool(step.outputs_used) or step.uses_target
+    return marked and not hangs and not run.step(step.name).phase.final
+
+
+def _act(run: Run, step: PlannedStep, now: datetime) -> Act | None:
+    assert step.action is not None
+    assert step.with_ is not None
+    try:
+        parameters = step.with_.render(run.scope())
+        step.action.parameters.model_validate(parameters)
+    except (StepError, ValidationError):
+        return None  # it could not have been begun either
+    return Act(step, max(run.step(step.name).attempt, 1), parameters, now + step.spec.timeout)
