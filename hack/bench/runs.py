@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from kubernaut.api.rbac import tenant_manifests
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.errors import Conflict
 from kubernaut.core.ports import ObjectRef
@@ -234,14 +235,11 @@ def main(say: Any, folder: Path) -> dict[str, Any]:
     operator: Operator | None = None
     try:
         cluster.run_kubectl("apply", "-k", str(ROOT / "manifests" / "base"))
-        tenant = [m for m in yaml.safe_load_all(_tenant(cluster)) if m]
-        for manifest in tenant:
-            manifest["metadata"]["namespace"] = NAMESPACE
-            for subject in manifest.get("subjects", []):
-                if subject["name"] == "kubernaut-repair":
-                    subject["namespace"] = NAMESPACE
         cluster.run_kubectl("create", "namespace", NAMESPACE)
-        objects = [*tenant, *(Shape(n, k).workflow() for n, k in (("one", 1), ("five", 5), ("forty", 40)))]
+        objects = [
+            *tenant_manifests(NAMESPACE),
+            *(Shape(n, k).workflow() for n, k in (("one", 1), ("five", 5), ("forty", 40))),
+        ]
         objects += [deployment(f"web-{n}") for n in range(100)]
         cluster.run_kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
         rights = account_kubeconfig(cluster, "kubernaut-operator", folder)
@@ -253,7 +251,3 @@ def main(say: Any, folder: Path) -> dict[str, Any]:
         if operator is not None:
             operator.stop()
         cluster.down()
-
-
-def _tenant(cluster: Cluster) -> str:
-    return cluster.run_kubectl("kustomize", str(ROOT / "manifests" / "tenant"))

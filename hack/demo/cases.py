@@ -50,10 +50,8 @@ class Batch:
     def prepare(self) -> None:
         """Make namespaces, accounts, Workflows and the good revisions; wait until all are available."""
         world, manifests = self._world, list[Manifest]()
-        tenant = world.tenant("NAMESPACE")
         for case in self._cases:
-            for manifest in tenant:
-                manifests.append(_moved(manifest, case.namespace))
+            manifests += world.tenant(case.namespace)
             manifests.append(world.sample(case.fault.workflow, case.namespace))
         world.apply(manifests)
         world.apply([case.fault.good(case.namespace) for case in self._cases])
@@ -99,18 +97,6 @@ class Batch:
             return not todo
 
         self._narrator.wait(text, look, 180, every=0.5)
-
-
-def _moved(manifest: Manifest, namespace: str) -> Manifest:
-    """Return a tenant's manifest for another namespace."""
-    if manifest["kind"] == "Namespace":
-        return {**manifest, "metadata": {"name": namespace}}
-    subjects = [
-        {**subject, "namespace": namespace} if subject["name"] == "kubernaut-repair" else subject
-        for subject in manifest.get("subjects", [])
-    ]
-    moved = {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
-    return {**moved, "subjects": subjects} if subjects else moved
 
 
 def _available(_: Case, found: Manifest, pods: list[Manifest]) -> bool:

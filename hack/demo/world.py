@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from kubernaut.api.rbac import tenant_manifests
 from localcluster import Cluster, process
 from localcluster.errors import ClusterError
 from localcluster.paths import state_root
@@ -57,15 +58,9 @@ class World:
         return items
 
     def tenant(self, namespace: str) -> list[Manifest]:
-        """Return what a namespace needs so that Workflows can repair things in it."""
-        rendered = self.kubectl("kustomize", str(ROOT / "manifests" / "tenant"))
-        manifests: list[Manifest] = [m for m in yaml.safe_load_all(rendered) if m]
-        for manifest in manifests:
-            manifest["metadata"]["namespace"] = namespace
-            for subject in manifest.get("subjects", []):
-                if subject["name"] == "kubernaut-repair":
-                    subject["namespace"] = namespace
-        return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}, *manifests]
+        """Return what a namespace needs so that Workflows can repair things in it (manifests/tenant)."""
+        made: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        return [made, *tenant_manifests(namespace)]
 
     def sample(self, workflow: str, namespace: str) -> Manifest:
         """Return a sample Workflow for a namespace."""
