@@ -9,7 +9,7 @@ import pytest
 
 from kubernaut.api.execution import RunPhase
 from kubernaut.api.reasons import Reason
-from kubernaut.core.errors import Conflict, Unavailable, UnknownOutcome
+from kubernaut.core.errors import ClusterError, Conflict, TooManyRequests, Unavailable, UnknownOutcome
 from kubernaut.core.run import Hold
 from unit.actions.fake import Lost
 from unit.engine.world import World, scale
@@ -362,11 +362,17 @@ async def test_a_bug_in_an_action_fails_the_step_and_not_the_operator() -> None:
     assert "ZeroDivisionError: oops" in world.stored()["message"]
 
 
-async def test_an_api_server_that_is_away_costs_time_and_nothing_else() -> None:
+@pytest.mark.parametrize("request_", ["get", "create"])
+@pytest.mark.parametrize(
+    "trouble", [Unavailable("away"), UnknownOutcome("lost"), TooManyRequests("not now", status=429)]
+)
+async def test_an_api_server_that_is_away_or_busy_costs_time_and_nothing_else(
+    request_: str, trouble: ClusterError
+) -> None:
     world = World()
     world.workflow(scale("one", 5))
     live = world.run(finalizers=["kubernaut.io/mirror"])
-    world.cluster.troubles["get"] = [Unavailable("away")]
+    world.cluster.troubles[request_] = [trouble]
     reconciler = world.reconciler()
     assert await reconciler.reconcile(live) == 2.0
     assert world.cluster.writes == []
