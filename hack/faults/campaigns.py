@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from faults.world import World, set_up
 from localcluster import Cluster
 from localpostgres import LocalPostgres
 
-NAME = "faults"
+NAME = os.environ.get("KUBERNAUT_FAULTS_NAME", "faults")
 Stage = Callable[[Cluster, Path, int, bool], Awaitable[dict[str, Any]]]
 #: what must be nothing in a report
 _NOTHING = (

@@ -143,8 +143,8 @@ async def run_all(world: World, shapes: Sequence[Shape], findings: Findings) -> 
     """Run shapes side by side to their ends, and judge them."""
     trials: list[Trial] = await world.begin(shapes)
     runs = await world.settle(trials)
-    # What was held back arrives before it is judged.
-    await asyncio.sleep(1.5)
+    await world.proxy.all_arrived()
+    await asyncio.sleep(0.5)  # the audit log is written after the answer
     await world.judge(trials, runs, findings)
     return runs
 

@@ -146,12 +146,12 @@ def judge(
             findings.stuck += 1
             findings.note(f"{trial.name} is stuck: {_gist(status)}")
             continue
-        lost, doubled = shape.effects - effects, effects - shape.effects
+        lost, doubled = _expected(shape, effects) - effects, effects - shape.effects
         findings.lost += lost.total()
         findings.doubled += doubled.total()
         if lost or doubled:
             findings.note(f"{trial.name}: lost {dict(lost)}, doubled {dict(doubled)}: {_gist(status)}")
-        wrong = _otherwise(shape, status, deployments[trial.name])
+        wrong = _otherwise(shape, status, deployments[trial.name], bool(effects))
         if wrong:
             findings.ended_otherwise += 1
             findings.note(f"{trial.name} ended otherwise: {'; '.join(wrong)}: {_gist(status)}")
@@ -166,13 +166,21 @@ def judge(
                 )
 
 
-def _otherwise(shape: Shape, status: Manifest, deployment: Manifest) -> list[str]:
+def _expected(shape: Shape, effects: Effects) -> Effects:
+    """Return what a run must have done; of one that races with time, to undo what it did."""
+    if not shape.races:
+        return shape.effects
+    return Counter((step, "undo") for step, what in effects if what == "do")
+
+
+def _otherwise(shape: Shape, status: Manifest, deployment: Manifest, acted: bool) -> list[str]:
     spec, meta = deployment["spec"], deployment["metadata"]
     container = spec["template"]["spec"]["containers"][0]
     annotations = {k: v for k, v in meta.get("annotations", {}).items() if k.startswith("faults/")}
+    verdict = shape.verdict if acted or not shape.races else "NotFixed"
     compared = {
         "phase": (shape.phase, status.get("phase")),
-        "verdict": (shape.verdict, status.get("verdict")),
+        "verdict": (verdict, status.get("verdict")),
         "replicas": (shape.replicas, spec["replicas"]),
         "memory": (shape.memory, container["resources"]["limits"]["memory"]),
         "annotations": (dict(shape.annotations), annotations),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import ssl
 import subprocess
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 import yaml
 
 _LIMIT = 2**20
-_LATE_SECONDS = 1.0
+_LATE_SECONDS = (1.0, 0.3, 2.5)
 _SLOW_SECONDS = 0.7
 
 
@@ -32,7 +33,7 @@ class Fault(StrEnum):
     KILL_BEFORE = "killed before sending"
     KILL_UNANSWERED = "killed after sending, the answer dropped"
     KILL_AFTER = "killed after the answer"
-    KILL_LATE = "killed, and what it had sent arrives a second later"
+    KILL_LATE = "killed, and what it had sent arrives later"
     DROP = "answer dropped"
     RESET = "connection reset before sending"
     SLOW = "answered late"
@@ -130,6 +131,9 @@ class Proxy:
         self._folder = folder
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self._lateness = itertools.cycle(_LATE_SECONDS)
+        self._held = 0
+        self._arrived = asyncio.Event()
         self.script: Script = Peace()
         self.generation = 0
         self.attempts: list[tuple[float, Exchange]] = []
@@ -173,6 +177,12 @@ class Proxy:
         for task in list(self._serving):
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def all_arrived(self) -> None:
+        """Wait until nothing is held back any more."""
+        while self._held:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -223,8 +233,13 @@ class Proxy:
                 return False
             case Fault.KILL_LATE:
                 self.script.kill()
-                await asyncio.sleep(_LATE_SECONDS)
-                await _whole_answer(upstream, exchange)
+                self._held += 1
+                try:
+                    await asyncio.sleep(next(self._lateness))
+                    await _whole_answer(upstream, exchange)
+                finally:
+                    self._held -= 1
+                    self._arrived.set()
                 return False
             case Fault.KILL_UNANSWERED:
                 await _whole_answer(upstream, exchange)

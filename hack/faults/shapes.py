@@ -35,6 +35,7 @@ class Shape:
         nudge: the step that waits for somebody outside, and what that one does.
         fields: what must be on the Deployment at the end, beside what all have.
         spec: more of the Workflow's spec.
+        races: how far it comes is a matter of time; whatever of ``effects`` it did once, it must have undone once.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Shape:
     begins_with: int = 0
     nudge: tuple[str, Nudge] | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
+    races: bool = False
 
     def workflow(self) -> Manifest:
         """Return the Workflow."""
@@ -199,6 +201,22 @@ SHAPES: tuple[Shape, ...] = (
         phase="Failed",
         verdict="RolledBack",
         spec={"onFailure": "Rollback"},
+    ),
+    Shape(
+        "race",
+        (
+            _grow(),
+            _note("a", "grow"),
+            {"name": "pause", "dependsOn": ["a"], "wait": {"duration": "800ms"}},
+            _scale("pause"),
+            _note("b", "scale"),
+            _gate("gate", "b", label="never"),
+        ),
+        _once("grow", "a", "scale", "b", undone=("b", "scale", "a", "grow")),
+        phase="Failed",
+        verdict="RolledBack",
+        spec={"onFailure": "Rollback", "timeout": "1200ms"},
+        races=True,
     ),
     Shape(
         "wait",

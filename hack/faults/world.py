@@ -17,6 +17,7 @@ from faults.forked import ForkedOperator
 from faults.oracle import Findings, Trial, judge
 from faults.proxy import Peace, Proxy
 from faults.shapes import NAMESPACE, Manifest, Nudge, Shape
+from kubernaut.api.rbac import tenant_manifests
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.errors import ClusterError, Conflict
 from kubernaut.core.ports import ObjectRef
@@ -40,13 +41,8 @@ def set_up(cluster: Cluster, shapes: Iterable[Shape]) -> None:
     crds = ["workflows", "workflowexecutions", "discoveredpatterns"]
     names = [f"crd/{name}.kubernaut.io" for name in crds]
     cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    tenant = yaml.safe_load_all(cluster.run_kubectl("kustomize", str(ROOT / "manifests" / "tenant")))
     manifests: list[Manifest] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}]
-    for manifest in filter(None, tenant):
-        manifest["metadata"]["namespace"] = NAMESPACE
-        for subject in manifest.get("subjects", []):
-            subject["namespace"] = subject.get("namespace") or NAMESPACE
-        manifests.append(manifest)
+    manifests += tenant_manifests(NAMESPACE)
     manifests += [shape.workflow() for shape in shapes]
     cluster.run_kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
 
