@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 _ACCOUNT_PART: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+# So long after it was last away a server may still be starting.
+_DOUBT_SECONDS: Final = 30.0
 _TOKEN_SECONDS: Final = 10.0
 _RENEW_SECONDS: Final = 5.0
 _RETIRED: Final = 8
@@ -104,7 +106,7 @@ class ApiConnection:
         self._renewed_at = float("-inf")
         self._renewing = asyncio.Lock()
         self._retired: list[aiohttp.ClientSession] = []
-        self._may_be_starting = True
+        self._doubtful_until = monotonic() + _DOUBT_SECONDS
         self._take(credentials)
 
     @classmethod
@@ -229,7 +231,7 @@ class ApiConnection:
         self.breaker.admit()
         try:
             code, headers, data = await self._answered(call, path, account, timeout, urgent)
-            if code == 403 and self._may_be_starting:
+            if code == 403 and self._monotonic() < self._doubtful_until:
                 await self._demand_ready(call, timeout)
                 code, headers, data = await self._answered(call, path, account, timeout, urgent)
             if code < 300:
@@ -244,19 +246,19 @@ class ApiConnection:
         """Find out whether a refusal is to be believed: a starting server does not know its roles yet.
 
         Raises:
-            ClusterError: it is not ready, or does not answer.
+            Unavailable: it is not ready, or does not answer.
         """
         probe = Call("get", Resource("", "/readyz", "", False))
         code, _, _ = await self._answered(probe, "/readyz", "", timeout, False)
-        if code >= 500:
-            raise Unavailable(
-                f"{call}: the API server {self.host} is starting and does not know its roles yet"
-            )
-        self._may_be_starting = False
+        # Without roles it refuses this as well; a cluster that never allows it is believed after the time of doubt.
+        if code >= 400:
+            message = f"{call}: the API server {self.host} is starting and does not know its roles yet"
+            raise Unavailable(message, status=503)
+        self._doubtful_until = float("-inf")
 
     def _note(self, error: ClusterError) -> None:
         if error.status == 0:
-            self._may_be_starting = True
+            self._doubtful_until = self._monotonic() + _DOUBT_SECONDS
         if error.status == 0 or error.status >= 500:
             self.breaker.failed()
         else:

@@ -18,7 +18,7 @@ from kubernaut.core.errors import (
     UnknownOutcome,
 )
 from kubernaut.core.ports import ObjectRef
-from unit.cluster.wire import Hang, Reply, Request, Reset, Settings, connected, credentials, status
+from unit.cluster.wire import Hang, Reply, Request, Reset, Script, Settings, connected, credentials, status
 
 POD = ObjectRef("v1", "Pod", "shop", "x")
 MADE = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": "shop"}}
@@ -164,6 +164,11 @@ async def test_while_the_server_is_away_one_request_a_second_is_sent() -> None:
         assert not breaker.is_open
 
 
+def ready_but(reply: Reply) -> Script:
+    """A server that says it is ready and gives one answer to everything else."""
+    return lambda request: Reply() if request.path == "/readyz" else reply
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -173,7 +178,8 @@ async def test_while_the_server_is_away_one_request_a_second_is_sent() -> None:
     ],
 )
 async def test_refusals_do_not_open_the_breaker(reply: Reply, kind: type[ClusterError]) -> None:
-    async with connected(lambda _: reply, breaker=Breaker("x", fail_max=2)) as (wire, connection):
+    script = ready_but(reply)
+    async with connected(script, breaker=Breaker("x", fail_max=2)) as (wire, connection):
         for _ in range(6):
             with pytest.raises(kind):
                 await connection.own().evict(POD, uid="u")
@@ -181,12 +187,13 @@ async def test_refusals_do_not_open_the_breaker(reply: Reply, kind: type[Cluster
         assert len(wire.requests) == (8 if kind is Forbidden else 6)
 
 
-async def test_a_refusal_of_a_starting_server_is_not_believed() -> None:
+@pytest.mark.parametrize("readyz", [403, 500])
+async def test_a_refusal_of_a_starting_server_is_not_believed(readyz: int) -> None:
     ready = False
 
     def script(request: Request) -> Reply:
         if request.path == "/readyz":
-            return Reply(200 if ready else 500)
+            return Reply(200 if ready else readyz)
         return Reply() if ready else status(403, "Forbidden", 'User "u" cannot get resource "pods"')
 
     async with connected(script) as (wire, connection):
@@ -194,14 +201,25 @@ async def test_a_refusal_of_a_starting_server_is_not_believed() -> None:
             await connection.own().get(POD)
         ready = True
         await connection.own().get(POD)
-        wire.script = lambda _: status(403, "Forbidden", 'User "u" cannot get resource "pods"')
+        wire.script = ready_but(status(403, "Forbidden", 'User "u" cannot get resource "pods"'))
+        with pytest.raises(Forbidden):
+            await connection.own().get(POD)
+
+
+async def test_where_readiness_may_never_be_asked_a_refusal_is_believed_after_a_while() -> None:
+    now = [100.0]
+    refusal = status(403, "Forbidden", 'User "u" cannot get resource "pods"')
+    async with connected(lambda _: refusal, monotonic=lambda: now[0]) as (_, connection):
+        with pytest.raises(Unavailable):
+            await connection.own().get(POD)
+        now[0] += 31
         with pytest.raises(Forbidden):
             await connection.own().get(POD)
 
 
 async def test_after_an_outage_a_refusal_is_looked_into_again() -> None:
     refusal = status(403, "Forbidden", 'User "u" cannot get resource "pods"')
-    async with connected(lambda _: refusal) as (wire, connection):
+    async with connected(ready_but(refusal)) as (wire, connection):
         for expected in (3, 1):
             before = len(wire.requests)
             with pytest.raises(Forbidden):
@@ -210,7 +228,7 @@ async def test_after_an_outage_a_refusal_is_looked_into_again() -> None:
         wire.script = lambda _: Reset()
         with pytest.raises(Unavailable):
             await connection.own().get(POD)
-        wire.script = lambda _: refusal
+        wire.script = ready_but(refusal)
         before = len(wire.requests)
         with pytest.raises(Forbidden):
             await connection.own().get(POD)
