@@ -58,7 +58,7 @@ async def kill_points(cluster: Cluster, folder: Path, seed: int, long: bool) -> 
 
 
 async def disturbances(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
-    """Lose, delay, double and refuse requests."""
+    """Lose, delay, double and refuse requests; cut watches off."""
     async with World.running(cluster, folder) as world:
         return await kills.disturbed(world, seed, 12 if long else 1)
 
@@ -67,7 +67,7 @@ async def postgres_commits(cluster: Cluster, folder: Path, seed: int, long: bool
     """Kill the operator around the commits of its history, and Postgres too."""
     postgres = LocalPostgres.up(NAME)
     try:
-        return await history.killed_around_commits(cluster, postgres, folder, seed, 60 if long else 9)
+        return await history.killed_around_commits(cluster, postgres, folder, seed, 60 if long else 6)
     finally:
         postgres.down()
 

@@ -41,7 +41,7 @@ async def killed_around_commits(
                     await asyncio.sleep(0.5 * (rounds % 2))
                     await asyncio.to_thread(postgres.start)
                     outages += 1
-                    await asyncio.wait({running}, timeout=4.0)
+                    await asyncio.wait({running}, timeout=6.0)
                 await running
                 say(f"{killer.points.total()} of {points} commits, {outages} crashes of Postgres")
             runs = [

@@ -12,7 +12,7 @@ from typing import Any
 
 from faults.forked import ForkedOperator
 from faults.oracle import Findings, Trial
-from faults.proxy import DISTURBANCES, KILLS, Exchange, Fault, Peace
+from faults.proxy import DISTURBANCES, KILLS, WATCH_DISTURBANCES, Exchange, Fault, Peace
 from faults.shapes import SHAPES, Manifest, Shape
 from faults.world import World, say
 
@@ -121,7 +121,7 @@ class Killing:
 
 
 class Disturbing(Peace):
-    """Loses, delays, doubles and refuses requests, the reading ones less often."""
+    """Loses, delays, doubles and refuses requests, the reading ones less often; cuts watches off."""
 
     def __init__(self, seed: int, *, share: float = 0.25) -> None:
         self._random = random.Random(seed)
@@ -129,12 +129,11 @@ class Disturbing(Peace):
         self.points: Counter[str] = Counter()
 
     def decide(self, exchange: Exchange) -> Fault | None:
-        if exchange.streams:
-            return None
-        share = self._share if exchange.mutates else self._share / 5
+        often = 2 if exchange.streams else 1 if exchange.mutates else 0.2
+        share = self._share * often
         if self._random.random() >= share:
             return None
-        fault = self._random.choice(DISTURBANCES)
+        fault = self._random.choice(WATCH_DISTURBANCES if exchange.streams else DISTURBANCES)
         self.points[fault] += 1
         return fault
 

@@ -41,11 +41,14 @@ class Fault(StrEnum):
     BUSY = "429"
     BROKEN = "500"
     AWAY = "503"
+    CUT = "watch cut off after a while"
+    GONE = "watch answered 410"
 
 
 KILLS = (Fault.KILL_BEFORE, Fault.KILL_UNANSWERED, Fault.KILL_AFTER, Fault.KILL_LATE)
 DISTURBANCES = (Fault.DROP, Fault.RESET, Fault.SLOW, Fault.TWICE, Fault.BUSY, Fault.BROKEN, Fault.AWAY)
-_REFUSALS = {Fault.BUSY: 429, Fault.BROKEN: 500, Fault.AWAY: 503}
+WATCH_DISTURBANCES = (Fault.CUT, Fault.GONE, Fault.RESET, Fault.AWAY)
+_REFUSALS = {Fault.GONE: 410, Fault.BUSY: 429, Fault.BROKEN: 500, Fault.AWAY: 503}
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,11 @@ class Proxy:
             case Fault.TWICE:
                 await _whole_answer(upstream, exchange)
                 await _relay(upstream, exchange, writer)
+            case Fault.CUT:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_SLOW_SECONDS):
+                        await _relay(upstream, exchange, writer)
+                return False
             case _:
                 writer.write(_refusal(_REFUSALS[fault]))
                 await writer.drain()
@@ -319,7 +327,7 @@ async def _answer(upstream: _Upstream, exchange: Exchange) -> AsyncGenerator[byt
 
 
 def _refusal(code: int) -> bytes:
-    reason = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}[code]
+    reason = {410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}[code]
     status = {"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason}
     body = json.dumps({**status, "metadata": {}, "message": "a fault was injected"}).encode()
     wait = "Retry-After: 1\r\n" if code == 429 else ""

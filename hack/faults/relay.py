@@ -38,7 +38,7 @@ class CommitKiller:
         self._bag: list[CommitFault] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._left = 3
+        self._left = 2
         self.points: Counter[str] = Counter()
 
     @property
@@ -118,7 +118,7 @@ class CommitKiller:
         self._left -= 1
         if self._left > 0:
             return None
-        self._left = self._random.randint(1, 3)
+        self._left = self._random.randint(1, 2)
         if not self._bag:
             self._bag = self._random.sample(list(CommitFault), 3)
         fault = self._bag.pop()
