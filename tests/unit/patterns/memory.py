@@ -101,7 +101,8 @@ class MemorySink:
         stored["metadata"]["resourceVersion"] = str(self.writes)
 
     def status(self, name: str) -> dict[str, Any]:
-        return self.objects[name]["status"]
+        status: dict[str, Any] = self.objects[name]["status"]
+        return status
 
     def condition(self, name: str, kind: str) -> dict[str, Any]:
         return next(c for c in self.status(name)["conditions"] if c["type"] == kind)
