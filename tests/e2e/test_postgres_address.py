@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.world import World, given_up, note, running, said, until
+from e2e.processes import given_up, running, said
+from e2e.world import World, note, until
 from localrun.process import free_port
 
 SECRET = "hunter2-secret"

@@ -365,6 +365,13 @@ class Run:
         )
         return steps(found["status"])[step]
 
+    def begun_when(self, step: str) -> set[str]:
+        """Return the steps that had been begun when a step was first seen to have succeeded."""
+        found = self.wait(
+            lambda r: phases(r.get("status", {})).get(step) == "Succeeded", f"step {step} is Succeeded"
+        )
+        return set(phases(found["status"]))
+
     def control(self, **control: Any) -> Manifest:
         """Change what may be changed of a run."""
         return self.place.change("WorkflowExecution", self.name, {"spec": {"control": control}})
@@ -372,41 +379,6 @@ class Run:
     def versions(self) -> list[Manifest]:
         """Return all versions seen."""
         return [r for r in self._feed.versions(self.key) if r["metadata"]["uid"] == self.uid]
-
-
-def given_up(operator: Operator) -> str:
-    """Start an operator that can't work; return its last words, after it ended with 1."""
-    operator.start()
-    try:
-        until("the operator ends", lambda: not operator.running)
-    finally:
-        status = operator.stop()
-    assert status == 1, operator.tail()
-    (last,) = [record for record in operator.records() if record["level"] == "CRITICAL"]
-    return str(last["message"])
-
-
-def said(operator: Operator, message: str) -> dict[str, Any]:
-    """Wait until the operator's log has a message; return the record."""
-
-    def look() -> dict[str, Any] | None:
-        if not operator.log.exists():
-            return None
-        return next((r for r in operator.records() if message in str(r["message"])), None)
-
-    found = until(f"the log says {message!r}", look)
-    assert found is not None
-    return found
-
-
-@contextlib.contextmanager
-def running(operator: Operator) -> Iterator[Operator]:
-    """Have an operator run that is not ready."""
-    operator.start()
-    try:
-        yield operator
-    finally:
-        operator.stop()
 
 
 def execution(namespace: str, name: str, workflow: str, parameters: Mapping[str, str]) -> Manifest:
