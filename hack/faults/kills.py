@@ -121,14 +121,17 @@ class Killing:
 
 
 class Disturbing(Peace):
-    """Loses, delays, doubles and refuses requests, the reading ones less often; cuts watches off."""
+    """Loses, delays, doubles and refuses requests, the reading ones less often; cuts watches off if so told."""
 
-    def __init__(self, seed: int, *, share: float = 0.25) -> None:
+    def __init__(self, seed: int, *, share: float = 0.25, watches: bool = False) -> None:
+        self._watches = watches
         self._random = random.Random(seed)
         self._share = share
         self.points: Counter[str] = Counter()
 
     def decide(self, exchange: Exchange) -> Fault | None:
+        if exchange.streams and not self._watches:
+            return None
         often = 2 if exchange.streams else 1 if exchange.mutates else 0.2
         share = self._share * often
         if self._random.random() >= share:
@@ -182,14 +185,24 @@ async def killed(
     }
 
 
-async def disturbed(world: World, seed: int, rounds: int) -> dict[str, Any]:
+async def _cut_watches(world: World, points: Counter[str]) -> None:
+    """Cut the open watches off again and again, so that events are missed."""
+    while True:
+        await asyncio.sleep(1.5)
+        points[Fault.CUT] += world.proxy.cut_watches()
+
+
+async def disturbed(world: World, seed: int, rounds: int, *, watches: bool = False) -> dict[str, Any]:
     """Lose, delay, double and refuse requests for some rounds."""
     findings, began = Findings(), time.monotonic()
-    script = Disturbing(seed)
+    script = Disturbing(seed, watches=watches)
     world.proxy.script = script
+    cutting = asyncio.create_task(_cut_watches(world, script.points)) if watches else None
     for number in range(rounds):
         await run_all(world, [*SHAPES, *SHAPES], findings)
         say(f"{script.points.total()} disturbed requests in {number + 1} rounds")
+    if cutting is not None:
+        cutting.cancel()
     world.proxy.script = Peace()
     return {
         "seed": seed,

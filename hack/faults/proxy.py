@@ -136,6 +136,7 @@ class Proxy:
         self._serving: set[asyncio.Task[None]] = set()
         self._lateness = itertools.cycle(_LATE_SECONDS)
         self._held = 0
+        self._watches: set[asyncio.StreamWriter] = set()
         self._arrived = asyncio.Event()
         self.script: Script = Peace()
         self.generation = 0
@@ -214,13 +215,28 @@ class Proxy:
                         upstream.writer.transport.abort()
                     upstream = await self._connect()
                 fault = self.script.decide(exchange)
-                if fault is None:
+                if fault is None and exchange.streams:
+                    await self._stream(upstream, exchange, writer)
+                elif fault is None:
                     await _relay(upstream, exchange, writer)
                 elif not await self._befall(fault, exchange, upstream, writer):
                     return
         finally:
             if upstream is not None:
                 upstream.writer.transport.abort()
+
+    async def _stream(self, upstream: _Upstream, exchange: Exchange, writer: asyncio.StreamWriter) -> None:
+        self._watches.add(writer)
+        try:
+            await _relay(upstream, exchange, writer)
+        finally:
+            self._watches.discard(writer)
+
+    def cut_watches(self) -> int:
+        """Cut off all watches that are open; return how many there were."""
+        for writer in self._watches:
+            writer.transport.abort()
+        return len(self._watches)
 
     async def _connect(self) -> _Upstream:
         host, port = self._target.hostname, self._target.port
