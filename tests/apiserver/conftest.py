@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A cluster with manifests/base applied and in force; kept for the next session with KUBERNAUT_KEEP=1."""
-    cluster = Cluster.up("test")
+    cluster = Cluster.up("test", nodes="kwok")
     try:
         yield _prepared(cluster)
     finally:
