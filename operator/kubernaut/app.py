@@ -40,7 +40,7 @@ from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.targets import TargetWatches
 from kubernaut.engine.workflows import WorkflowReconciler
-from kubernaut.handlers import registry_for, settings_for
+from kubernaut.handlers import WatchGuard, registry_for, settings_for
 from kubernaut.history.database import Database
 from kubernaut.history.mirror import Mirror
 from kubernaut.history.seen import SeenAvailable
@@ -227,7 +227,9 @@ async def operate(settings: Settings) -> None:
         connection = await stack.enter_async_context(
             await ApiConnection.load(settings.kubeconfig, breaker=Breaker("the API server"))
         )
-        health = HealthServer(settings.bind, settings.port, probes.seconds_since_progress, probes.not_ready)
+        health = HealthServer(
+            settings.bind, settings.port, probes.seconds_since_progress, probes.not_ready, probes.broken
+        )
         stack.push_async_callback(health.stop)
         port = await health.start()
         log.info("serving metrics and health", extra={"port": port})
@@ -242,10 +244,18 @@ class Probes:
 
     def __init__(self) -> None:
         self.application: Application | None = None
+        self._guard = WatchGuard()
 
     def seconds_since_progress(self) -> float:
         """Return how long ago a worker proved that it works."""
         return self.application.engine.seconds_since_progress if self.application else 0.0
+
+    def broken(self) -> str | None:
+        """Return what only a restart brings back, or None."""
+        if self.application is None or not self.application.ready:
+            return None
+        dead = self._guard.dead()
+        return f"no watch on {', '.join(dead)} any more" if dead else None
 
     def not_ready(self) -> str | None:
         """Return why the operator is not ready, or None."""

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     delete_grace: Span = Field(
         timedelta(minutes=10), description="how long a deletion may wait for the history"
     )
+    relist: Span = Field(
+        timedelta(seconds=15),
+        description="how often live runs and Workflows are listed, lest a watch has died",
+    )
     resync: Span = Field(timedelta(minutes=10), description="how often everything is listed again")
     policy_check: Span = Field(
         timedelta(seconds=30), description="how often the admission policies are checked"

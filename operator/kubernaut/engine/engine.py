@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from kubernaut.engine.events import finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Heartbeat, RunKey, WorkflowKey
-from kubernaut.engine.live import LiveRun
+from kubernaut.engine.live import LiveRun, newer
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
@@ -147,7 +147,7 @@ class Engine:
         await self._patiently(self._check_policies)
         self._look()
         self._workers = [asyncio.create_task(self._work()) for _ in range(parts.settings.workers)]
-        self._tasks = [asyncio.create_task(loop) for loop in (self._beat(), self._check(), self._resync())]
+        self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
 
     async def stop(self) -> None:
         """Begin nothing new, let effects under way end, then go."""
@@ -324,6 +324,45 @@ class Engine:
             except ClusterError as error:
                 log.warning("the admission policies could not be checked", extra={"error": str(error)})
             self._look()
+
+    def _loops(self) -> tuple[Coroutine[None, None, None], ...]:
+        return self._beat(), self._check(), self._relist(), self._resync()
+
+    async def _relist(self) -> None:
+        """List what is live again and again: what a dead watch does not bring is found all the same."""
+        while True:
+            await asyncio.sleep(self._parts.settings.relist.total_seconds())
+            try:
+                found = await self.relist()
+            except ClusterError as error:
+                log.warning("listing live runs failed; it is tried again", extra={"error": str(error)})
+            else:
+                if found:
+                    log.info("listing found what no watch had brought yet", extra={"objects": found})
+
+    async def relist(self) -> int:
+        """List live runs and Workflows; take up what is newer than known, and return how many that were.
+
+        Raises:
+            ClusterError: they can't be listed.
+        """
+        found = 0
+        cluster = self._parts.cluster
+        async for page in cluster.list_pages(API_VERSION, "WorkflowExecution", field_selector=_LIVE):
+            for manifest in page:
+                key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+                known = self._live.get(key) or self._finished.get(key)
+                if known is None or newer(manifest, known.resource_version):
+                    self.on_run(None, manifest)
+                    found += 1
+        async for page in cluster.list_pages(API_VERSION, "Workflow"):
+            for manifest in page:
+                where = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+                seen = self._workflows.get(where)
+                if seen is None or newer(manifest, seen["metadata"]["resourceVersion"]):
+                    self.on_workflow(None, manifest)
+                    found += 1
+        return found
 
     async def _resync(self) -> None:
         """List everything again now and then: a deletion that a watch missed is never repeated."""

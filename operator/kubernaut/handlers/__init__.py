@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import kopf
 
 from kubernaut.api.names import GROUP, VERSION
+
+WATCHED = ("workflowexecutions", "workflows", "replicasets")
 
 
 class NoDiffs(kopf.DiffBaseStorage):
@@ -24,6 +27,23 @@ class NoDiffs(kopf.DiffBaseStorage):
 
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
         return None
+
+
+class WatchGuard:
+    """Notices that one of Kopf's watches has ended, which nothing else would: Kopf goes on without it.
+
+    Kopf gives a watch up for good on some answers, such as a 410 to the request itself.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def dead(self) -> list[str]:
+        """Return the kinds that were watched and are not any more."""
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        alive = {kind for kind in WATCHED if any(name.startswith(f"watcher for {kind}.") for name in names)}
+        self._seen |= alive
+        return sorted(self._seen - alive)
 
 
 class Listener(Protocol):

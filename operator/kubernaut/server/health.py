@@ -16,17 +16,23 @@ MAX_SECONDS_WITHOUT_PROGRESS = 20.0
 class HealthServer:
     """Serves metrics and health.
 
-    Liveness says that workers work, not that a task exists; it does not hang on the API server or on Postgres,
-    because a restart mends neither.
+    Liveness says that workers work and that nothing has died that only a restart brings back, not that a task
+    exists; it does not hang on the API server or on Postgres, because a restart mends neither.
     """
 
     def __init__(
-        self, host: str, port: int, progress: Callable[[], float], not_ready: Callable[[], str | None]
+        self,
+        host: str,
+        port: int,
+        progress: Callable[[], float],
+        not_ready: Callable[[], str | None],
+        broken: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._host = host
         self._port = port
         self._progress = progress
         self._not_ready = not_ready
+        self._broken = broken
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -69,6 +75,9 @@ class HealthServer:
         seconds = self._progress()
         if seconds > MAX_SECONDS_WITHOUT_PROGRESS:
             return web.Response(status=503, text=f"no worker has done anything for {seconds:.0f} s\n")
+        broken = self._broken()
+        if broken is not None:
+            return web.Response(status=503, text=f"{broken}\n")
         return web.Response(text=f"ok; a worker proved itself {seconds:.1f} s ago\n")
 
     async def _ready(self, _: web.Request) -> web.Response:

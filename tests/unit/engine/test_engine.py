@@ -282,3 +282,16 @@ async def test_the_marker_of_a_run_is_needed_as_long_as_the_run_lives() -> None:
         assert engine.finished("of a run long gone")
         await asyncio.sleep(20)
         assert engine.finished(live.uid)
+
+
+async def test_what_a_dead_watch_does_not_bring_is_found_by_listing() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "ask", "approval": {"expiresAfter": "2h"}}, timeout="3h")
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        await asyncio.sleep(20)
+        assert bench.world.stored()["phase"] == "Running"
+        bench.world.cluster.edit("WorkflowExecution", "run", {"spec": {"control": {"cancel": True}}})
+        await asyncio.sleep(20)
+        assert bench.world.stored()["phase"] == "Cancelled"
+        assert await engine.relist() == 0, "nothing is new"

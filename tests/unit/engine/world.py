@@ -60,7 +60,12 @@ class EngineCluster(FakeCluster):
         field_selector: str = "",
         limit: int = 500,
     ) -> AsyncIterator[list[Manifest]]:
-        yield [copy.deepcopy(one) for (k, _, _), one in self.objects.items() if k == kind]
+        live = "status.phase!=" in field_selector
+        yield [
+            copy.deepcopy(one)
+            for (k, _, _), one in self.objects.items()
+            if k == kind and not (live and one.get("status", {}).get("finishedAt"))
+        ]
 
     def own(self) -> EngineCluster:
         return self
