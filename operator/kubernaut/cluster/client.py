@@ -167,6 +167,8 @@ class ApiConnection:
         """Close all connections; requests and watches under way end with an error."""
         for session in (*self._sessions.values(), *self._retired):
             await session.close()
+        # Connections that were broken off are closed by the loop in its next round.
+        await asyncio.sleep(0)
 
     async def __aenter__(self) -> ApiConnection:
         return self
@@ -321,7 +323,10 @@ class ApiConnection:
                     self._note(refusal)
                     raise refusal
                 self.breaker.succeeded()
-                yield _lines(response.content)
+                try:
+                    yield _lines(response.content)
+                finally:
+                    _break_off(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             self.breaker.failed()
             raise errors.not_sent(call, self.host, error) from error
@@ -368,6 +373,13 @@ class ApiConnection:
             self._token_at = float("-inf")
             self._renewed_at = self._monotonic()
             return True
+
+
+def _break_off(response: aiohttp.ClientResponse) -> None:
+    """Drop a stream's connection at once: TLS would wait for a good-bye that a busy server does not send."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
