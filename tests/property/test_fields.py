@@ -29,9 +29,9 @@ values = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4), _named(inner)
     ),
-    max_leaves=12,
+    max_leaves=8,
 )
-objects = st.dictionaries(keys, values, max_size=5)
+objects = st.dictionaries(keys, values, max_size=3)
 paths = st.lists(
     st.one_of(keys, st.builds(Select, st.sampled_from(["name", "key"]), st.text(max_size=4))),
     min_size=1,

@@ -67,7 +67,7 @@ facts = st.builds(
     st.none() | st.builds(Hold, st.sampled_from([Reason.STOPPED, Reason.POLICIES_MISSING]), texts),
 )
 controls = st.builds(Control, cancel=st.sampled_from([False] * 5 + [True]), paused=st.booleans())
-rounds = st.lists(st.tuples(facts, st.integers(-5, 40), controls, st.booleans()), min_size=1, max_size=12)
+rounds = st.lists(st.tuples(facts, st.integers(-5, 40), controls, st.booleans()), min_size=1, max_size=8)
 
 
 def _bounded(status: WorkflowExecutionStatus) -> None:

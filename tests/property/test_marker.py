@@ -19,9 +19,9 @@ NAME = marker_annotation("run")
 values = st.one_of(
     st.none(), st.booleans(), st.integers(-9, 9), st.text(max_size=8), st.lists(st.text(max_size=3))
 )
-images = st.dictionaries(st.text(max_size=8), values, max_size=4)
+images = st.dictionaries(st.text(max_size=8), values, max_size=2)
 marks = st.builds(StepMark, st.integers(1, 20), images, images, images, st.booleans())
-markers = st.dictionaries(st.text(min_size=1, max_size=8), marks, max_size=4).map(
+markers = st.dictionaries(st.text(min_size=1, max_size=8), marks, max_size=3).map(
     lambda steps: Marker("run", "uid", steps)
 )
 
