@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
@@ -23,7 +23,13 @@ from kubernaut.api.base import (
 )
 from kubernaut.api.markers import ListMap, Rule
 from kubernaut.api.names import API_VERSION
-from kubernaut.api.workflow import MAX_STEPS, StepName, TtlSeconds
+from kubernaut.api.steps import StepName, StepPath
+from kubernaut.api.workflow import MAX_STEPS, HistoryLimit, TtlSeconds
+
+MAX_RECORDS: Final = MAX_STEPS + 32
+Progress = Annotated[str, StringConstraints(pattern=r"^[0-9]+/[0-9]+$", max_length=16)]
+_FIXED: Final = ("workflowRef", "parameters", "trigger", "dryRun", "retryFrom", "parent")
+UserName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
 def _unchanged(field: str) -> str:
@@ -31,12 +37,18 @@ def _unchanged(field: str) -> str:
 
 
 class RunPhase(StrEnum):
-    """Where a run is. ``Succeeded``, ``Failed`` and ``Cancelled`` are final."""
+    """Where a run is. ``Succeeded``, ``Failed`` and ``Cancelled`` are final.
+
+    ``Suspended`` waits for a person to say what becomes of a failed step; ``Finalizing`` is done but for the steps
+    under finally.
+    """
 
     PENDING = "Pending"
     RUNNING = "Running"
+    SUSPENDED = "Suspended"
     VERIFYING = "Verifying"
     ROLLING_BACK = "RollingBack"
+    FINALIZING = "Finalizing"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
@@ -94,6 +106,8 @@ class TriggerType(StrEnum):
     """What started a run."""
 
     MANUAL = "Manual"
+    RETRY = "Retry"
+    SUBFLOW = "Subflow"
 
 
 class Trigger(ApiModel):
@@ -107,6 +121,26 @@ class Trigger(ApiModel):
     """Why, in words."""
 
 
+class ParentRef(ApiModel):
+    """The run, and its step, that started this one."""
+
+    name: DnsName
+    """Name of the run."""
+    uid: Uid
+    """UID of the run."""
+    step: StepPath
+    """The step that waits for this run."""
+    depth: Annotated[int, Field(ge=1, le=100), UNQUOTED] = 1
+    """How many runs above this one started each other."""
+
+
+class RetryFrom(ApiModel):
+    """The run that is tried again from where it failed."""
+
+    name: DnsName
+    """Name of the failed or cancelled run, in the same namespace."""
+
+
 class Decision(StrEnum):
     """A person's answer to an approval step."""
 
@@ -117,12 +151,40 @@ class Decision(StrEnum):
 class ApprovalRecord(ApiModel):
     """A person's answer to one approval step; who answered is enforced by an admission policy."""
 
-    step: StepName
+    step: StepPath
     """The approval step that is answered."""
     decision: Decision
     """The answer."""
-    by: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    by: UserName
     """The user who answers; has to be the user who writes this."""
+    reason: Message = ""
+    """Why, in words."""
+    parameters: Annotated[list[ParameterValue], Field(max_length=32), ListMap("name")] = Field(
+        default_factory=list
+    )
+    """Other values for parameters that the step lets the approver override."""
+
+
+class Remedy(StrEnum):
+    """What a person wants done about a step that failed with onFailure: Manual."""
+
+    RETRY = "Retry"
+    SKIP = "Skip"
+    FAIL = "Fail"
+    ROLLBACK = "Rollback"
+
+
+class Intervention(ApiModel):
+    """A person's word on one failed attempt of a step; who said it is enforced by an admission policy."""
+
+    step: StepPath
+    """The step that failed."""
+    attempt: Annotated[int, Field(ge=0, le=1000), UNQUOTED]
+    """The attempt that failed; says nothing of later ones."""
+    remedy: Remedy
+    """What to do: try it again, go on without it, end the run, or put everything back."""
+    by: UserName
+    """The user who says so; has to be the user who writes this."""
     reason: Message = ""
     """Why, in words."""
 
@@ -138,6 +200,12 @@ class Control(ApiModel):
         default_factory=list
     )
     """Answers to approval steps; may only be added to."""
+    interventions: Annotated[list[Intervention], Field(max_length=64), ListMap("step", "attempt")] = Field(
+        default_factory=list
+    )
+    """What to do about failed steps that wait for a person; may only be added to."""
+    migrate_to: DnsName | None = None
+    """Snapshot of the same Workflow that a paused run shall follow from now on, where what was begun allows it."""
 
 
 class WorkflowExecutionSpec(ApiModel):
@@ -145,7 +213,7 @@ class WorkflowExecutionSpec(ApiModel):
 
     cel_rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            " && ".join(_unchanged(field) for field in ("workflowRef", "parameters", "trigger")),
+            " && ".join(_unchanged(field) for field in _FIXED),
             "a run can't be changed once created, but for spec.control; start a new run",
         ),
         Rule(
@@ -162,6 +230,11 @@ class WorkflowExecutionSpec(ApiModel):
     )
     """Values for the Workflow's parameters."""
     trigger: Trigger = Trigger()
+    dry_run: Flag = False
+    """Have the API server check every change without making it; the run tells what would change."""
+    retry_from: RetryFrom | None = None
+    """Take over what succeeded in that run, and begin where it failed."""
+    parent: ParentRef | None = None
     control: Control = Control()
 
 
@@ -176,10 +249,29 @@ class ResolvedWorkflow(ApiModel):
     """SHA-256 of the spec's content."""
     snapshot: DnsName
     """The ControllerRevision that holds this content."""
+    revision: Count | None = None
+    """The Workflow's revision that had this content."""
     service_account_name: DnsName
     """The ServiceAccount that the run acts as."""
     ttl_seconds_after_finished: TtlSeconds = 86_400
     """Seconds after its end at which the run is deleted from the cluster."""
+    successful_runs_history_limit: HistoryLimit | None = None
+    """How many succeeded runs of the Workflow stay in the cluster at most."""
+    failed_runs_history_limit: HistoryLimit | None = None
+    """The same for failed and cancelled runs."""
+
+
+class Eta(ApiModel):
+    """When the run is expected to end, from earlier runs of the Workflow that ended well."""
+
+    expected: Time
+    """The median."""
+    earliest: Time
+    """The 10th percentile."""
+    latest: Time
+    """The 90th percentile."""
+    runs: Count
+    """How many earlier runs this rests upon."""
 
 
 class ResolvedTarget(ApiModel):
@@ -198,8 +290,8 @@ class ResolvedTarget(ApiModel):
 class StepStatus(ApiModel):
     """The short record of one step."""
 
-    name: StepName
-    """Name of the step."""
+    name: StepPath
+    """Name of the step; one of a template is named below the step that uses it, as in each/0/restart."""
     phase: StepPhase = StepPhase.PENDING
     """Where the step is."""
     attempt: Annotated[int, Field(ge=0, le=1000), UNQUOTED] = 0
@@ -214,6 +306,12 @@ class StepStatus(ApiModel):
     """Why it is where it is, in one word for machines."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """The same in a sentence, with what to do."""
+    undo_attempt: Annotated[int, Field(ge=0, le=1000), UNQUOTED] | None = None
+    """How many attempts to put it back have failed."""
+    branch: StepName | None = None
+    """The case that a switch took."""
+    progress: Progress | None = None
+    """Steps done of all steps of the run that a subflow started."""
     intent: Annotated[dict[str, JsonValue], Field(max_length=16)] | None = None
     """What was about to be done, written before it was done."""
     outputs: Annotated[dict[str, JsonValue], Field(max_length=64)] | None = None
@@ -233,8 +331,11 @@ class WorkflowExecutionStatus(ApiModel):
     """Where the run is."""
     verdict: Verdict | None = None
     """Whether the run helped, by evidence gathered after the act."""
-    progress: Annotated[str, StringConstraints(pattern=r"^[0-9]+/[0-9]+$", max_length=16)] | None = None
+    outcome: RunPhase | None = None
+    """How the run ends once its steps under finally are done."""
+    progress: Progress | None = None
     """Steps done of all steps."""
+    eta: Eta | None = None
     started_at: Time | None = None
     """When the first step began."""
     finished_at: Time | None = None
@@ -243,13 +344,17 @@ class WorkflowExecutionStatus(ApiModel):
     """Since when the result is being verified."""
     healthy_since: Time | None = None
     """Since when all that is expected holds without a break."""
+    rollback_since: Time | None = None
+    """Since when the run puts back what it changed."""
     workflow: ResolvedWorkflow | None = None
     target: ResolvedTarget | None = None
     reason: ReasonName | None = None
     """Why it is where it is, in one word for machines."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """The same in a sentence, with what to do."""
-    steps: Annotated[list[StepStatus], Field(max_length=MAX_STEPS), ListMap("name")] = Field(
+    outputs: Annotated[dict[str, JsonValue], Field(max_length=32)] | None = None
+    """What the Workflow declares as outputs of the whole run."""
+    steps: Annotated[list[StepStatus], Field(max_length=MAX_RECORDS), ListMap("name")] = Field(
         default_factory=list
     )
     """One short record per step."""

@@ -55,17 +55,20 @@ class _ListType:
 
 @dataclass(frozen=True)
 class ListMap(_ListType):
-    """A list of objects that are told apart by one field; two with the same key are refused."""
+    """A list of objects that are told apart by some fields; two with the same keys are refused."""
 
-    key: str
+    keys: tuple[str, ...]
+
+    def __init__(self, *keys: str) -> None:
+        object.__setattr__(self, "keys", keys)
 
     def refuse_doubles(self, items: list[Any]) -> list[Any]:
-        attribute = to_snake(self.key)
-        _refuse_doubles(items, lambda item: str(getattr(item, attribute)))
+        attributes = [to_snake(key) for key in self.keys]
+        _refuse_doubles(items, lambda item: "/".join(str(getattr(item, name)) for name in attributes))
         return items
 
     def hints(self) -> dict[str, Any]:
-        return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}
+        return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(self.keys)}
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,8 @@ _WORKFLOW_ACCOUNT: Final = _Policy(
     ),
 )
 
-_APPROVALS: Final = (
-    "has({0}.spec.control) && has({0}.spec.control.approvals) ? {0}.spec.control.approvals : []"
-)
+# What a person says in their own name: answers to approval steps, and what becomes of failed steps.
+_APPROVALS: Final = "{0}.spec.?control.?approvals.orValue([]) + {0}.spec.?control.?interventions.orValue([])"
 _RUN_APPROVAL: Final = _Policy(
     f"run-approval.{GROUP}",
     ("workflowexecutions",),

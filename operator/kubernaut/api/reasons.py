@@ -32,6 +32,9 @@ class Reason(StrEnum):
     INVALID_EXPRESSION = "InvalidExpression"
     INVALID_PARAMETERS = "InvalidParameters"
     INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_TEMPLATE = "UnknownTemplate"
+    DRAFT = "Draft"
+    DEPRECATED = "Deprecated"
     # A run that can't start, or waits.
     WORKFLOW_NOT_FOUND = "WorkflowNotFound"
     WORKFLOW_NOT_READY = "WorkflowNotReady"
@@ -42,6 +45,14 @@ class Reason(StrEnum):
     STOPPED = "Stopped"
     PAUSED = "Paused"
     POLICIES_MISSING = "PoliciesMissing"
+    LEASE_LOST = "LeaseLost"
+    FEATURE_OFF = "FeatureOff"
+    WAITING_FOR_CAPACITY = "WaitingForCapacity"
+    CONCURRENT_RUN = "ConcurrentRun"
+    REPLACED = "Replaced"
+    RETRY_REFUSED = "RetryRefused"
+    MIGRATION_REFUSED = "MigrationRefused"
+    NEEDS_PERSON = "NeedsPerson"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
     NOT_FOUND = "NotFound"
@@ -61,6 +72,10 @@ class Reason(StrEnum):
     APPROVAL_DENIED = "ApprovalDenied"
     APPROVAL_EXPIRED = "ApprovalExpired"
     CANCELLED = "Cancelled"
+    SUBFLOW_FAILED = "SubflowFailed"
+    SUBFLOW_TOO_DEEP = "SubflowTooDeep"
+    TOO_MANY_ITEMS = "TooManyItems"
+    FENCED = "Fenced"
     INTERNAL = "InternalError"
     # A run that moves or is done.
     RUNNING = "Running"
@@ -73,6 +88,11 @@ class Reason(StrEnum):
     EXPECTATION_MET = "ExpectationMet"
     EXPECTATION_NOT_MET = "ExpectationNotMet"
     NO_EXPECTATION = "NoExpectation"
+    NO_CASE = "NoCase"
+    CARRIED_OVER = "CarriedOver"
+    SKIPPED_BY_PERSON = "SkippedByPerson"
+    DRY_RUN = "DryRun"
+    FINALLY_FAILED = "FinallyFailed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,44 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.STEP_FAILED: ReasonInfo(_C.EFFECT, "Look at the failed step's reason and message."),
     Reason.ROLLBACK_FAILED: ReasonInfo(
         _C.EFFECT, "Restore by hand what the steps named changed; before-images are in the objects' markers."
+    ),
+    Reason.UNKNOWN_TEMPLATE: ReasonInfo(_C.CONFIGURATION, "Name a template of this Workflow."),
+    Reason.DRAFT: ReasonInfo(
+        _C.CONFIGURATION, "Set spec.lifecycle of the Workflow to Active, or start a dry run."
+    ),
+    Reason.DEPRECATED: ReasonInfo(_C.CONFIGURATION, "Use the Workflow that replaces it."),
+    Reason.LEASE_LOST: ReasonInfo(
+        _C.INFRASTRUCTURE, "Another replica has taken the run over and goes on with it.", transient=True
+    ),
+    Reason.FEATURE_OFF: ReasonInfo(
+        _C.HUMAN, "Switch the feature named on again: `kubernaut features`.", transient=True
+    ),
+    Reason.WAITING_FOR_CAPACITY: ReasonInfo(
+        _C.LIMIT, "Wait for a run that holds the resource, or raise its capacity.", transient=True
+    ),
+    Reason.CONCURRENT_RUN: ReasonInfo(
+        _C.CONFLICT, "Another run holds the target and the Workflow forbids a second; start it again later."
+    ),
+    Reason.REPLACED: ReasonInfo(_C.CONFLICT, "A newer run of the Workflow took its place; look at that one."),
+    Reason.RETRY_REFUSED: ReasonInfo(
+        _C.CONFIGURATION, "Start a new run without retryFrom, or name one that failed."
+    ),
+    Reason.MIGRATION_REFUSED: ReasonInfo(
+        _C.PRECONDITION, "Keep the run on its revision, or start a new run of the newer one."
+    ),
+    Reason.NEEDS_PERSON: ReasonInfo(
+        _C.HUMAN, "Say what becomes of the failed step: `kubernaut remedy`.", transient=True
+    ),
+    Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
+    Reason.SUBFLOW_TOO_DEEP: ReasonInfo(
+        _C.CONFIGURATION, "Let the Workflows not start each other in a circle."
+    ),
+    Reason.TOO_MANY_ITEMS: ReasonInfo(_C.LIMIT, "Narrow the selection, or raise forEach.maxItems."),
+    Reason.FENCED: ReasonInfo(
+        _C.CONFLICT, "The run had ended before this effect was sent; nothing was changed."
+    ),
+    Reason.FINALLY_FAILED: ReasonInfo(
+        _C.EFFECT, "Look at the failed step under finally; what it should tidy up is left."
     ),
     Reason.EXPECTATION_NOT_MET: ReasonInfo(_C.EFFECT, "The repair did not help; look for another cause."),
 }

@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from kubernaut.api.base import (
     UNQUOTED,
@@ -23,16 +23,27 @@ from kubernaut.api.base import (
     Value,
 )
 from kubernaut.api.duration import Duration
-from kubernaut.api.markers import ListMap, ListSet, Rule
+from kubernaut.api.markers import ListMap, Rule
 from kubernaut.api.names import API_VERSION
+from kubernaut.api.steps import (
+    ALTERNATE_TOLD,
+    ApiVersion,
+    Approval,
+    Backoff,
+    KindName,
+    OnFailure,
+    Retry,
+    Step,
+    StepName,
+    StepTemplate,
+    Wait,
+)
 
-MAX_STEPS: Final = 200
+MAX_STEPS: Final = 1000
 MAX_NAME: Final = 63
-StepName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
-]
 
 TtlSeconds = Annotated[int, Field(ge=0, le=315_360_000), UNQUOTED]
+HistoryLimit = Annotated[int, Field(ge=0, le=10_000), UNQUOTED]
 
 
 class ParameterType(StrEnum):
@@ -76,98 +87,12 @@ class Parameter(ApiModel):
 class Target(ApiModel):
     """The object that a run repairs, in the run's own namespace."""
 
-    api_version: Annotated[
-        str, StringConstraints(pattern=r"^([a-z0-9.-]+/)?v[0-9]+([a-z]+[0-9]+)?$", max_length=253)
-    ]
+    api_version: ApiVersion
     """API group and version, as in apps/v1."""
-    kind: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=63)]
+    kind: KindName
     """Kind, as in Deployment."""
     name: Annotated[Value, StringConstraints(min_length=1)]
     """Name; a leading = makes it CEL, as in =params.deployment."""
-
-
-class Backoff(ApiModel):
-    """Waiting times between attempts: ``initial * factor ** (n - 1)``, at most ``max``."""
-
-    initial: Duration = timedelta(seconds=1)
-    """Wait before the first retry."""
-    factor: Annotated[int, Field(ge=1, le=10), UNQUOTED] = 2
-    """By how much each wait is longer than the one before."""
-    max: Duration = timedelta(seconds=30)
-    """The longest wait."""
-
-
-class Retry(ApiModel):
-    """How often a failed step is tried again; ``limit`` counts the retries, not the first attempt."""
-
-    limit: Annotated[int, Field(ge=0, le=20), UNQUOTED] = 0
-    """How many times a failed step is tried again."""
-    backoff: Backoff = Backoff()
-
-
-class Wait(ApiModel):
-    """A step that waits: for a while, or until an expression on the target holds."""
-
-    cel_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("has(self.duration) != has(self.until)", "set exactly one of duration and until"),
-    )
-
-    duration: Duration | None = None
-    """How long to wait."""
-    until: Expression | None = None
-    """CEL that has to hold, as in target.status.readyReplicas > 0."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.duration is None) == (self.until is None):
-            raise ValueError("set exactly one of duration and until")
-        return self
-
-
-class Approval(ApiModel):
-    """A step that waits for a person; without an answer in time it is denied."""
-
-    message: Message = ""
-    """What the person is asked."""
-    expires_after: Duration = timedelta(hours=1)
-    """When silence counts as a denial."""
-
-
-class Step(ApiModel):
-    """One step of a Workflow: exactly one of ``action``, ``wait`` and ``approval``."""
-
-    cel_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "[has(self.action), has(self.wait), has(self.approval)].filter(x, x).size() == 1",
-            "set exactly one of action, wait and approval",
-        ),
-        Rule("!has(self.with) || has(self.action)", "with needs an action", ".with"),
-    )
-
-    name: StepName
-    """The name, as in steps.NAME in expressions."""
-    action: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)] | None = None
-    """An action of the catalogue, as in rollback_deployment."""
-    wait: Wait | None = None
-    approval: Approval | None = None
-    depends_on: Annotated[list[StepName], Field(max_length=32), ListSet()] = Field(default_factory=list)
-    """Steps that have to be done first."""
-    when: Expression | None = None
-    """CEL; where it is false the step is skipped."""
-    with_: Annotated[dict[str, JsonValue] | None, Field(alias="with", max_length=32)] = None
-    """Parameters of the action; a string with a leading = is CEL."""
-    retry: Retry = Retry()
-    timeout: Duration = timedelta(minutes=5)
-    """How long the step may take, all attempts together."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        kinds = [kind for kind in (self.action, self.wait, self.approval) if kind is not None]
-        if len(kinds) != 1:
-            raise ValueError(f"step {self.name}: set exactly one of action, wait and approval")
-        if self.with_ is not None and self.action is None:
-            raise ValueError(f"step {self.name}: with needs an action")
-        return self
 
 
 class Verify(ApiModel):
@@ -181,15 +106,46 @@ class Verify(ApiModel):
     """When waiting for it ends, and the verdict is NotFixed."""
 
 
-class OnFailure(StrEnum):
-    """What happens when a step has failed for good."""
+class Lifecycle(StrEnum):
+    """Where a Workflow is in its life."""
 
-    FAIL = "Fail"
-    ROLLBACK = "Rollback"
+    DRAFT = "Draft"
+    ACTIVE = "Active"
+    DEPRECATED = "Deprecated"
+
+
+class ConcurrencyPolicy(StrEnum):
+    """What a new run does while another run holds its target."""
+
+    QUEUE = "Queue"
+    FORBID = "Forbid"
+    REPLACE = "Replace"
+
+
+class Rollback(ApiModel):
+    """How the steps that changed something are put back."""
+
+    retry: Retry = Retry(limit=5, backoff=Backoff(initial=timedelta(seconds=2)))
+    """How often an undo that met a conflict or was refused is tried again."""
+    timeout: Duration = timedelta(minutes=10)
+    """How long putting back may take in all; what is left then is told."""
+
+
+class OutputValue(ApiModel):
+    """One output of the whole run."""
+
+    name: Identifier
+    """Name of the output."""
+    value: Value
+    """The value; a leading = makes it CEL, as in =steps.diagnose.outputs.restarts."""
 
 
 class WorkflowSpec(ApiModel):
     """What a person declares."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("has(self.alternate) == (self.onFailure == 'Alternate')", ALTERNATE_TOLD),
+    )
 
     description: Message = ""
     """What the Workflow repairs, for people."""
@@ -202,17 +158,46 @@ class WorkflowSpec(ApiModel):
     )
     """What a run gives to the Workflow."""
     target: Target
+    lifecycle: Lifecycle = Lifecycle.ACTIVE
+    """Draft: only dry runs start. Deprecated: runs that a person starts, and no others."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=MAX_STEPS), ListMap("name")]
     """What is done; the order comes from dependsOn alone."""
+    templates: Annotated[list[StepTemplate], Field(max_length=16), ListMap("name")] = Field(
+        default_factory=list
+    )
+    """Steps for switch, forEach and alternate."""
     parallelism: Annotated[int, Field(ge=1, le=100), UNQUOTED] = 10
     """How many steps may run at the same time."""
+    priority: Annotated[int, Field(ge=-1000, le=1000), UNQUOTED] = 0
+    """Runs of higher priority go first where they wait for a worker, a target or a resource."""
+    concurrency_policy: ConcurrencyPolicy = ConcurrencyPolicy.QUEUE
+    """What a new run does while another holds its target: wait, refuse, or cancel that one (of this Workflow)."""
     on_failure: OnFailure = OnFailure.FAIL
-    """What happens when a step has failed for good."""
+    """What happens when a step has failed for good, where the step itself does not say."""
+    alternate: StepName | None = None
+    """The template that is run instead where a step has failed, with onFailure: Alternate."""
+    rollback: Rollback = Rollback()
+    finally_: Annotated[list[Step], Field(alias="finally", max_length=32), ListMap("name")] = Field(
+        default_factory=list
+    )
+    """Steps that are run at the end however the run went, also when it was cancelled."""
+    outputs: Annotated[list[OutputValue], Field(max_length=32), ListMap("name")] = Field(default_factory=list)
+    """What the run as a whole gives, for the run that started it and for people."""
     timeout: Duration = timedelta(hours=1)
     """How long the whole run may take."""
     verify: Verify | None = None
     ttl_seconds_after_finished: TtlSeconds = 86_400
     """Seconds after its end at which a run is deleted from the cluster; the history keeps it."""
+    successful_runs_history_limit: HistoryLimit | None = None
+    """How many succeeded runs stay in the cluster at most, whatever their age; older ones are deleted once stored."""
+    failed_runs_history_limit: HistoryLimit | None = None
+    """The same for failed and cancelled runs."""
+
+    @model_validator(mode="after")
+    def _alternate_is_named(self) -> Self:
+        if (self.alternate is not None) is not (self.on_failure is OnFailure.ALTERNATE):
+            raise ValueError(ALTERNATE_TOLD)
+        return self
 
 
 class WorkflowStatus(ApiModel):
@@ -280,7 +265,9 @@ def parse_parameter(parameter: Parameter, text: str) -> Any:
 __all__ = [
     "Approval",
     "Backoff",
+    "ConcurrencyPolicy",
     "DnsLabel",
+    "Lifecycle",
     "OnFailure",
     "Parameter",
     "ParameterType",

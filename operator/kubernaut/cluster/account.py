@@ -145,6 +145,7 @@ class AccountCluster:
         resource_version: str = "",
         grace_period_seconds: int | None = None,
         propagation: str = "Background",
+        dry_run: bool = False,
     ) -> None:
         """Delete the object with this UID (and this resourceVersion, where one is given).
 
@@ -162,9 +163,9 @@ class AccountCluster:
         }
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
-        await self._json(await self._call(ref, "delete", body=options))
+        await self._json(await self._call(ref, "delete", body=options, dry_run=dry_run))
 
-    async def evict(self, ref: ObjectRef, *, uid: str) -> None:
+    async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         """Evict the pod with this UID.
 
         Raises:
@@ -178,7 +179,7 @@ class AccountCluster:
             "metadata": {"name": ref.name, "namespace": ref.namespace},
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
-        await self._json(await self._call(ref, "create", body=body, subresource="eviction"))
+        await self._json(await self._call(ref, "create", body=body, subresource="eviction", dry_run=dry_run))
 
     async def logs(
         self,

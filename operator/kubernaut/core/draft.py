@@ -110,7 +110,7 @@ class Draft:
 
     def deadline(self, step: PlannedStep) -> datetime:
         """Return when a step has taken too long."""
-        return (self.record(step).started_at or self.now) + step.spec.timeout
+        return (self.record(step).started_at or self.now) + step.timeout
 
     @property
     def held(self) -> bool:

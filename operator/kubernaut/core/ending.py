@@ -47,9 +47,7 @@ def settle(draft: Draft) -> bool:
         if not in_doubt(record) or step.name in draft.facts.in_flight:
             continue
         if draft.now >= draft.deadline(step):
-            draft.fail(
-                step, Reason.STEP_TIMEOUT, f"not done within {step.spec.timeout}; it may have happened"
-            )
+            draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}; it may have happened")
             continue
         draft.wakes.append(draft.deadline(step))
         if draft.held:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
@@ -15,6 +15,8 @@ from kubernaut.api.workflow import Parameter, Step, WorkflowSpec, parse_paramete
 from kubernaut.core.action import Action
 from kubernaut.core.errors import KubernautError, StepError
 from kubernaut.core.expressions import Compiled, ExpressionInvalid, Language, Template, template
+
+DEFAULT_TIMEOUT: Final = timedelta(minutes=5)
 
 
 class Catalogue(Protocol):
@@ -76,6 +78,11 @@ class PlannedStep:
     outputs_used: frozenset[str] = frozenset()
     uses_target: bool = False
     outputs_matter: bool = False
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long the step may take, all attempts together."""
+        return self.spec.timeout if self.spec.timeout is not None else DEFAULT_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)

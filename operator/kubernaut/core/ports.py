@@ -89,11 +89,13 @@ class Cluster(Protocol):
         """Create an object of a fixed name (the precondition). Raises AlreadyExists."""
         ...
 
-    async def delete(self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+    ) -> None:
         """Delete the object with this UID; Conflict if it is another, NotFound if it is gone."""
         ...
 
-    async def evict(self, ref: ObjectRef, *, uid: str) -> None:
+    async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         """Evict a pod with this UID by the Eviction API; TooManyRequests if a disruption budget refuses."""
         ...
 

@@ -60,4 +60,4 @@ def _act(run: Run, step: PlannedStep, now: datetime) -> Act | None:
         step.action.parameters.model_validate(parameters)
     except (StepError, ValidationError):
         return None  # it could not have been begun either
-    return Act(step, max(run.step(step.name).attempt, 1), parameters, now + step.spec.timeout)
+    return Act(step, max(run.step(step.name).attempt, 1), parameters, now + step.timeout)

@@ -21,7 +21,7 @@ def drive(draft: Draft, step: PlannedStep) -> None:
         _try_begin(draft, step)
     elif _timed(step) and draft.now >= draft.deadline(step):
         last = f"; last: {record.message}" if record.message else ""
-        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.spec.timeout}{last}")
+        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}{last}")
     elif step.action is not None:
         _continue_action(draft, step)
     elif step.spec.wait is not None:

@@ -96,13 +96,15 @@ class GatedCluster:
         self._pass(f"the create of {manifest.get('kind')} {manifest['metadata']['name']}")
         return await self._cluster.create(manifest, dry_run=dry_run)
 
-    async def delete(self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+    ) -> None:
         self._pass(f"the delete of {ref}")
-        await self._cluster.delete(ref, uid=uid, grace_period_seconds=grace_period_seconds)
+        await self._cluster.delete(ref, uid=uid, grace_period_seconds=grace_period_seconds, dry_run=dry_run)
 
-    async def evict(self, ref: ObjectRef, *, uid: str) -> None:
+    async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         self._pass(f"the eviction of {ref}")
-        await self._cluster.evict(ref, uid=uid)
+        await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
 
 
 class Performer:
@@ -129,12 +131,12 @@ class Performer:
         began = time.monotonic()
         left = (act.deadline - self._clock()).total_seconds()
         # Undo comes after the step's own deadline has often passed; it gets its own time.
-        timeout = act.step.spec.timeout.total_seconds() if act.undo else max(left, 0.0)
+        timeout = act.step.timeout.total_seconds() if act.undo else max(left, 0.0)
         try:
             async with asyncio.timeout(timeout):
                 outcome = await self._call(live, act)
         except TimeoutError:
-            message = f"{action.name} was not done within {act.step.spec.timeout}; it may have happened"
+            message = f"{action.name} was not done within {act.step.timeout}; it may have happened"
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.STEP_TIMEOUT)
         except StepError as error:
             outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason)

@@ -155,10 +155,12 @@ class FakeCluster:
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         raise AlreadyExists("no action creates objects", status=409)
 
-    async def delete(self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+    ) -> None:
         self._remove("delete", ref, uid)
 
-    async def evict(self, ref: ObjectRef, *, uid: str) -> None:
+    async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         if ref.name in self.budgets:
             self.requests.append(f"evict Pod {ref.name}")
             raise TooManyRequests(
