@@ -76,3 +76,13 @@ HEARTBEAT: Final = Gauge(
 EXPIRED: Final = Counter(
     "kubernaut_runs_expired", "Finished runs deleted after their TTL.", registry=REGISTRY
 )
+SHARDS_HELD: Final = Gauge("kubernaut_shards_held", "Shards that this replica holds.", registry=REGISTRY)
+LEASE_RENEW_FAILURES: Final = Counter(
+    "kubernaut_lease_renew_failures", "Renewals of this replica's lease that failed.", registry=REGISTRY
+)
+TAKEOVERS: Final = Counter(
+    "kubernaut_shard_takeovers",
+    "Shards taken, by how they came free (given: by another replica, own: held before a restart, expired).",
+    ["how"],
+    registry=REGISTRY,
+)
