@@ -39,6 +39,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "restart_pod": {"unhealthy": True},
     "scale_deployment": {"replicas": 3},
+    "select_objects": {"apiVersion": "v1", "kind": "Pod", "labelSelector": "app=web"},
 }
 
 

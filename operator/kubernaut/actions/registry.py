@@ -15,7 +15,9 @@ from kubernaut.actions.patch_resource import PatchResource
 from kubernaut.actions.restart_deployment import RestartDeployment
 from kubernaut.actions.restart_pod import RestartPod
 from kubernaut.actions.rollback_deployment import RollbackDeployment
+from kubernaut.actions.run_workflow import StartRun
 from kubernaut.actions.scale_deployment import ScaleDeployment
+from kubernaut.actions.select_objects import SelectObjects
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Action, ActionParameters
 from kubernaut.core.errors import KubernautError, StepError
@@ -42,7 +44,13 @@ def builtin(finished: fence.Finished = fence.never) -> tuple[Action[Any], ...]:
         RestartPod(),
         RollbackDeployment(finished),
         ScaleDeployment(finished),
+        SelectObjects(),
     )
+
+
+def internal() -> tuple[Action[Any], ...]:
+    """Return the actions behind other kinds of steps; no step can name them."""
+    return (StartRun(),)
 
 
 class ActionRegistry:
@@ -63,6 +71,7 @@ class ActionRegistry:
             ActionInvalid: an installed action can't be loaded, is none, or takes a name that is taken.
         """
         self._actions: dict[str, Action[Any]] = {action.name: action for action in builtin(finished)}
+        self._internal: dict[str, Action[Any]] = {action.name: action for action in internal()}
         for point in entry_points(group=GROUP) if installed else ():
             self._add(point)
 
@@ -77,7 +86,7 @@ class ActionRegistry:
         if lacks or not (isinstance(parameters, type) and issubclass(parameters, ActionParameters)):
             what = ", ".join(lacks) or "a parameter model that is an ActionParameters"
             raise ActionInvalid(f"action {point.name} ({point.value}) is not an action: it lacks {what}")
-        if action.name in self._actions:
+        if action.name in self._actions or action.name in self._internal:
             raise ActionInvalid(f"action {point.name} ({point.value}): the name {action.name} is taken")
         self._actions[action.name] = action
 
@@ -94,6 +103,14 @@ class ActionRegistry:
     def find(self, name: str) -> Action[Any] | None:
         """Return the action of this name, or None."""
         return self._actions.get(name)
+
+    def internal(self, name: str) -> Action[Any]:
+        """Return an action behind another kind of step; ``find`` does not know these.
+
+        Raises:
+            KeyError: there is none of this name: a defect.
+        """
+        return self._internal[name]
 
     def suggest(self, name: str) -> str | None:
         """Return the known name nearest to an unknown one, or None where none is near."""

@@ -72,6 +72,8 @@ REPAIR_RULES: Final = (
     _rule("apps", ["deployments"], [*_READ, "patch"]),
     _rule("apps", ["replicasets"], ["get", "list"]),
     _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
+    # Starting runs of other Workflows, finding them again, and cancelling them.
+    _rule(GROUP, [_RUNS], ["create", "get", "patch"]),
 )
 VIEW_RULES: Final = (_rule(GROUP, [_WORKFLOWS, _RUNS, _PATTERNS], _READ),)
 EDIT_RULES: Final = (

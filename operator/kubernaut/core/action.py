@@ -27,12 +27,14 @@ class Idempotency(StrEnum):
     """How an effect happens exactly once.
 
     ``READ_ONLY`` changes nothing; ``MARKED`` carries its marker in the same patch; ``PINNED`` names the
-    object's UID in the request, which is stored as the step's intent first.
+    object's UID in the request, which is stored as the step's intent first; ``NAMED`` creates an object of a name
+    that is derived from the step's key, so that AlreadyExists means done.
     """
 
     READ_ONLY = "ReadOnly"
     MARKED = "Marked"
     PINNED = "Pinned"
+    NAMED = "Named"
 
 
 class ActionParameters(BaseModel):

@@ -153,12 +153,22 @@ class FakeCluster:
         return copy.deepcopy(new)
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
-        raise AlreadyExists("no action creates objects", status=409)
+        kind, meta = manifest["kind"], manifest["metadata"]
+        lost = self._request("dry-run" if dry_run else "create", kind, meta["name"])
+        if (kind, meta["namespace"], meta["name"]) in self.objects:
+            raise AlreadyExists(f"{kind} {meta['name']} exists already", status=409)
+        if dry_run:
+            return copy.deepcopy({**manifest, "metadata": {**meta, "uid": "not stored"}})
+        self.add(manifest)
+        self.writes.append(("create", f"{kind} {meta['namespace']}/{meta['name']}", manifest))
+        if lost is not None:
+            raise lost
+        return copy.deepcopy(self.find(kind, meta["name"], meta["namespace"]))
 
     async def delete(
         self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
     ) -> None:
-        self._remove("delete", ref, uid)
+        self._remove("delete", ref, uid, dry_run=dry_run)
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         if ref.name in self.budgets:
@@ -166,14 +176,16 @@ class FakeCluster:
             raise TooManyRequests(
                 "Cannot evict pod as it would violate the pod's disruption budget.", status=429
             )
-        self._remove("evict", ref, uid)
+        self._remove("evict", ref, uid, dry_run=dry_run)
 
-    def _remove(self, verb: str, ref: ObjectRef, uid: str) -> None:
+    def _remove(self, verb: str, ref: ObjectRef, uid: str, *, dry_run: bool = False) -> None:
         assert uid, "a delete without precondition"
-        lost = self._request(verb, ref.kind, ref.name)
+        lost = self._request("dry-run" if dry_run else verb, ref.kind, ref.name)
         key, old = self._existing(ref)
         if old["metadata"]["uid"] != uid:
             raise Conflict(f"{ref} has another UID", status=409)
+        if dry_run:
+            return
         if self.linger:
             old["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         else:

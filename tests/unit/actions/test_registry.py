@@ -27,6 +27,7 @@ BUILTIN = (
     "restart_pod",
     "rollback_deployment",
     "scale_deployment",
+    "select_objects",
 )
 
 
@@ -34,6 +35,12 @@ class Wave(NotifyOnly):
     """An action of another package."""
 
     name = "wave"
+
+
+class Run(NotifyOnly):
+    """An action of another package that would be taken for the one behind subflows."""
+
+    name = "run_workflow"
 
 
 class NoAction:
@@ -77,6 +84,24 @@ def test_every_action_documents_itself(action: Action[Any]) -> None:
     assert schema["additionalProperties"] is False
     assert all(one.get("description") for one in schema["properties"].values())
     assert limits.outputs_problem(dict.fromkeys(action.outputs, "")) is None
+
+
+def test_no_step_can_name_an_internal_action() -> None:
+    found = ActionRegistry(installed=False)
+    assert found.internal("run_workflow").idempotency is Idempotency.NAMED
+    assert found.find("run_workflow") is None
+    assert "run_workflow" not in found.names()
+    with pytest.raises(StepError) as caught:
+        found.get("run_workflow")
+    assert caught.value.reason is Reason.UNKNOWN_ACTION
+
+
+def test_an_installed_package_can_not_take_the_name_of_an_internal_action(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, f"{__name__}:Run")
+    with pytest.raises(ActionInvalid, match="the name run_workflow is taken"):
+        ActionRegistry()
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:

@@ -1,0 +1,205 @@
+"""``run_workflow``: start the run of a subflow. Internal: a step says ``workflow``; no ``action`` can name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import Field, JsonValue
+
+from kubernaut.api.base import DnsName
+from kubernaut.api.execution import (
+    ParameterValue,
+    ParentRef,
+    RunPhase,
+    Trigger,
+    TriggerType,
+    WorkflowExecution,
+    WorkflowExecutionSpec,
+    WorkflowRef,
+)
+from kubernaut.api.names import API_VERSION, FINALIZER, GROUP, LABEL_WORKFLOW
+from kubernaut.api.reasons import Reason
+from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
+from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, NotFound, StepError, UnknownOutcome
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+
+_ROUNDS: Final = 4
+_KIND: Final = "WorkflowExecution"
+_RESOURCE: Final = "workflowexecutions"
+
+
+class RunWorkflowParameters(ActionParameters):
+    """Parameters of ``run_workflow``; ``name`` is what ``core.naming.child_run`` gave."""
+
+    workflow: Annotated[DnsName, Field(description="Name of the Workflow, in the run's namespace.")]
+    parameters: Annotated[
+        tuple[ParameterValue, ...], Field(max_length=32, description="Values for its parameters.")
+    ] = ()
+    name: Annotated[DnsName, Field(description="Name of the run that is started.")]
+    depth: Annotated[int, Field(ge=1, le=100, description="How many runs above it started each other.")] = 1
+
+
+class StartRun:
+    """Creates a run of another Workflow, once: its name follows from the step's key, and it names its parent.
+
+    The run is created as this Workflow's account and acts as its own Workflow's. What it does is its own: this step
+    counts as having changed nothing.
+    """
+
+    name: ClassVar = "run_workflow"
+    summary: ClassVar = "Start the run of another Workflow"
+    risk: ClassVar = Risk.LOW
+    idempotency: ClassVar = Idempotency.NAMED
+    parameters = RunWorkflowParameters
+    outputs: ClassVar[Mapping[str, str]] = {"run": "Name of the run.", "uid": "Its UID."}
+
+    def rights(self, target: ObjectRef | None, parameters: RunWorkflowParameters) -> tuple[Right, ...]:
+        """Return create on runs, and get and patch on the one of this name, for finding and cancelling it."""
+        named = (parameters.name,)
+        return (
+            Right("create", GROUP, _RESOURCE),
+            Right("get", GROUP, _RESOURCE, named),
+            Right("patch", GROUP, _RESOURCE, named),
+        )
+
+    async def prepare(
+        self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters
+    ) -> Mapping[str, JsonValue] | None:
+        """Return None: the name is all that is pinned."""
+        return None
+
+    async def perform(
+        self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters
+    ) -> Done:
+        """Create the run; where it exists and is this step's, it is done.
+
+        Raises:
+            StepError: PreconditionFailed, where another run has the name.
+            UnknownOutcome: whether it was created could not be found out.
+            ClusterError: as the API server answers.
+        """
+        body = _manifest(context, parameters)
+        doubt: UnknownOutcome | None = None
+        for _ in range(_ROUNDS):
+            try:
+                return _done(await cluster.create(body))
+            except AlreadyExists:
+                return _done(_ours(await _there(cluster, _ref(context, parameters)), context))
+            except UnknownOutcome as error:
+                # Sent again under the same name: if the first one landed, this one finds it.
+                doubt = error
+            except StepError as error:
+                raise (doubt or error) from error
+        assert doubt is not None
+        raise doubt
+
+    async def recall(
+        self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters
+    ) -> Done | None:
+        """Look for the run; None where there is none of this step.
+
+        Raises:
+            ClusterError: that can't be seen now.
+        """
+        try:
+            return _done(_ours(await cluster.get(_ref(context, parameters)), context))
+        except ClusterError as error:
+            if error.transient:
+                raise
+            return None
+        except StepError:
+            return None
+
+    async def undo(self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters) -> Done:
+        """The run that was started is cancelled; one that is finished or gone is left as it is."""
+        ref = _ref(context, parameters)
+        last: ClusterError | None = None
+        for _ in range(_ROUNDS):
+            try:
+                seen = await cluster.get(ref)
+                if not _is_ours(seen, context):
+                    return Done(False, f"{ref} was not started by this step and is left alone")
+                if RunPhase((seen.get("status") or {}).get("phase", RunPhase.PENDING)).final:
+                    return Done(False, f"{ref} is finished; there is nothing to cancel")
+                if (seen["spec"].get("control") or {}).get("cancel"):
+                    return Done(False, f"{ref} is being cancelled already")
+                version = seen["metadata"]["resourceVersion"]
+                await cluster.patch(ref, {"spec": {"control": {"cancel": True}}}, resource_version=version)
+            except NotFound:
+                return Done(False, f"{ref} is gone; there is nothing to cancel")
+            except (Conflict, UnknownOutcome) as error:
+                last = error
+            else:
+                return Done(
+                    True, f"{ref} is being cancelled", changed=(f"{ref}: spec.control.cancel: false -> true",)
+                )
+        assert last is not None
+        raise last
+
+
+def child_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """Return UID and step of the run that started this one; both empty where none did."""
+    parent = (manifest.get("spec") or {}).get("parent") or {}
+    return str(parent.get("uid", "")), str(parent.get("step", ""))
+
+
+def _ref(context: StepContext, parameters: RunWorkflowParameters) -> ObjectRef:
+    return ObjectRef(API_VERSION, _KIND, context.namespace, parameters.name)
+
+
+async def _there(cluster: Cluster, ref: ObjectRef) -> Manifest:
+    """Read a run that is known to exist."""
+    try:
+        return await cluster.get(ref)
+    except NotFound as error:
+        raise StepError(
+            f"{ref} was deleted while it was looked at; start a new run if it is still needed",
+            reason=Reason.PRECONDITION_FAILED,
+        ) from error
+    except ClusterError as error:
+        # It may well be ours: another attempt, and so another name, must not be begun before that is known.
+        raise UnknownOutcome(f"{ref} exists, and whose it is could not be read: {error}") from error
+
+
+def _is_ours(seen: Manifest, context: StepContext) -> bool:
+    return child_of(seen) == (context.run_uid, context.step)
+
+
+def _ours(seen: Manifest, context: StepContext) -> Manifest:
+    if not _is_ours(seen, context):
+        raise StepError(
+            f"{ObjectRef.of(seen)} exists and was not started by step {context.step} of run {context.run_name}; find "
+            "out who created it, and delete it",
+            reason=Reason.PRECONDITION_FAILED,
+        )
+    return seen
+
+
+def _done(run: Manifest) -> Done:
+    meta = run["metadata"]
+    outputs: dict[str, JsonValue] = {"run": meta["name"], "uid": meta["uid"]}
+    return Done(False, f"started {ObjectRef.of(run)}", outputs)
+
+
+def _manifest(context: StepContext, parameters: RunWorkflowParameters) -> Manifest:
+    given: Sequence[ParameterValue] = parameters.parameters
+    run = WorkflowExecution(
+        spec=WorkflowExecutionSpec(
+            workflow_ref=WorkflowRef(name=parameters.workflow),
+            parameters=list(given),
+            trigger=Trigger(type=TriggerType.SUBFLOW, by=context.run_name[:253]),
+            parent=ParentRef(
+                name=context.run_name, uid=context.run_uid, step=context.step, depth=parameters.depth
+            ),
+        )
+    ).wire()
+    run["spec"].pop("control", None)
+    run["metadata"] = {
+        "name": parameters.name,
+        "namespace": context.namespace,
+        "labels": {LABEL_WORKFLOW: parameters.workflow} if len(parameters.workflow) <= 63 else {},
+        # From birth, so that no deletion can overtake the history.
+        "finalizers": [FINALIZER],
+    }
+    return run
