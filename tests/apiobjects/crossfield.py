@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 from apiobjects.examples import full_workflow
@@ -20,20 +21,88 @@ def _step(label: str, valid: bool, **step: Any) -> Mutant:
 
 def cross_field_cases() -> Iterator[Mutant]:
     """Yield Workflows; the other kinds have no such rules within one object."""
-    action, wait, approval = "notify_only", {"duration": "1s"}, {"message": "May I?"}
-    yield _step("action", True, action=action)
-    yield _step("wait", True, wait=wait)
-    yield _step("approval", True, approval=approval)
-    yield _step("approval {}", True, approval={})
-    yield _step("of no sort", False)
-    yield _step("of two sorts", False, action=action, wait=wait)
-    yield _step("of three sorts", False, action=action, wait=wait, approval=approval)
-    yield _step("of one sort and a null", True, action=action, wait=None)
-    yield _step("action with", True, action=action, **{"with": {"a": 1}})
-    yield _step("wait with", False, wait=wait, **{"with": {"a": 1}})
-    yield _step("wait with nothing", False, wait=wait, **{"with": {}})
+    yield from _kinds_of_steps()
+    yield from _waits()
+    yield from _for_each()
+    yield from _alternates()
+    yield from _parameters()
+    for length, valid in ((63, True), (64, False)):
+        named = _workflow()
+        named["metadata"] = named["metadata"] | {"name": "a" * length}
+        yield Mutant(f"name of {length}", named, valid)
+
+
+def _kinds_of_steps() -> Iterator[Mutant]:
+    kinds: dict[str, Any] = {
+        "action": "notify_only",
+        "wait": {"duration": "1s"},
+        "approval": {},
+        "workflow": {"name": "other"},
+        "switch": {"cases": [{"name": "one", "when": "true", "template": "gently"}]},
+        "forEach": {"items": ["a"], "template": "gently"},
+    }
+    yield _step("of no kind", False)
+    yield _step("of all kinds", False, **kinds)
+    for kind, body in kinds.items():
+        yield _step(kind, True, **{kind: body})
+        yield Mutant(f"finally {kind}", _workflow(**{"finally": [{"name": "only", kind: body}]}), True)
+    for one, other in combinations(kinds, 2):
+        yield _step(f"{one} and {other}", False, **{one: kinds[one], other: kinds[other]})
+        yield _step(f"{one} and {other}: null", True, **{one: kinds[one], other: None})
+    two = {"name": "only", "action": "notify_only", "wait": {"duration": "1s"}}
+    yield Mutant("of two kinds in a template", _workflow(templates=[{"name": "t", "steps": [two]}]), False)
+    yield Mutant("of two kinds under finally", _workflow(**{"finally": [two]}), False)
+    yield _step("action with", True, action="notify_only", **{"with": {"a": 1}})
+    yield _step("wait with", False, wait={"duration": "1s"}, **{"with": {"a": 1}})
+    yield _step("wait with nothing", False, wait={"duration": "1s"}, **{"with": {}})
+    yield _step("workflow with", False, workflow={"name": "other"}, **{"with": {"a": 1}})
+
+
+def _waits() -> Iterator[Mutant]:
+    seen = {"apiVersion": "v1", "kind": "Service", "name": "shop"}
     yield _step("wait for nothing", False, wait={})
     yield _step("wait for both", False, wait={"duration": "1s", "until": "true"})
+    yield _step("wait until on an object", True, wait={"until": "true", "object": seen})
+    yield _step("wait for a while on an object", False, wait={"duration": "1s", "object": seen})
+    yield _step("wait for a while on no object", True, wait={"duration": "1s", "object": None})
+    yield _step("wait on an object alone", False, wait={"object": seen})
+
+
+def _for_each() -> Iterator[Mutant]:
+    sources: dict[str, Any] = {
+        "items": ["a"],
+        "itemsFrom": "steps.a.outputs.b",
+        "select": {"apiVersion": "v1", "kind": "Pod", "labelSelector": "app=web"},
+    }
+    yield _step("forEach of nothing", False, forEach={"template": "gently"})
+    yield _step("forEach of all", False, forEach=sources | {"template": "gently"})
+    for name, source in sources.items():
+        yield _step(f"forEach {name}", True, forEach={name: source, "template": "gently"})
+    for one, other in combinations(sources, 2):
+        both = {one: sources[one], other: sources[other], "template": "gently"}
+        yield _step(f"forEach {one} and {other}", False, forEach=both)
+        yield _step(f"forEach {one} and {other}: null", True, forEach=both | {other: None})
+
+
+def _alternates() -> Iterator[Mutant]:
+    for given, valid in (
+        ({}, True),
+        ({"onFailure": "Alternate", "alternate": "gently"}, True),
+        ({"onFailure": "Alternate"}, False),
+        ({"onFailure": "Alternate", "alternate": None}, False),
+        ({"alternate": "gently"}, False),
+        ({"onFailure": None, "alternate": "gently"}, False),
+        ({"onFailure": "Rollback", "alternate": "gently"}, False),
+        ({"onFailure": "Rollback"}, True),
+        ({"onFailure": "Rollback", "alternate": None}, True),
+    ):
+        yield _step(f"{given}", valid, action="notify_only", **given)
+        whole = _workflow()
+        spec = {name: value for name, value in whole["spec"].items() if name not in ("onFailure", "alternate")}
+        yield Mutant(f"workflow {given}", whole | {"spec": spec | given}, valid)
+
+
+def _parameters() -> Iterator[Mutant]:
     for given, valid in (
         ({"required": True}, True),
         ({"default": ""}, True),
@@ -42,7 +111,3 @@ def cross_field_cases() -> Iterator[Mutant]:
         ({"required": True, "default": ""}, False),
     ):
         yield Mutant(f"parameter {given}", _workflow(parameters=[{"name": "one"} | given]), valid)
-    for length, valid in ((63, True), (64, False)):
-        named = _workflow()
-        named["metadata"] = named["metadata"] | {"name": "a" * length}
-        yield Mutant(f"name of {length}", named, valid)

@@ -10,6 +10,7 @@ Object = dict[str, Any]
 
 _NOON = "2026-01-31T12:00:00Z"
 _MICRO = "2026-01-31T12:00:00.123456Z"
+_UID = "00000000-0000-0000-0000-000000000001"
 _CONDITION = {
     "type": "Ready",
     "status": "True",
@@ -36,8 +37,68 @@ def _object(kind: str, spec: Object, status: Object) -> Object:
     }
 
 
+_RETRY = {
+    "limit": 3,
+    "backoff": {"policy": "Linear", "initial": "1s", "factor": 2, "max": "30s", "jitterPercent": 20},
+    "when": "failure.transient",
+}
+
+
+def _steps() -> list[Object]:
+    """Return steps of all kinds in which every field of a step is set."""
+    return [
+        {
+            "name": "roll-back",
+            "action": "rollback_deployment",
+            "dependsOn": ["pause", "ask"],
+            "when": "params.replicas > 1",
+            "with": {"name": "=params.deployment", "nested": {"none": None, "list": [1, "a", 0.5]}},
+            "retry": _RETRY,
+            "timeout": "2m",
+            "onFailure": "Alternate",
+            "alternate": "gently",
+            "resources": [{"name": "node-drain", "amount": 2}],
+        },
+        {"name": "pause", "wait": {"duration": "250ms"}},
+        {
+            "name": "healthy",
+            "wait": {
+                "until": "object.spec.ready",
+                "object": {"apiVersion": "v1", "kind": "Service", "name": "shop"},
+            },
+        },
+        {
+            "name": "ask",
+            "approval": {"message": "May I?", "expiresAfter": "1h30m", "mayOverride": ["replicas"]},
+        },
+        {
+            "name": "other",
+            "workflow": {"name": "oom-killed", "parameters": [{"name": "container", "value": "=params.one"}]},
+        },
+        {
+            "name": "choose",
+            "switch": {
+                "cases": [{"name": "many", "when": "params.replicas > 3", "template": "gently"}],
+                "default": "at-once",
+            },
+        },
+        {
+            "name": "each",
+            "forEach": {"items": ["a", "=params.one"], "maxItems": 5, "parallelism": 2, "template": "gently"},
+        },
+        {"name": "each-of", "forEach": {"itemsFrom": "steps.diagnose.outputs.pods", "template": "gently"}},
+        {
+            "name": "each-pod",
+            "forEach": {
+                "select": {"apiVersion": "v1", "kind": "Pod", "labelSelector": "app=web"},
+                "template": "gently",
+            },
+        },
+    ]
+
+
 def full_workflow() -> Object:
-    """Return a Workflow with a step of each sort."""
+    """Return a Workflow with a step of each kind, in a template and under finally too."""
     spec = {
         "description": "Roll back",
         "version": "1.2.0",
@@ -47,22 +108,17 @@ def full_workflow() -> Object:
             {"name": "replicas", "type": "integer", "default": "1"},
         ],
         "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "=params.deployment"},
-        "steps": [
-            {
-                "name": "roll-back",
-                "action": "rollback_deployment",
-                "dependsOn": ["pause", "ask"],
-                "when": "params.replicas > 1",
-                "with": {"name": "=params.deployment", "nested": {"none": None, "list": [1, "a", 0.5]}},
-                "retry": {"limit": 3, "backoff": {"initial": "1s", "factor": 2, "max": "30s"}},
-                "timeout": "2m",
-            },
-            {"name": "pause", "wait": {"duration": "250ms"}},
-            {"name": "healthy", "wait": {"until": "target.status.readyReplicas > 0"}},
-            {"name": "ask", "approval": {"message": "May I?", "expiresAfter": "1h30m"}},
-        ],
+        "lifecycle": "Deprecated",
+        "steps": _steps(),
+        "templates": [{"name": "gently", "steps": _steps()}],
         "parallelism": 4,
-        "onFailure": "Rollback",
+        "priority": -5,
+        "concurrencyPolicy": "Replace",
+        "onFailure": "Alternate",
+        "alternate": "gently",
+        "rollback": {"retry": _RETRY, "timeout": "3m"},
+        "finally": _steps(),
+        "outputs": [{"name": "restarts", "value": "=steps.diagnose.outputs.restarts"}],
         "timeout": "1h",
         "verify": {
             "expect": ["target.status.readyReplicas == target.spec.replicas"],
@@ -70,6 +126,8 @@ def full_workflow() -> Object:
             "timeout": "5m",
         },
         "ttlSecondsAfterFinished": 3600,
+        "successfulRunsHistoryLimit": 3,
+        "failedRunsHistoryLimit": 10,
     }
     status = {
         "observedGeneration": 1,
@@ -82,15 +140,30 @@ def full_workflow() -> Object:
 
 
 def full_execution() -> Object:
-    """Return a run that was approved and rolled a Deployment back."""
+    """Return a run that was approved and rolled a Deployment back, with every field set."""
     spec = {
         "workflowRef": {"name": "crash-loop"},
         "parameters": [{"name": "deployment", "value": "shop"}],
-        "trigger": {"type": "Manual", "by": "ada", "reason": "pager"},
+        "trigger": {"type": "Subflow", "by": "ada", "reason": "pager"},
+        "dryRun": True,
+        "retryFrom": {"name": "crash-loop-0"},
+        "parent": {"name": "whole-1", "uid": _UID, "step": "each/0/repair", "depth": 2},
         "control": {
             "cancel": True,
             "paused": True,
-            "approvals": [{"step": "ask", "decision": "Approve", "by": "ada", "reason": "looks right"}],
+            "approvals": [
+                {
+                    "step": "ask",
+                    "decision": "Approve",
+                    "by": "ada",
+                    "reason": "looks right",
+                    "parameters": [{"name": "replicas", "value": "2"}],
+                }
+            ],
+            "interventions": [
+                {"step": "each/0/restart", "attempt": 1, "remedy": "Skip", "by": "ada", "reason": "done by hand"}
+            ],
+            "migrateTo": "crash-loop-9876543210",
         },
     }
     step = {
@@ -102,6 +175,9 @@ def full_execution() -> Object:
         "retryAt": _MICRO,
         "reason": "Completed",
         "message": "Rolled back.",
+        "undoAttempt": 1,
+        "branch": "many",
+        "progress": "1/2",
         "intent": {"revision": 3},
         "outputs": {"symptoms": ["CrashLoopBackOff"], "restarts": 4, "none": None},
         "changed": ["Deployment shop: revision 4 to 3"],
@@ -110,18 +186,24 @@ def full_execution() -> Object:
         "observedGeneration": 1,
         "phase": "Succeeded",
         "verdict": "Remediated",
+        "outcome": "Succeeded",
         "progress": "1/1",
+        "eta": {"expected": _MICRO, "earliest": _MICRO, "latest": _MICRO, "runs": 20},
         "startedAt": _MICRO,
         "finishedAt": _MICRO,
         "verifySince": _MICRO,
         "healthySince": _MICRO,
+        "rollbackSince": _MICRO,
         "workflow": {
             "name": "crash-loop",
-            "uid": "00000000-0000-0000-0000-000000000001",
+            "uid": _UID,
             "contentHash": "0123456789abcdef",
             "snapshot": "crash-loop-0123456789",
+            "revision": 1,
             "serviceAccountName": "kubernaut-repair",
             "ttlSecondsAfterFinished": 3600,
+            "successfulRunsHistoryLimit": 3,
+            "failedRunsHistoryLimit": 10,
         },
         "target": {
             "apiVersion": "apps/v1",
@@ -131,6 +213,7 @@ def full_execution() -> Object:
         },
         "reason": "ExpectationMet",
         "message": "The Deployment is ready.",
+        "outputs": {"restarts": 4},
         "steps": [step],
         "conditions": [_CONDITION],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,8 +75,17 @@ class _Change:
 
 
 def mutants(schema: Schema, whole: dict[str, Any], section: str) -> Iterator[Mutant]:
-    """Yield all mutants of a valid object below ``section`` (``spec`` or ``status``)."""
+    """Yield all mutants of a valid object below ``section`` (``spec`` or ``status``).
+
+    A place with the schema, description included, and the value of an earlier one is the same model again, such as
+    a step under ``finally``: nothing new is learned there.
+    """
+    known: set[str] = set()
     for path, node, value in walk(schema["properties"][section], whole[section], (section,)):
+        place = json.dumps([node, value])
+        if place in known:
+            continue
+        known.add(place)
         for change in _changes(node, value):
             where = ".".join(map(str, path))
             yield Mutant(f"{where}: {change.what}", _replaced(whole, path, change.value), change.valid)
@@ -164,6 +174,15 @@ def _array_changes(schema: Schema, value: list[Any]) -> Iterator[_Change]:
     yield _Change("none", [], valid=not schema.get("minItems"))
     if schema.get("x-kubernetes-list-type") in ("map", "set"):
         yield _Change("doubled", [*value, copy.deepcopy(value[-1])])
+    keys = schema.get("x-kubernetes-list-map-keys", ())
+    for key in keys if len(keys) > 1 else ():
+        item = value[-1] | {key: _other_key([entry[key] for entry in value])}
+        yield _Change(f"the last again with another {key}", [*value, item], valid=True)
+
+
+def _other_key(taken: list[Any]) -> Any:
+    choices: list[Any] = [0, 1, 2, 3] if isinstance(taken[0], int) else ["a0", "a1", "a2", "a3"]
+    return next(choice for choice in choices if choice not in taken)
 
 
 def _another(schema: Schema, item: Any, number: int) -> Any:

@@ -14,6 +14,8 @@ from kubernaut.api.base import TIME_PATTERN
 from kubernaut.api.crd import Kind, crd_manifest
 from kubernaut.api.duration import PATTERN
 from kubernaut.api.names import API_VERSION
+from kubernaut.api.steps import ALTERNATE_TOLD, KINDS_TOLD
+from kubernaut.api.steps import KINDS as STEP_KINDS
 
 Schema = dict[str, Any]
 Strategy = st.SearchStrategy[Any]
@@ -125,10 +127,23 @@ def _without(name: str, where: Callable[[Any], bool]) -> Callable[[Strategy, dic
     return lambda strategy, fields: strategy.map(drop)
 
 
+def _keep_alternate(strategy: Strategy, fields: dict[str, Strategy]) -> Strategy:
+    @st.composite
+    def keep(draw: st.DrawFn) -> Any:
+        value = {key: inner for key, inner in draw(strategy).items() if key != "alternate"}
+        wanted = value.get("onFailure") == "Alternate"
+        return value | ({"alternate": draw(fields["alternate"])} if wanted else {})
+
+    return keep()
+
+
 # How an object is made to keep a rule, by the rule's message; a rule without an entry here fails the tests.
 _KEEPING: dict[str, Callable[[Strategy, dict[str, Strategy]], Strategy]] = {
     "set exactly one of duration and until": _one_of("duration", "until"),
-    "set exactly one of action, wait and approval": _one_of("action", "wait", "approval"),
+    "object needs until": _without("object", lambda wait: "until" not in wait),
+    "set exactly one of items, itemsFrom and select": _one_of("items", "itemsFrom", "select"),
+    KINDS_TOLD: _one_of(*STEP_KINDS),
+    ALTERNATE_TOLD: _keep_alternate,
     "with needs an action": _without("with", lambda step: "action" not in step),
     "a required parameter has no default": _without("default", lambda one: bool(one.get("required"))),
 }

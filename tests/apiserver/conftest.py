@@ -31,8 +31,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A cluster with manifests/base applied and in force; kept for the next session with KUBERNAUT_KEEP=1."""
-    cluster = Cluster.up("test", nodes="kwok")
+    """A cluster with manifests/base applied and in force.
+
+    KUBERNAUT_KEEP=1 keeps it for the next session; KUBERNAUT_TEST_CLUSTER names another than ``test``, so that two
+    sessions on one machine do not share one.
+    """
+    cluster = Cluster.up(os.environ.get("KUBERNAUT_TEST_CLUSTER", "test"), nodes="kwok")
     try:
         yield _prepared(cluster)
     finally:

@@ -73,8 +73,9 @@ class Judge:
         return self._writers[kind.name].request("PUT", where, body, fieldValidation="Strict", dryRun="All")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def judge(cluster: Cluster) -> Iterator[Judge]:
+    """One for each test: the API server hangs up on who has not asked anything for 90 s."""
     with Client(cluster.kubeconfig) as admin, contextlib.ExitStack() as stack:
         yield Judge(admin, {kind.name: stack.enter_context(writer_of_status(admin, kind)) for kind in KINDS})
 
@@ -142,25 +143,48 @@ CHANGES: dict[str, Object] = {
     "no parameters": {"parameters": None},
     "trigger": {"trigger": {"by": "eve"}},
     "no trigger": {"trigger": None},
+    "a dry run": {"dryRun": False},
+    "no dry run": {"dryRun": None},
+    "retryFrom": {"retryFrom": {"name": "other"}},
+    "no retryFrom": {"retryFrom": None},
+    "the parent's UID": {"parent": {"uid": "other"}},
+    "the parent's step": {"parent": {"step": "other"}},
+    "no parent": {"parent": None},
+}
+ASKED: Object = {
+    "parameters": [{"name": "deployment", "value": "shop"}],
+    "trigger": {"by": "ada"},
+    "dryRun": True,
+    "retryFrom": {"name": "first"},
+    "parent": {"name": "whole", "uid": "1", "step": "repair"},
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_a_run_was_asked_to_do_never_changes(change: Object, admin: Client, namespace: str) -> None:
-    spec = {"parameters": [{"name": "deployment", "value": "shop"}], "trigger": {"by": "ada"}}
-    assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run", **spec)).ok
+    assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run", **ASKED)).ok
     answer = patch(admin, EXECUTION, namespace, "run", {"spec": change})
     assert answer.status == 422
     assert "start a new run" in answer.message
 
 
-@pytest.mark.parametrize("field", ["parameters", "trigger"])
+@pytest.mark.parametrize("field", ASKED)
 def test_what_a_run_was_not_asked_to_do_is_not_added_later(field: str, admin: Client, namespace: str) -> None:
     assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
-    later = {"parameters": [{"name": "deployment", "value": "shop"}], "trigger": {"by": "eve"}}
-    answer = patch(admin, EXECUTION, namespace, "run", {"spec": {field: later[field]}})
+    answer = patch(admin, EXECUTION, namespace, "run", {"spec": {field: ASKED[field]}})
     assert answer.status == 422
     assert "start a new run" in answer.message
+
+
+def test_what_a_run_was_asked_to_do_may_be_said_again(admin: Client, namespace: str) -> None:
+    assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run", **ASKED)).ok
+    assert patch(admin, EXECUTION, namespace, "run", {"spec": ASKED}).ok
+
+
+def test_a_run_can_be_moved_to_another_snapshot_more_than_once(admin: Client, namespace: str) -> None:
+    assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+    for snapshot in ("crash-loop-1", "crash-loop-2", None):
+        assert patch(admin, EXECUTION, namespace, "run", {"spec": {"control": {"migrateTo": snapshot}}}).ok
 
 
 def test_a_run_can_be_paused_and_resumed(admin: Client, namespace: str) -> None:
@@ -264,6 +288,70 @@ def test_our_kinds_are_a_category(cluster: Cluster) -> None:
 def test_every_field_is_explained(cluster: Cluster) -> None:
     text = cluster.run_kubectl("explain", "workflow.spec.steps.when")
     assert "where it is false the step is skipped" in text
+
+
+def heavy_steps(count: int, templates: int = 0) -> list[Object]:
+    """Return steps that between them meet every rule, with conditions, retries, times and policies."""
+    common = {
+        "dependsOn": ["step-0"],
+        "when": "params.replicas > 1",
+        "retry": {"limit": 3, "backoff": {"initial": "1s", "max": "30s"}, "when": "failure.transient"},
+        "timeout": "2m",
+        "onFailure": "Alternate",
+        "alternate": "template-0",
+        "resources": [{"name": "node-drain"}],
+    }
+    kinds: list[Object] = [
+        {"action": "notify_only", "with": {"message": "a"}},
+        {"wait": {"until": "true", "object": {"apiVersion": "v1", "kind": "Service", "name": "shop"}}},
+        {"forEach": {"items": ["a", "b"], "template": "template-0"}},
+        {"switch": {"cases": [{"name": "one", "when": "true", "template": "template-0"}]}},
+    ]
+    return [{"name": f"step-{n}"} | common | kinds[n % len(kinds)] for n in range(count)]
+
+
+def as_large_as_may_be() -> Object:
+    templates = [{"name": f"template-{n}", "steps": heavy_steps(50)} for n in range(16)]
+    return {"steps": heavy_steps(1000), "templates": templates, "finally": heavy_steps(32)}
+
+
+def test_the_most_steps_stay_within_the_cost_of_the_rules(admin: Client, namespace: str) -> None:
+    large = smallest(WORKFLOW, "large", **as_large_as_may_be())
+    answer = create(admin, WORKFLOW, namespace, large)
+    assert answer.ok, answer.message
+    assert len(json.dumps(large)) > 500_000
+    assert patch(admin, WORKFLOW, namespace, "large", {"spec": {"parallelism": 2}}).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"steps": heavy_steps(1001)}, "spec.steps: Too many: 1001: must have at most 1000 items"),
+        (
+            {"templates": [{"name": "one", "steps": heavy_steps(51)}]},
+            "spec.templates[0].steps: Too many: 51: must have at most 50 items",
+        ),
+        ({"finally": heavy_steps(33)}, "spec.finally: Too many: 33: must have at most 32 items"),
+    ],
+    ids=["steps", "a template", "finally"],
+)
+def test_one_step_too_many_is_refused_with_the_place_and_the_bound(
+    change: Object, place: str, admin: Client, namespace: str
+) -> None:
+    answer = create(admin, WORKFLOW, namespace, smallest(WORKFLOW, "large", **change))
+    assert answer.status == 422
+    assert place in answer.message
+    assert len(answer.message) < 500
+
+
+def test_one_bad_step_among_the_most_is_named(admin: Client, namespace: str) -> None:
+    spec = as_large_as_may_be()
+    spec["templates"][15]["steps"][49] |= {"approval": {}}
+    answer = create(admin, WORKFLOW, namespace, smallest(WORKFLOW, "large", **spec))
+    assert answer.status == 422
+    assert "spec.templates[15].steps[49]" in answer.message
+    assert "set exactly one of action" in answer.message
+    assert len(answer.message) < 1000
 
 
 @pytest.mark.parametrize(

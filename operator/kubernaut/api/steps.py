@@ -71,6 +71,7 @@ class Retry(ApiModel):
     limit: Annotated[int, Field(ge=0, le=20), UNQUOTED] = 0
     """How many times a failed step is tried again."""
     backoff: Backoff = Backoff()
+    """Waiting times between the attempts."""
     when: Expression | None = None
     """CEL on failure.reason, .category, .message, .transient and .attempt; where false, it is not tried again."""
 
