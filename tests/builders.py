@@ -23,8 +23,10 @@ from kubernaut.api.execution import (
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.action import Action, ActionParameters, Done, Idempotency, Risk, StepContext
+from kubernaut.core.compiling import compile_plan
 from kubernaut.core.machine import advance, claim
-from kubernaut.core.plan import Plan, compile_plan, parse_parameters
+from kubernaut.core.parameters import parse_parameters
+from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Cluster, ObjectRef, Right
 from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen
 from kubernaut.core.run import Decision as Decided
@@ -74,6 +76,24 @@ class FakeAction:
         raise AssertionError
 
 
+class SubflowParameters(ActionParameters):
+    """What starts the run of another Workflow."""
+
+    workflow: str
+    parameters: tuple[Mapping[str, str], ...] = ()
+    name: str
+    depth: int
+
+
+class SelectionParameters(ActionParameters):
+    """What selects objects."""
+
+    api_version: str
+    kind: str
+    label_selector: str
+    limit: int
+
+
 class FakeCatalogue:
     """One action of each kind, and one that needs a parameter."""
 
@@ -89,8 +109,18 @@ class FakeCatalogue:
     def find(self, name: str) -> Action[Any] | None:
         return self._actions.get(name)
 
+    def internal(self, name: str) -> Action[Any]:
+        found: Action[Any] = INTERNAL[name]
+        return found
+
     def suggest(self, name: str) -> str | None:
         return next(iter(difflib.get_close_matches(name, self._actions, n=1)), None)
+
+
+INTERNAL: dict[str, Any] = {
+    "run_workflow": FakeAction("run_workflow", Idempotency.NAMED, SubflowParameters),
+    "select_objects": FakeAction("select_objects", Idempotency.READ_ONLY, SelectionParameters),
+}
 
 
 def _retry(limit: int, initial: str, factor: int, longest: str) -> dict[str, Any]:

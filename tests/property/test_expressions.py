@@ -16,7 +16,6 @@ from kubernaut.core.expressions import ExpressionInvalid, Language, Scope, templ
 RUN = {"uid": "u", "namespace": "shop", "name": "r"}
 LANGUAGE = Language(
     [Parameter(name="text", required=True), Parameter(name="n", type=ParameterType.INTEGER, required=True)],
-    ["a", "roll-back"],
 )
 # The CEL library cuts a text at NUL; what no UTF-8 can carry never comes from the API server.
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)

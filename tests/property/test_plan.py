@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from builders import FakeCatalogue, a_workflow
 from kubernaut.api.reasons import Reason
-from kubernaut.core.plan import PlanInvalid, compile_plan
+from kubernaut.core.compiling import compile_plan
+from kubernaut.core.plan import PlanInvalid
 
 NAMES = [f"s{at}" for at in range(7)]
 graphs = st.fixed_dictionaries(

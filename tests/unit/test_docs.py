@@ -13,7 +13,7 @@ import yaml
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.workflow import Workflow, WorkflowSpec
-from kubernaut.core.plan import compile_plan
+from kubernaut.core.compiling import compile_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -19,7 +19,7 @@ from kubernaut.api.names import FINALIZER, LABEL_WORKFLOW
 from kubernaut.api.workflow import Parameter, Workflow, WorkflowSpec
 from kubernaut.cli.errors import CliError
 from kubernaut.core.errors import StepError
-from kubernaut.core.plan import parse_parameters
+from kubernaut.core.parameters import parse_parameters
 
 # RFC 4648's alphabet without what is easily misread.
 _LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,12 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import limits
 from kubernaut.core.action import Idempotency
 from kubernaut.core.errors import StepError
-from kubernaut.core.expressions import Scope
-from kubernaut.core.plan import Plan, PlannedStep
-from kubernaut.core.run import Act, Facts, Run
+from kubernaut.core.expressions import INDEX, ITEM, Scope
+from kubernaut.core.naming import child_run
+from kubernaut.core.parameters import overrides
+from kubernaut.core.plan import FINALLY, Kind, Plan, PlannedStep
+from kubernaut.core.run import Act, Facts, Run, Want, Watched
+from kubernaut.core.unfolding import Unfolded, items_of, unfold
 
 _UNKNOWN = frozenset({Reason.UNKNOWN_OUTCOME, Reason.INTERNAL})
 
@@ -25,8 +28,12 @@ class Draft:
 
     Attributes:
         status: the status so far (its step records are in ``steps`` until the end).
+        shape: the steps that the run has; more as switches decide and forEach find their items.
+        steps: the records of these steps by name.
         acts: effects to begin.
         observe: whether the target must be seen.
+        suspended: whether a failed step waits for a person to say what becomes of it.
+        objects: other objects that must be seen.
         wakes: times at which to decide again.
     """
 
@@ -36,10 +43,18 @@ class Draft:
         self.facts = facts
         self.now = now
         self.status = run.status
-        self.steps: dict[str, StepStatus] = {step.name: run.step(step.name) for step in plan.steps}
+        records = {record.name: record for record in run.status.steps}
+        self.shape: Unfolded = unfold(plan, records)
+        self.steps: dict[str, StepStatus] = {
+            step.name: records.get(step.name) or StepStatus(name=step.name) for step in self.shape.steps
+        }
         self.acts: list[Act] = []
         self.observe = False
+        self.suspended = False
+        self.objects: set[Watched] = set()
+        self.wants: list[Want] = []
         self.wakes: list[datetime] = []
+        self._params: dict[str, Any] | None = None
 
     def record(self, step: PlannedStep) -> StepStatus:
         """Return a step's record as it is now."""
@@ -48,6 +63,13 @@ class Draft:
     def set(self, step: PlannedStep, **changes: Any) -> None:
         """Change a step's record."""
         self.steps[step.name] = self.steps[step.name].replace(**changes)
+
+    def grow(self) -> None:
+        """Take up the steps of a group that has just begun."""
+        self.shape = unfold(self.plan, self.steps)
+        self.steps = {
+            step.name: self.steps.get(step.name) or StepStatus(name=step.name) for step in self.shape.steps
+        }
 
     def fail(self, step: PlannedStep, reason: Reason, message: str) -> None:
         """Record that a step has failed for good."""
@@ -60,17 +82,35 @@ class Draft:
             message=self.short(message),
         )
 
+    def succeed(self, step: PlannedStep, reason: Reason | None = None, message: str | None = None) -> None:
+        """Record that a step that performs no action is done."""
+        self.set(
+            step,
+            phase=StepPhase.SUCCEEDED,
+            finished_at=self.now,
+            reason=reason.value if reason else None,
+            message=self.short(message) if message else None,
+        )
+
+    def skip(self, step: PlannedStep, reason: Reason) -> None:
+        """Record that a step is not done."""
+        self.set(step, phase=StepPhase.SKIPPED, finished_at=self.now, retry_at=None, reason=reason.value)
+
     def end(self, phase: RunPhase, verdict: Verdict, reason: Reason, message: str) -> None:
-        """End the run: nothing more is begun."""
+        """End the run, or let its steps under finally begin: nothing else is begun any more."""
         self.acts.clear()
+        self.wants.clear()
         self.observe = False
+        self.objects.clear()
         self.wakes.clear()
+        last = bool(self.shape.of.get(FINALLY)) and self.status.phase is not RunPhase.FINALIZING
         self.status = self.status.replace(
-            phase=phase,
+            phase=RunPhase.FINALIZING if last else phase,
+            outcome=phase if last else None,
             verdict=verdict,
             reason=reason.value,
             message=limits.message(message),
-            finished_at=self.now,
+            finished_at=None if last else self.now,
         )
 
     def begin(self, step: PlannedStep, *, undo: bool = False) -> None:
@@ -81,7 +121,7 @@ class Draft:
             self.observe = True
             return
         try:
-            parameters = step.with_.render(self.scope())
+            parameters = self._rendered(step)
             step.action.parameters.model_validate(parameters, by_alias=True, by_name=False)
         except StepError as error:
             self.fail(step, error.reason, str(error))
@@ -98,15 +138,48 @@ class Draft:
             Act(step, record.attempt, parameters, self.deadline(step), undo, prepare, record.intent)
         )
 
-    def scope(self) -> Scope:
-        """Return what expressions may see now."""
+    def _rendered(self, step: PlannedStep) -> dict[str, Any]:
+        assert step.with_ is not None
+        parameters: dict[str, Any] = step.with_.render(self.scope(step))
+        return of_subflow(self.run, step, self.record(step).attempt, parameters)
+
+    def scope(
+        self,
+        step: PlannedStep | None = None,
+        names: Iterable[str] = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> Scope:
+        """Return what a step's expressions may see now; without a step, an expression that names these steps."""
+        uses = step.uses if step is not None else {name: name for name in names}
+        steps = {}
+        for short, full in uses.items():
+            record = self.steps.get(full)
+            if record is not None:
+                steps[short] = {"phase": record.phase.value, "outputs": record.outputs or {}}
+        run = {"uid": self.run.uid, "namespace": self.run.namespace, "name": self.run.name}
+        if self.status.phase is RunPhase.FINALIZING:
+            run["outcome"] = self.status.outcome.value if self.status.outcome else ""
+            run["verdict"] = self.status.verdict.value if self.status.verdict else ""
+        if step is not None and step.each and step.index is not None:
+            items = items_of(self.steps[step.each]) or []
+            more = {**(more or {}), ITEM: items[step.index], INDEX: step.index}
         seen = self.facts.target
-        status = self.run.status.replace(steps=list(self.steps.values()))
-        return replace(self.run, status=status).scope(seen.manifest if seen else None)
+        return Scope(self.params, steps, run, seen.manifest if seen else None, more or {})
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The run's parameters, with what approvers put in their place."""
+        if self._params is None:
+            self._params = effective_params(self.run, self.plan, self.steps, self.shape.steps)
+        return self._params
+
+    def forget_params(self) -> None:
+        """Have the parameters looked at anew, because an approver's answer was taken."""
+        self._params = None
 
     def short(self, text: str) -> str:
         """Cut a message so that the messages of all steps stay within their common bound."""
-        return limits.message(text, len(self.plan.steps))
+        return limits.message(text, len(self.steps))
 
     def deadline(self, step: PlannedStep) -> datetime:
         """Return when a step has taken too long."""
@@ -120,12 +193,18 @@ class Draft:
 
     @property
     def running(self) -> int:
-        return sum(record.phase is StepPhase.RUNNING for record in self.steps.values())
+        return sum(
+            record.phase is StepPhase.RUNNING and not self.shape.by_name[name].kind.group
+            for name, record in self.steps.items()
+        )
 
-    @property
-    def busy(self) -> bool:
-        """Whether an effect is, or may be, under way."""
-        return bool(self.facts.in_flight) or any(map(in_doubt, self.steps.values()))
+    def in_doubt(self, step: PlannedStep) -> bool:
+        """Whether a step was begun and its outcome is not known: its effect may have happened."""
+        return in_doubt(step, self.record(step))
+
+    def busy(self, steps: Iterable[PlannedStep]) -> bool:
+        """Whether an effect of these steps is, or may be, under way."""
+        return any(step.name in self.facts.in_flight or self.in_doubt(step) for step in steps)
 
     @property
     def acted(self) -> bool:
@@ -140,19 +219,51 @@ class Draft:
             and step.action.idempotency is not Idempotency.READ_ONLY
             and self.steps[step.name].phase is StepPhase.FAILED
             and self.steps[step.name].reason in (Reason.INTERNAL, Reason.STEP_TIMEOUT)
-            for step in self.plan.steps
+            for step in self.shape.steps
         )
 
-    @property
-    def failed(self) -> bool:
-        return any(record.phase is StepPhase.FAILED for record in self.steps.values())
 
-    @property
-    def all_final(self) -> bool:
-        return all(record.phase.final for record in self.steps.values())
-
-
-def in_doubt(record: StepStatus) -> bool:
+def in_doubt(step: PlannedStep, record: StepStatus) -> bool:
     """Whether a step was begun and its outcome is not known: its effect may have happened."""
+    if step.action is None:
+        return False
+    if step.kind is Kind.WORKFLOW and record.intent is not None:
+        return False
+    if step.kind is Kind.FOR_EACH and items_of(record) is not None:
+        return False
     unknown = record.phase is StepPhase.WAITING and record.reason in _UNKNOWN
     return record.phase is StepPhase.RUNNING or unknown
+
+
+def effective_params(
+    run: Run, plan: Plan, records: dict[str, StepStatus], steps: Iterable[PlannedStep]
+) -> dict[str, Any]:
+    """Return a run's parameters, with what approvers put in their place."""
+    values = dict(run.params)
+    answers = {answer.step: answer for answer in run.control.approvals if answer.parameters}
+    if not answers:
+        return values
+    for step in steps:
+        answer = answers.get(step.name)
+        approved = step.kind is Kind.APPROVAL and records[step.name].phase is StepPhase.SUCCEEDED
+        if answer is not None and approved and step.spec.approval is not None:
+            values |= overrides(plan.spec, step.spec.approval.may_override, answer)
+    return values
+
+
+def of_subflow(run: Run, step: PlannedStep, attempt: int, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a step's action; a subflow's hold the fixed name of the run that it starts."""
+    if step.kind is not Kind.WORKFLOW:
+        return parameters
+    # A null is a parameter that is not given.
+    given = [
+        {**one, "value": _text(one["value"])} for one in parameters["parameters"] if one["value"] is not None
+    ]
+    name = child_run(run.name, run.uid, step.name, attempt)
+    return {**parameters, "parameters": given, "name": name, "depth": run.depth + 1}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)

@@ -2,15 +2,17 @@
 
 What an expression can see: ``params.NAME`` (typed as declared), ``target`` (the target as the Workflow's own
 account sees it), ``steps.NAME.outputs`` and ``steps.NAME.phase`` of steps it depends on, ``run.name``,
-``run.namespace`` and ``run.uid``. A step whose name is not an identifier is ``steps['roll-back']``.
+``run.namespace`` and ``run.uid``. A step whose name is not an identifier is ``steps['roll-back']``. Some places see
+more: steps of a forEach ``item`` and ``index``, a wait for an object ``object``, a retry condition ``failure``, and
+steps under finally ``run.outcome`` and ``run.verdict``.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cel_expr_python import cel
@@ -41,6 +43,18 @@ _STEP_FIELD: Final = re.compile(_ROOT + r"steps\s*\.\s*([A-Za-z_]\w*)")
 _STEP_INDEX: Final = re.compile(_ROOT + r"steps\s*\[\s*'(\d+)'\s*\]")
 _STEPS: Final = re.compile(_ROOT + r"steps(?!\w)")
 _TARGET: Final = re.compile(_ROOT + r"target(?!\w)")
+_PARAMETER: Final = re.compile(_ROOT + r"params\.([A-Za-z_]\w*)")
+# What an expression may see in some places only, with the type it has there.
+ITEM: Final = "item"
+INDEX: Final = "index"
+OBJECT: Final = "object"
+FAILURE: Final = "failure"
+_MORE: Final = {
+    ITEM: cel.Type.DYN,
+    INDEX: cel.Type.INT,
+    OBJECT: cel.Type.DYN,
+    FAILURE: cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+}
 _NAME: Final = re.compile(r"""(["'])([a-z][-a-z0-9]*)\1""")
 
 
@@ -56,6 +70,7 @@ class Scope:
     steps: Mapping[str, Mapping[str, Any]]
     run: Mapping[str, str]
     target: Mapping[str, Any] | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def variables(self) -> dict[str, Any]:
         """Return the activation for CEL."""
@@ -64,6 +79,7 @@ class Scope:
         values["run"] = dict(self.run)
         if self.target is not None:
             values["target"] = self.target
+        values.update(self.more)
         return values
 
 
@@ -72,12 +88,13 @@ class Compiled:
 
     Attributes:
         text: as written, without a leading ``=``.
-        steps: names of the steps it refers to.
+        steps: names of the steps it refers to, as written.
+        params: names of the parameters it refers to.
         uses_target: whether it looks at the target.
         type_name: CEL's name of the result type, such as BOOL or DYN.
     """
 
-    __slots__ = ("_env", "_expression", "steps", "text", "type_name", "uses_target")
+    __slots__ = ("_env", "_expression", "params", "steps", "text", "type_name", "uses_target")
 
     def __init__(self, env: Any, text: str) -> None:
         self.text = text
@@ -89,6 +106,7 @@ class Compiled:
         self.type_name: str = self._expression.return_type().name()
         bare, literals = _without_literals(text)
         self.steps = _steps_of(bare, literals)
+        self.params = frozenset(_PARAMETER.findall(bare))
         self.uses_target = bool(_TARGET.search(bare))
 
     def evaluate(self, scope: Scope) -> Any:
@@ -121,12 +139,13 @@ class Compiled:
 
 
 class Language:
-    """The CEL environment of one Workflow: its parameters and steps are the names that exist."""
+    """The CEL environment of one place in a Workflow: its parameters, and what this place sees beside them."""
 
-    def __init__(self, parameters: Sequence[Parameter], steps: Iterable[str]) -> None:
-        self._known = frozenset(steps)
+    def __init__(self, parameters: Sequence[Parameter], *more: str) -> None:
+        """Make the environment; ``more`` are of ITEM, INDEX, OBJECT and FAILURE."""
         variables = {"steps": cel.Type.Map(cel.Type.STRING, cel.Type.DYN), "target": cel.Type.DYN}
         variables["run"] = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
+        variables.update({name: _MORE[name] for name in more})
         for parameter in parameters:
             optional = not parameter.required and parameter.default is None
             variables[f"params.{parameter.name}"] = cel.Type.DYN if optional else _TYPES[parameter.type]
@@ -136,15 +155,9 @@ class Language:
         """Compile an expression of any type.
 
         Raises:
-            ExpressionInvalid: it does not compile, or names a step that does not exist.
+            ExpressionInvalid: it does not compile.
         """
-        compiled = Compiled(self._env, text)
-        unknown = sorted(compiled.steps - self._known)
-        if unknown:
-            raise ExpressionInvalid(
-                f"there is no step {unknown[0]!r}; write steps['NAME'] where the name has a dash"
-            )
-        return compiled
+        return Compiled(self._env, text)
 
     def condition(self, text: str) -> Compiled:
         """Compile an expression that must be true or false.

@@ -6,14 +6,15 @@ clock (``now`` is given), and an effect it asks for twice is fenced so that it h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
-from kubernaut.api.execution import RunPhase, StepStatus, WorkflowExecutionStatus
+from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
-from kubernaut.core import conditions, ending, outcomes, stepping
-from kubernaut.core.draft import Draft, in_doubt
-from kubernaut.core.plan import Plan
+from kubernaut.core import conditions, ending, limits, outcomes, rolling, scopes, stepping
+from kubernaut.core.draft import Draft
+from kubernaut.core.finalizing import finalize
+from kubernaut.core.plan import ALTERNATE, MAIN, Plan
+from kubernaut.core.policies import dormant
 from kubernaut.core.run import Decision, Facts, Hold, Run
 from kubernaut.core.storing import must_store_first
 from kubernaut.core.verifying import verify
@@ -31,18 +32,28 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
     if run.status.phase.final:
         return Decision(run.status)
     draft = Draft(run, plan, facts, now)
-    for step in plan.steps:
+    for step in draft.shape.steps:
         # An outcome that comes while the step's effect is under way is that of an earlier one.
         if step.name in facts.outcomes and step.name not in facts.in_flight:
             outcomes.take(draft, step, facts.outcomes[step.name])
     if draft.status.phase is RunPhase.ROLLING_BACK:
-        ending.roll_back(draft)
-    else:
+        rolling.roll_back(draft)
+    elif draft.status.phase is not RunPhase.FINALIZING:
         _forward(draft)
+    if draft.status.phase is RunPhase.FINALIZING:
+        finalize(draft, stepping.drive)
     status = _fold(draft)
     acts = tuple(draft.acts)
-    first = bool(acts) and must_store_first(plan, run.stored, status)
-    return Decision(status, acts, first, draft.observe, min(draft.wakes, default=None))
+    first = bool(acts) and must_store_first(draft.shape.steps, run.stored, status)
+    return Decision(
+        status,
+        acts,
+        first,
+        draft.observe,
+        frozenset(draft.objects),
+        tuple(draft.wants),
+        min(draft.wakes, default=None),
+    )
 
 
 def _forward(draft: Draft) -> None:
@@ -60,24 +71,67 @@ def _forward(draft: Draft) -> None:
     draft.wakes.append(deadline)
     if _target_lost(draft):
         return
-    before = dict(draft.steps)
-    for step in draft.plan.steps:
-        if draft.failed:
-            break
-        stepping.drive(draft, step)
-    if draft.failed:
-        _begin_nothing(draft, before)
-        ending.step_failed(draft)
-    elif draft.all_final:
+    if _alternate_begun(draft):
+        _follow_alternate(draft)
+        return
+    match scopes.move(draft, MAIN, stepping.drive):
+        case scopes.State.DONE:
+            verify(draft)
+        case scopes.State.FAILED:
+            failed = scopes.failure(draft, MAIN)
+            assert failed is not None
+            if ending.step_failed(draft, failed):
+                _follow_alternate(draft)
+        case scopes.State.SUSPENDED:
+            draft.suspended = True
+    _tell_suspension(draft)
+
+
+def _alternate_begun(draft: Draft) -> bool:
+    record = draft.steps.get(ALTERNATE)
+    step = draft.shape.by_name.get(ALTERNATE)
+    return (
+        record is not None
+        and step is not None
+        and step.parent != MAIN
+        and record.phase is not StepPhase.PENDING
+    )
+
+
+def _follow_alternate(draft: Draft) -> None:
+    """Move the template that stands in for the whole Workflow."""
+    step = draft.shape.by_name[ALTERNATE]
+    state = scopes.move(draft, ALTERNATE, stepping.drive)
+    if state is scopes.State.DONE:
+        if not draft.record(step).phase.final:
+            draft.succeed(step, message=draft.record(step).message)
         verify(draft)
+    elif state is scopes.State.FAILED:
+        failed = scopes.failure(draft, ALTERNATE)
+        assert failed is not None
+        record = draft.record(failed)
+        reason = Reason(record.reason or Reason.STEP_FAILED)
+        told = f"Step {failed.name}: {record.message or record.reason}"
+        draft.fail(step, reason, told)
+        ending.give_up(draft, reason, limits.sentence(told), roll_back=False)
+    elif state is scopes.State.SUSPENDED:
+        draft.suspended = True
 
 
-def _begin_nothing(draft: Draft, before: Mapping[str, StepStatus]) -> None:
-    """Take back what this decision alone would have begun; settle() asks again for what was begun earlier."""
-    draft.acts.clear()
-    for name, record in before.items():
-        if in_doubt(draft.steps[name]) and not in_doubt(record):
-            draft.steps[name] = record
+def _tell_suspension(draft: Draft) -> None:
+    """Say that a person has to decide, or that one has."""
+    phase = draft.status.phase
+    if draft.suspended and phase is RunPhase.RUNNING:
+        failed = [name for name, record in draft.steps.items() if record.phase is StepPhase.FAILED]
+        draft.status = draft.status.replace(
+            phase=RunPhase.SUSPENDED,
+            reason=Reason.NEEDS_PERSON.value,
+            message=limits.message(
+                f"Failed, and a person has to say what becomes of it: {', '.join(failed)}."
+            ),
+        )
+    elif not draft.suspended and phase is RunPhase.SUSPENDED:
+        draft.status = draft.status.replace(phase=RunPhase.RUNNING, reason=None, message=None)
 
 
 def _target_lost(draft: Draft) -> bool:
@@ -96,15 +150,16 @@ def _target_lost(draft: Draft) -> bool:
 
 def _fold(draft: Draft) -> WorkflowExecutionStatus:
     """Fold the draft into a status: records of steps that were begun, progress, conditions."""
-    records = [draft.record(step) for step in draft.plan.steps]
+    records = [draft.record(step) for step in draft.shape.steps]
     begun = [record for record in records if record != StepStatus(name=record.name)]
-    final = sum(record.phase.final for record in records)
+    counted = [step for step in draft.shape.steps if not dormant(draft, step)]
+    final = sum(draft.record(step).phase.final for step in counted)
     status = draft.status.replace(
-        observed_generation=draft.run.generation, steps=begun, progress=f"{final}/{len(records)}"
+        observed_generation=draft.run.generation, steps=begun, progress=f"{final}/{len(counted)}"
     )
     hold = draft.facts.hold
     if hold is None and draft.run.control.paused:
-        hold = Hold(Reason.PAUSED, "The run is paused by a person.")
+        hold = Hold(Reason.PAUSED, draft.run.paused_for or "The run is paused by a person.")
     return status.replace(conditions=conditions.of_run(status, hold, draft.now, draft.run.generation))
 
 

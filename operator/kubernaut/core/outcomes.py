@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.api.reasons import Reason
-from kubernaut.core import limits, retry
-from kubernaut.core.draft import Draft, in_doubt
-from kubernaut.core.plan import PlannedStep
+from kubernaut.core import groups, limits, retry, rolling, subflows
+from kubernaut.core.draft import Draft
+from kubernaut.core.plan import Kind, PlannedStep
+from kubernaut.core.retrying import try_again
 from kubernaut.core.run import Outcome, OutcomeKind
 
 # Not the step's fault: the same attempt goes on, fenced, until the step's timeout.
-SAME_ATTEMPT = frozenset({Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED})
+SAME_ATTEMPT = frozenset(
+    {Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED, Reason.LEASE_LOST, Reason.POLICIES_MISSING}
+)
 
 
 def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     """Fold one outcome into the draft; an outcome that comes twice, or too late, changes nothing."""
     record = draft.record(step)
+    if outcome.undo and step.kind is Kind.WORKFLOW:
+        if not record.phase.final:
+            subflows.halted(draft, step, outcome.kind is OutcomeKind.DONE, outcome.message)
+        return
     if outcome.undo is not (draft.status.phase is RunPhase.ROLLING_BACK):
         return
     if outcome.undo:
-        _undone(draft, step, outcome)
-    elif not in_doubt(record) or _of_earlier_attempt(record, outcome):
+        rolling.undone(draft, step, outcome)
+    elif not draft.in_doubt(step) or _of_earlier_attempt(record, outcome):
         return
     elif outcome.kind is OutcomeKind.PREPARED:
         if record.intent is None:
@@ -37,11 +44,14 @@ def _of_earlier_attempt(record: StepStatus, outcome: Outcome) -> bool:
 
 
 def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
-    if outcome.acted:
+    if outcome.acted or (draft.run.dry_run and outcome.changed):
         draft.set(step, changed=_sentences(draft, outcome, "an object was changed"))
     problem = limits.outputs_problem(outcome.outputs)
     if problem is not None:
         draft.fail(step, Reason.INTERNAL, problem)
+        return
+    if step.kind is Kind.WORKFLOW and not draft.run.dry_run:
+        draft.set(step, phase=StepPhase.WAITING, intent=dict(outcome.outputs), reason=None, retry_at=None)
         return
     taken, room = limits.size(outcome.outputs), limits.outputs_left(draft.steps.values())
     if taken > room:
@@ -53,10 +63,12 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         phase=StepPhase.SUCCEEDED,
         finished_at=draft.now,
         retry_at=None,
-        reason=None,
+        reason=Reason.DRY_RUN.value if draft.run.dry_run else None,
         message=draft.short(outcome.message) or None,
         outputs=dict(outcome.outputs) or None,
     )
+    if step.kind is Kind.FOR_EACH:
+        groups.gathered(draft, step)
 
 
 def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
@@ -67,7 +79,7 @@ def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> No
             reason = Reason.UNKNOWN_OUTCOME
         again = draft.now + retry.INFRASTRUCTURE_PAUSE
     else:
-        later = retry.retry_at(step.spec.retry, attempt, reason, draft.now)
+        later = try_again(draft, step, reason, message)
         if later is None:
             draft.fail(step, reason, message)
             return
@@ -85,20 +97,5 @@ def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> No
     )
 
 
-def _undone(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
-    if draft.record(step).phase not in (StepPhase.SUCCEEDED, StepPhase.FAILED):
-        return
-    if outcome.kind is OutcomeKind.DONE:
-        told = draft.short(outcome.message) or None
-        if outcome.acted and draft.record(step).changed is None:
-            draft.set(step, changed=_sentences(draft, outcome, "an object was put back"))
-        draft.set(step, phase=StepPhase.ROLLED_BACK, retry_at=None, message=told)
-    elif outcome.reason in SAME_ATTEMPT or outcome.reason is Reason.CONFLICT:
-        draft.set(step, retry_at=draft.now + retry.INFRASTRUCTURE_PAUSE)
-    else:
-        told = draft.short(f"could not be put back: {outcome.message}")
-        draft.set(step, reason=Reason.ROLLBACK_FAILED.value, message=told, retry_at=None)
-
-
 def _sentences(draft: Draft, outcome: Outcome, default: str) -> list[str]:
-    return limits.sentences(outcome.changed or (default,), len(draft.plan.steps))
+    return limits.sentences(outcome.changed or (default,), len(draft.steps))

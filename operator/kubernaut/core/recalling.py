@@ -10,27 +10,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
-from kubernaut.api.execution import RunPhase, StepPhase
+from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.core.action import Idempotency
+from kubernaut.core.draft import effective_params
 from kubernaut.core.errors import StepError
+from kubernaut.core.expressions import INDEX, ITEM, Scope
 from kubernaut.core.plan import Plan, PlannedStep
 from kubernaut.core.run import Act, Outcome, Run
+from kubernaut.core.unfolding import items_of, unfold
 
 
 def to_recall(run: Run, plan: Plan, now: datetime) -> list[Act]:
     """Return the acts that may have happened unrecorded; they are to be looked up, not performed."""
     if run.status.phase.final or run.status.phase is RunPhase.ROLLING_BACK:
         return []
-    acts = (_act(run, step, now) for step in plan.steps if _may_have_acted(run, step))
+    records = {record.name: record for record in run.status.steps}
+    shape = unfold(plan, records)
+    everything = {step.name: records.get(step.name) or StepStatus(name=step.name) for step in shape.steps}
+    params = effective_params(run, plan, everything, shape.steps)
+    acts = (_act(run, params, step, now) for step in shape.steps if _may_have_acted(run, step))
     return [act for act in acts if act is not None]
 
 
 def recalled(run: Run, plan: Plan, found: Mapping[str, Outcome], now: datetime) -> Run:
     """Return the run with the steps that were found as begun, so that ``advance`` takes their outcomes."""
-    records = {step.name: run.step(step.name) for step in plan.steps}
+    known = {record.name: record for record in run.status.steps}
+    records = {step.name: run.step(step.name) for step in unfold(plan, known).steps}
     for name in found:
         record = records[name]
         if record.phase is not StepPhase.RUNNING:
@@ -40,23 +49,25 @@ def recalled(run: Run, plan: Plan, found: Mapping[str, Outcome], now: datetime) 
                 started_at=record.started_at or now,
                 retry_at=None,
             )
-    known = {record.name for record in run.status.steps} | set(found)
-    steps = [record for name, record in records.items() if name in known]
+    steps = [record for name, record in records.items() if name in known or name in found]
     return replace(run, status=run.status.replace(steps=steps))
 
 
 def _may_have_acted(run: Run, step: PlannedStep) -> bool:
     """Whether the step could begin without a word of it being stored (see ``storing``)."""
     marked = step.action is not None and step.action.idempotency is Idempotency.MARKED
-    hangs = step.when is not None or bool(step.outputs_used) or step.uses_target
-    return marked and not hangs and not run.step(step.name).phase.final
+    return marked and not step.hangs and not run.step(step.name).phase.final
 
 
-def _act(run: Run, step: PlannedStep, now: datetime) -> Act | None:
+def _act(run: Run, params: Mapping[str, Any], step: PlannedStep, now: datetime) -> Act | None:
     assert step.action is not None
     assert step.with_ is not None
     try:
-        parameters = step.with_.render(run.scope())
+        place = {"uid": run.uid, "namespace": run.namespace, "name": run.name}
+        more: dict[str, Any] = {}
+        if step.each and step.index is not None:
+            more = {ITEM: (items_of(run.step(step.each)) or [])[step.index], INDEX: step.index}
+        parameters = step.with_.render(Scope(params, {}, place, None, more))
         step.action.parameters.model_validate(parameters)
     except (StepError, ValidationError):
         return None  # it could not have been begun either

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 
 from kubernaut.api.reasons import REASONS, Category, Reason
-from kubernaut.api.workflow import Retry
+from kubernaut.api.steps import BackoffPolicy, Retry
 
 # A step's timeout bounds all its attempts, and what ran into it may have happened.
 NEVER_AGAIN = frozenset(
@@ -14,19 +15,35 @@ NEVER_AGAIN = frozenset(
 INFRASTRUCTURE_PAUSE = timedelta(seconds=2)
 
 
-def delay(retry: Retry, attempt: int) -> timedelta:
-    """Return the pause after failed attempt ``attempt`` (from 1): ``initial * factor ** (attempt - 1)``, capped."""
+def delay(retry: Retry, attempt: int, key: str = "") -> timedelta:
+    """Return the pause after failed attempt ``attempt`` (from 1): as the policy says, capped, less the jitter.
+
+    The jitter is drawn from ``key`` and the attempt, so it comes out the same whenever it is asked for; it spreads
+    waits evenly over [1 - jitter, 1] of their length ("equal jitter", AWS Architecture Blog, 2015).
+    """
     backoff = retry.backoff
-    seconds = backoff.initial.total_seconds()
-    cap = backoff.max.total_seconds()
-    for _ in range(attempt - 1):
-        seconds *= backoff.factor
-        if seconds >= cap:
-            break
-    return timedelta(seconds=min(seconds, cap))
+    initial, cap = backoff.initial.total_seconds(), backoff.max.total_seconds()
+    match backoff.policy:
+        case BackoffPolicy.FIXED:
+            seconds = initial
+        case BackoffPolicy.LINEAR:
+            seconds = initial * attempt
+        case BackoffPolicy.EXPONENTIAL:
+            seconds = initial
+            for _ in range(attempt - 1):
+                seconds *= backoff.factor
+                if seconds >= cap:
+                    break
+    share = backoff.jitter_percent / 100 * _fraction(f"{key}\n{attempt}")
+    return timedelta(seconds=min(seconds, cap) * (1 - share))
 
 
-def retry_at(retry: Retry, attempt: int, reason: Reason, now: datetime) -> datetime | None:
+def _fraction(key: str) -> float:
+    """Return a number in [0, 1) that follows from a key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
+
+
+def retry_at(retry: Retry, attempt: int, reason: Reason, now: datetime, key: str = "") -> datetime | None:
     """Return when to try again, or None where the step has failed for good.
 
     Trouble that only a person can mend (a missing right, a wrong field) is not tried again.
@@ -34,4 +51,4 @@ def retry_at(retry: Retry, attempt: int, reason: Reason, now: datetime) -> datet
     info = REASONS.get(reason)
     if attempt > retry.limit or (info is not None and info.category in NEVER_AGAIN):
         return None
-    return now + delay(retry, attempt)
+    return now + delay(retry, attempt, key)

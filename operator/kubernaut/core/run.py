@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from kubernaut.api.execution import Control, StepStatus, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
-from kubernaut.core.expressions import Scope
+from kubernaut.core.features import Feature
 from kubernaut.core.plan import PlannedStep
 
 
@@ -21,7 +21,11 @@ class Run:
     """One run.
 
     Attributes:
-        params: typed parameters.
+        params: typed parameters as given; approvers may have overridden some.
+        dry_run: whether nothing is changed, only checked.
+        depth: how many runs above this one started each other.
+        cancelled_for: why it was cancelled, where that was not a person's wish.
+        paused_for: the same of a pause.
         stored: the status that the API server is known to hold.
         status: the status as known; may be ahead of ``stored``.
     """
@@ -34,6 +38,10 @@ class Run:
     control: Control
     stored: WorkflowExecutionStatus
     status: WorkflowExecutionStatus
+    dry_run: bool = False
+    depth: int = 0
+    cancelled_for: str = ""
+    paused_for: str = ""
 
     def step(self, name: str) -> StepStatus:
         """Return a step's record; a step that never began has an empty one."""
@@ -48,12 +56,6 @@ class Run:
             if record.name == name:
                 return record
         return StepStatus(name=name)
-
-    def scope(self, target: Mapping[str, Any] | None = None) -> Scope:
-        """Return what an expression of this run may see."""
-        steps = {s.name: {"phase": s.phase.value, "outputs": s.outputs or {}} for s in self.status.steps}
-        run = {"uid": self.uid, "namespace": self.namespace, "name": self.name}
-        return Scope(self.params, steps, run, target)
 
 
 class OutcomeKind(Enum):
@@ -107,6 +109,23 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """An object in the run's namespace that a step waits for."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a step needs of scarce resources before it begins: name and amount of each."""
+
+    step: str
+    uses: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Why nothing may be done now, though the run is live."""
 
@@ -123,17 +142,29 @@ class Facts:
         in_flight: steps whose effect is under way now.
         target: the target, or None where it was not looked at since the last act.
         hold: why nothing may be done, or None.
+        objects: other objects that steps wait for, as far as they were looked at.
+        granted: steps that hold all the resources they want.
+        off: features that are switched off.
+        unfenced: steps that an earlier owner of the run may have begun; a request of theirs may still be on its way.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     in_flight: frozenset[str] = frozenset()
     target: Seen | None = None
     hold: Hold | None = None
+    objects: Mapping[Watched, Seen] = field(default_factory=dict)
+    granted: frozenset[str] = frozenset()
+    off: frozenset[Feature] = frozenset()
+    unfenced: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Perform (or undo) a step's action; ``prepare`` asks only to pin what it will act on."""
+    """Perform (or undo) a step's action.
+
+    ``prepare`` asks only to pin what it will act on; ``fence`` only to see to it that no request of an earlier owner
+    of the run can still have its effect. To undo a subflow is to cancel the run that it started.
+    """
 
     step: PlannedStep
     attempt: int
@@ -142,6 +173,7 @@ class Act:
     undo: bool = False
     prepare: bool = False
     intent: Mapping[str, JsonValue] | None = None
+    fence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +185,8 @@ class Decision:
         acts: effects to begin, once ``status`` is stored where ``store_first`` says so.
         store_first: whether a decision behind the acts could not be remade from what is stored.
         observe: whether the target must be seen (and watched) for the run to move on.
+        objects: other objects that must be seen (and watched).
+        wants: scarce resources that steps wait for or hold; what is not wanted any more is given back.
         wake_at: when to decide again though nothing happens, or None.
     """
 
@@ -160,4 +194,6 @@ class Decision:
     acts: tuple[Act, ...] = ()
     store_first: bool = False
     observe: bool = False
+    objects: frozenset[Watched] = frozenset()
+    wants: tuple[Want, ...] = ()
     wake_at: datetime | None = None

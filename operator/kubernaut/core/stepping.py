@@ -5,11 +5,16 @@ from __future__ import annotations
 from kubernaut.api.execution import Decision as Answer
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.reasons import Reason
+from kubernaut.core import groups, subflows
 from kubernaut.core.draft import Draft
 from kubernaut.core.errors import StepError
-from kubernaut.core.plan import PlannedStep
+from kubernaut.core.features import Feature
+from kubernaut.core.parameters import overrides
+from kubernaut.core.plan import Kind, PlannedStep
+from kubernaut.core.policies import lets_on
+from kubernaut.core.run import Want, Watched
 
-_LETS_ON = (StepPhase.SUCCEEDED, StepPhase.SKIPPED)
+_FEATURES = {Kind.WORKFLOW: Feature.SUBFLOWS, Kind.FOR_EACH: Feature.FOR_EACH}
 
 
 def drive(draft: Draft, step: PlannedStep) -> None:
@@ -19,50 +24,93 @@ def drive(draft: Draft, step: PlannedStep) -> None:
         return
     if record.phase is StepPhase.PENDING:
         _try_begin(draft, step)
-    elif _timed(step) and draft.now >= draft.deadline(step):
+        return
+    _keep(draft, step)
+    if step.kind.group:
+        groups.move(draft, step, drive)
+    elif step.kind is Kind.WORKFLOW and record.intent is not None:
+        subflows.follow(draft, step)
+    elif step.timed and draft.now >= draft.deadline(step):
         last = f"; last: {record.message}" if record.message else ""
         draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}{last}")
     elif step.action is not None:
-        _continue_action(draft, step)
-    elif step.spec.wait is not None:
+        continue_action(draft, step)
+    elif step.kind is Kind.WAIT:
         _wait(draft, step)
     else:
         _await_answer(draft, step)
 
 
-def _timed(step: PlannedStep) -> bool:
-    """Whether the step's timeout counts: an approval has its expiry, a duration is its own end."""
-    wait = step.spec.wait
-    return step.spec.approval is None and (wait is None or wait.duration is None)
-
-
 def _try_begin(draft: Draft, step: PlannedStep) -> None:
-    if any(draft.steps[need].phase not in _LETS_ON for need in step.needs) or draft.held:
+    if not all(lets_on(draft, need) for need in step.needs) or draft.held:
         return
-    if draft.running >= draft.plan.spec.parallelism:
+    if draft.running >= draft.plan.spec.parallelism and not step.kind.group:
         return
     if step.uses_target and draft.facts.target is None:
         draft.observe = True
         return
     try:
-        if step.when is not None and not step.when.holds(draft.scope()):
-            reason = Reason.WHEN_FALSE.value
-            draft.set(step, phase=StepPhase.SKIPPED, finished_at=draft.now, reason=reason)
+        if step.when is not None and not step.when.holds(draft.scope(step)):
+            draft.skip(step, Reason.WHEN_FALSE)
             return
     except StepError as error:
         draft.set(step, started_at=draft.now)
         draft.fail(step, error.reason, str(error))
         return
-    if step.action is not None:
-        draft.set(step, phase=StepPhase.RUNNING, started_at=draft.now, attempt=1)
-    else:
-        draft.set(step, phase=StepPhase.WAITING, started_at=draft.now)
+    if _switched_off(draft, step) or not _granted(draft, step):
+        return
+    if draft.run.dry_run and step.kind in (Kind.WAIT, Kind.APPROVAL):
+        draft.skip(step, Reason.DRY_RUN)
+        return
+    acts = step.action is not None or step.kind.group
+    draft.set(
+        step,
+        phase=StepPhase.RUNNING if acts else StepPhase.WAITING,
+        attempt=draft.record(step).attempt + 1,
+        started_at=draft.now,
+        reason=None,
+        message=None,
+    )
     drive(draft, step)
 
 
-def _continue_action(draft: Draft, step: PlannedStep) -> None:
+def _switched_off(draft: Draft, step: PlannedStep) -> bool:
+    feature = _FEATURES.get(step.kind)
+    if feature is None or feature not in draft.facts.off:
+        return False
+    message = f"feature {feature.value} is switched off; the step begins once it is on again"
+    draft.set(step, reason=Reason.FEATURE_OFF.value, message=draft.short(message))
+    return True
+
+
+def _granted(draft: Draft, step: PlannedStep) -> bool:
+    """Whether the step holds the scarce resources it needs; else it is said that it waits for them."""
+    if not step.spec.resources or Feature.CAPACITIES in draft.facts.off or draft.run.dry_run:
+        return True
+    draft.wants.append(want(step))
+    if step.name in draft.facts.granted:
+        return True
+    told = ", ".join(f"{use.amount} of {use.name}" for use in step.spec.resources)
+    draft.set(step, reason=Reason.WAITING_FOR_CAPACITY.value, message=draft.short(f"waits for {told}"))
+    return False
+
+
+def _keep(draft: Draft, step: PlannedStep) -> None:
+    """Keep what the step was granted for as long as it goes on."""
+    if step.spec.resources and step.kind is not Kind.ALTERNATE:
+        draft.wants.append(want(step))
+
+
+def want(step: PlannedStep) -> Want:
+    """Return what a step needs of scarce resources."""
+    return Want(step.name, tuple(sorted((use.name, use.amount) for use in step.spec.resources)))
+
+
+def continue_action(draft: Draft, step: PlannedStep) -> None:
+    """Begin the step's effect, or its next attempt where that is due."""
     record = draft.record(step)
-    draft.wakes.append(draft.deadline(step))
+    if step.timed:
+        draft.wakes.append(draft.deadline(step))
     if draft.held:
         return
     if record.retry_at is not None and record.retry_at > draft.now:
@@ -81,23 +129,41 @@ def _wait(draft: Draft, step: PlannedStep) -> None:
     if wait.duration is not None:
         due = (record.started_at or draft.now) + wait.duration
         if draft.now >= due:
-            draft.set(step, phase=StepPhase.SUCCEEDED, finished_at=draft.now)
+            draft.succeed(step)
         else:
             draft.wakes.append(due)
         return
     assert step.until is not None
     draft.wakes.append(draft.deadline(step))
-    if step.uses_target:
-        seen = draft.facts.target
-        draft.observe = True
-        if seen is None or not seen.current:
-            return
     try:
-        if step.until.holds(draft.scope()):
-            draft.set(step, phase=StepPhase.SUCCEEDED, finished_at=draft.now, message=None)
+        more = _object(draft, step)
+        if step.uses_target:
+            seen = draft.facts.target
+            draft.observe = True
+            if seen is None or not seen.current:
+                return
+        if more is not None and step.until.holds(draft.scope(step, more=more)):
+            draft.succeed(step)
     except StepError as error:
         # A field that is not there yet may be just what the step waits for; the message says so meanwhile.
         draft.set(step, message=draft.short(str(error)))
+
+
+def _object(draft: Draft, step: PlannedStep) -> dict[str, object] | None:
+    """Return the object that a step waits for, for its expression; None where it was not seen, or is not there."""
+    watched = step.spec.wait.object if step.spec.wait else None
+    if watched is None or step.object_name is None:
+        return {}
+    name = step.object_name.render(draft.scope(step))
+    key = Watched(watched.api_version, watched.kind, str(name))
+    draft.objects.add(key)
+    seen = draft.facts.objects.get(key)
+    if seen is None or not seen.current:
+        return None
+    if seen.manifest is None:
+        draft.set(step, message=draft.short(f"{key.kind} {key.name} does not exist"))
+        return None
+    return {"object": seen.manifest}
 
 
 def _await_answer(draft: Draft, step: PlannedStep) -> None:
@@ -107,10 +173,18 @@ def _await_answer(draft: Draft, step: PlannedStep) -> None:
         if answer.step != step.name:
             continue
         told = f"{answer.decision.value} by {answer.by}" + (f": {answer.reason}" if answer.reason else "")
-        if answer.decision is Answer.APPROVE:
-            draft.set(step, phase=StepPhase.SUCCEEDED, finished_at=draft.now, message=draft.short(told))
-        else:
+        if answer.decision is not Answer.APPROVE:
             draft.fail(step, Reason.APPROVAL_DENIED, told)
+            return
+        try:
+            values = overrides(draft.plan.spec, approval.may_override, answer)
+        except StepError as error:
+            draft.fail(step, error.reason, str(error))
+            return
+        if values:
+            told += f"; with {', '.join(f'{name}={value}' for name, value in sorted(values.items()))}"
+        draft.succeed(step, message=told)
+        draft.forget_params()
         return
     expiry = (record.started_at or draft.now) + approval.expires_after
     if draft.now >= expiry:

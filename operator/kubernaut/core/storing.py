@@ -6,35 +6,44 @@ a marked step can be found again on the object it changed; everything else that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Idempotency
-from kubernaut.core.plan import Plan, PlannedStep
+from kubernaut.core.plan import Kind, PlannedStep
 
-_INFRASTRUCTURE = frozenset({Reason.UNAVAILABLE, Reason.STOPPED})
+_INFRASTRUCTURE = frozenset({Reason.UNAVAILABLE, Reason.STOPPED, Reason.LEASE_LOST, Reason.POLICIES_MISSING})
 
 
-def must_store_first(plan: Plan, stored: WorkflowExecutionStatus, status: WorkflowExecutionStatus) -> bool:
+_SETTLED = (RunPhase.ROLLING_BACK, RunPhase.VERIFYING, RunPhase.FINALIZING)
+
+
+def must_store_first(
+    steps: Iterable[PlannedStep], stored: WorkflowExecutionStatus, status: WorkflowExecutionStatus
+) -> bool:
     """Return whether ``status`` holds something that could not be decided again from ``stored``."""
     if stored.workflow is None or stored.phase is RunPhase.PENDING:
         return True
-    if status.phase is not stored.phase and status.phase in (RunPhase.ROLLING_BACK, RunPhase.VERIFYING):
+    if status.phase is not stored.phase and status.phase in _SETTLED:
         return True
     before = {record.name: record for record in stored.steps}
     now = {record.name: record for record in status.steps}
     return any(
         step.name in now and _moved(step, before.get(step.name, StepStatus(name=step.name)), now[step.name])
-        for step in plan.steps
+        for step in steps
     )
 
 
 def _moved(step: PlannedStep, before: StepStatus, now: StepStatus) -> bool:
-    if (before.phase, before.attempt, before.intent) == (now.phase, now.attempt, now.intent):
+    if _place(step, before) == _place(step, now):
         return False
-    if now.intent != before.intent:
+    if now.intent != before.intent or now.undo_attempt != before.undo_attempt:
         return True
+    if step.kind.group:
+        return _group_moved(step, before, now)
     decided_before = before.phase is StepPhase.RUNNING and before.attempt == now.attempt
-    hangs = step.when is not None or bool(step.outputs_used) or step.uses_target
+    hangs = step.hangs
     if now.phase is StepPhase.RUNNING:
         return not decided_before and (hangs or now.attempt > 1)
     if now.phase is StepPhase.SUCCEEDED:
@@ -42,6 +51,20 @@ def _moved(step: PlannedStep, before: StepStatus, now: StepStatus) -> bool:
     if now.phase is StepPhase.WAITING and now.reason in _INFRASTRUCTURE:
         return now.attempt > 1 and now.attempt != before.attempt
     return now.phase is not StepPhase.PENDING
+
+
+def _place(step: PlannedStep, record: StepStatus) -> object:
+    items = record.outputs if step.kind.group else None
+    return record.phase, record.attempt, record.intent, record.undo_attempt, record.branch, items
+
+
+def _group_moved(step: PlannedStep, before: StepStatus, now: StepStatus) -> bool:
+    """Whether what a group's steps are, or that they failed, was not known; that all are done is seen from them."""
+    if now.phase is StepPhase.SUCCEEDED and step.kind is Kind.SWITCH and now.branch is None:
+        return True
+    if now.branch != before.branch or now.outputs != before.outputs:
+        return True
+    return now.phase.final and now.phase is not StepPhase.SUCCEEDED
 
 
 def _found_again(step: PlannedStep, now: StepStatus) -> bool:
@@ -54,7 +77,7 @@ def _found_again(step: PlannedStep, now: StepStatus) -> bool:
         return False
     if step.action.idempotency is Idempotency.MARKED:
         return now.changed is not None
-    return step.action.idempotency is Idempotency.PINNED
+    return step.action.idempotency in (Idempotency.PINNED, Idempotency.NAMED)
 
 
 def worth_telling(stored: WorkflowExecutionStatus, status: WorkflowExecutionStatus) -> bool:
@@ -65,9 +88,9 @@ def worth_telling(stored: WorkflowExecutionStatus, status: WorkflowExecutionStat
 def _gist(status: WorkflowExecutionStatus) -> object:
     steps = [
         # The same attempt goes on: to a person, such a step is running.
-        (s.name, StepPhase.RUNNING, s.attempt, None)
+        (s.name, StepPhase.RUNNING, s.attempt, None, None)
         if s.reason in _INFRASTRUCTURE and not s.phase.final
-        else (s.name, s.phase, s.attempt, s.reason)
+        else (s.name, s.phase, s.attempt, s.reason, s.progress)
         for s in status.steps
     ]
     conditions = [(c.type, c.status, c.reason) for c in status.conditions]

@@ -7,6 +7,7 @@ from typing import Final
 
 from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.reasons import Reason
+from kubernaut.api.steps import OnFailure
 from kubernaut.core.draft import Draft
 from kubernaut.core.ending import give_up
 from kubernaut.core.errors import StepError
@@ -18,6 +19,10 @@ _GRACE: Final = timedelta(seconds=30)
 def verify(draft: Draft) -> None:
     """Move the verification on; every step is final here."""
     declared = draft.plan.spec.verify
+    if draft.run.dry_run:
+        message = "A dry run: the API server checked every change, and nothing was changed."
+        draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.DRY_RUN, message)
+        return
     if declared is None:
         message = "All steps succeeded; the Workflow declares no expectation."
         draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.NO_EXPECTATION, message)
@@ -41,7 +46,9 @@ def verify(draft: Draft) -> None:
     if draft.status.healthy_since is not None:
         draft.status = draft.status.replace(healthy_since=None)
     if draft.now >= deadline:
-        give_up(draft, Reason.EXPECTATION_NOT_MET, f"Not met within {declared.timeout}: {unmet}.")
+        message = f"Not met within {declared.timeout}: {unmet}."
+        back = draft.plan.spec.on_failure is OnFailure.ROLLBACK
+        give_up(draft, Reason.EXPECTATION_NOT_MET, message, back)
     else:
         draft.wakes.append(deadline)
 
@@ -63,7 +70,7 @@ def _unmet(draft: Draft) -> str | None:
         return "the target's controller has not looked at its newest generation yet"
     for expression in draft.plan.expect:
         try:
-            if not expression.holds(draft.scope()):
+            if not expression.holds(draft.scope(names=expression.steps)):
                 return expression.text
         except StepError as error:
             return str(error)

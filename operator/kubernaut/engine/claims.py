@@ -15,15 +15,20 @@ from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cluster.snapshots import Snapshots
+from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import NotFound, StepError
 from kubernaut.core.expressions import Scope
 from kubernaut.core.machine import claim
-from kubernaut.core.plan import Catalogue, Plan, PlanInvalid, compile_plan, parse_parameters
+from kubernaut.core.parameters import parse_parameters
+from kubernaut.core.plan import Catalogue, Plan, PlanInvalid
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.homes import target_home
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import Accounts
 from kubernaut.metrics import WRITES
+
+_MOST_LATEST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Claims:
         self._plans: dict[str, Plan] = {}
         self._snapshots = Snapshots(self._own)
         self._kept: set[tuple[str, str]] = set()
+        self._latest: dict[str, tuple[int | None, Plan]] = {}
 
     async def make(self, live: LiveRun) -> Claim:
         """Find everything for a run that was not claimed yet.
@@ -87,6 +93,34 @@ class Claims:
         )
         status = claim(live.view(), live.status.replace(workflow=resolved, target=pinned), self._clock())
         return Claim(plan, params, status)
+
+    def target_key(self, workflow: Manifest, run: Manifest) -> str | None:
+        """Return the key of the target that a run not claimed yet would have; None where the Workflow can't tell.
+
+        No request is made: it is as good as the Workflow that is known.
+        """
+        namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
+        given = {one["name"]: one["value"] for one in run["spec"].get("parameters") or []}
+        try:
+            plan = self._known_plan(workflow)
+            scope = Scope(
+                parse_parameters(plan.spec, given),
+                {},
+                {"uid": run["metadata"]["uid"], "namespace": namespace, "name": name},
+            )
+            target = str(plan.target_name.render(scope))
+        except StepError:
+            return None
+        return target_home(namespace, plan.spec.target.api_version, plan.spec.target.kind, target)
+
+    def _known_plan(self, workflow: Manifest) -> Plan:
+        meta = workflow["metadata"]
+        known = self._latest.get(meta["uid"])
+        if known is None or known[0] != meta.get("generation"):
+            if len(self._latest) > _MOST_LATEST:
+                self._latest.clear()
+            known = self._latest[meta["uid"]] = (meta.get("generation"), self._compile(workflow)[1])
+        return known[1]
 
     async def again(self, live: LiveRun) -> tuple[Plan, dict[str, Any]]:
         """Return plan and parameters of a run that was claimed, from its snapshot.

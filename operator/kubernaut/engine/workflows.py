@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import WorkflowSpec, WorkflowStatus
+from kubernaut.core.compiling import compile_plan
 from kubernaut.core.conditions import ready
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import Conflict, NotFound
-from kubernaut.core.plan import Catalogue, PlanInvalid, compile_plan
+from kubernaut.core.plan import Catalogue, PlanInvalid
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.store import merge_patch_of

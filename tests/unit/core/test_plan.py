@@ -8,8 +8,10 @@ import pytest
 
 from builders import FakeCatalogue, WorkflowBuilder, a_workflow
 from kubernaut.api.reasons import REASONS, Reason
+from kubernaut.core.compiling import compile_plan
 from kubernaut.core.errors import StepError
-from kubernaut.core.plan import PlanInvalid, Problem, compile_plan, parse_parameters
+from kubernaut.core.parameters import parse_parameters
+from kubernaut.core.plan import PlanInvalid, Problem
 
 
 def problems(workflow: WorkflowBuilder) -> list[Problem]:
@@ -73,6 +75,13 @@ def test_a_problem_whose_reason_needs_no_mending_has_no_fix() -> None:
         (a_workflow().wait("a", until="1 + 1"), "spec.steps[0].wait.until", "it gives INT"),
         (a_workflow().step("a").verify("true", "'x' == 1"), "spec.verify.expect[1]", "no matching overload"),
         (a_workflow().step("a", when="steps.zz.phase == ''"), "spec.steps[0].when", "there is no step 'zz'"),
+        (
+            a_workflow()
+            .parameter("back", "integer", required=True)
+            .step("a", when="steps.roll-params.back > 1"),
+            "spec.steps[0].when",
+            "there is no step 'roll'; write steps['NAME'] where the name has a dash",
+        ),
         (a_workflow().step("a", with_={"names": ["x", "=nope"]}), "spec.steps[0].with", "names.1: column 1"),
         (a_workflow().step("a").target_name("=params.x"), "spec.target.name", "undeclared"),
         (a_workflow().step("a").target_name("=target.x"), "spec.target.name", "params and run only"),

@@ -34,7 +34,7 @@ def test_steps_are_put_back_last_first_and_one_at_a_time() -> None:
     story.done("b")
     assert story.begun == ["undo a"]
     story.done("a")
-    assert story.phases == {"a": "RolledBack", "read": "Succeeded", "b": "RolledBack", "c": "RolledBack"}
+    assert story.phases == {"a": "RolledBack", "read": "Succeeded", "b": "RolledBack", "c": "Failed"}
     assert story.end_state == ("Failed", "RolledBack", "Rejected")
     assert story.run.status.message == "Step c: no. What the run had changed was put back."
 
@@ -42,7 +42,9 @@ def test_steps_are_put_back_last_first_and_one_at_a_time() -> None:
 def test_each_step_put_back_is_stored_before_the_next() -> None:
     story = after_three_steps()
     story.done("c", acted=False)
-    assert story.run.stored_step("c").phase == "RolledBack"
+    story.done("b")
+    assert story.begun == ["undo a"]
+    assert story.run.stored_step("b").phase == "RolledBack"
 
 
 def test_putting_back_goes_on_past_a_step_that_can_not_be_put_back() -> None:

@@ -118,7 +118,7 @@ def test_a_later_attempt_that_met_trouble_is_stored_unless_it_was(stored: int, f
     story = begun(a_workflow().step("a"))
     trouble = StepStatus(name="a", phase=StepPhase.WAITING, attempt=2, reason="Unavailable")
     known = story.run.stored.replace(steps=[StepStatus(name="a", phase=StepPhase.RUNNING, attempt=stored)])
-    assert must_store_first(story.plan, known, known.replace(steps=[trouble])) is first
+    assert must_store_first(story.plan.steps, known, known.replace(steps=[trouble])) is first
 
 
 def test_a_failure_is_stored_before_what_was_begun_is_finished() -> None:

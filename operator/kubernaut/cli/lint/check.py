@@ -13,7 +13,8 @@ from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import Workflow
 from kubernaut.cli.lint.documents import Document, NotYaml, read
 from kubernaut.cli.lint.fields import describe, path_of
-from kubernaut.core.plan import Catalogue, PlanInvalid, compile_plan
+from kubernaut.core.compiling import compile_plan
+from kubernaut.core.plan import Catalogue, PlanInvalid
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 

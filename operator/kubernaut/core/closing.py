@@ -1,0 +1,97 @@
+"""How steps are cut short: what was not begun is skipped, what was begun comes to its (fenced) end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kubernaut.api.execution import StepPhase
+from kubernaut.api.reasons import Reason
+from kubernaut.core import subflows
+from kubernaut.core.action import Idempotency
+from kubernaut.core.draft import Draft
+from kubernaut.core.plan import Kind, PlannedStep
+from kubernaut.core.policies import dormant
+from kubernaut.core.run import Act
+
+
+def close(draft: Draft, steps: Sequence[PlannedStep], reason: Reason) -> bool:
+    """Bring steps to their end without beginning any; return whether all have ended.
+
+    A step whose outcome is not known is performed once more: its marker says whether it had happened, and if not it
+    happens now. A run that a subflow started is cancelled, and its end is waited for.
+    """
+    for step in steps:
+        _skip(draft, step, reason)
+    moving = [step for step in steps if _settling(draft, step)]
+    if moving or any(step.name in draft.facts.in_flight for step in steps):
+        return False
+    for step in steps:
+        if not draft.record(step).phase.final and not dormant(draft, step):
+            draft.skip(step, reason)
+    return True
+
+
+def _skip(draft: Draft, step: PlannedStep, reason: Reason) -> None:
+    """Skip a step whose effect can't have happened."""
+    record = draft.record(step)
+    if record.phase.final or step.name in draft.facts.in_flight or step.kind.group:
+        return
+    if step.kind is Kind.WORKFLOW and record.intent is not None:
+        return
+    if step.name in draft.facts.unfenced:
+        _fence(draft, step)
+    elif not _may_have_acted(draft, step):
+        draft.skip(step, reason)
+
+
+def _may_have_acted(draft: Draft, step: PlannedStep) -> bool:
+    """Whether the step's effect may have happened though its outcome is not known."""
+    record, stored = draft.record(step), draft.run.stored_step(step.name)
+    if not draft.in_doubt(step) or step.action is None:
+        return False
+    match step.action.idempotency:
+        case Idempotency.READ_ONLY:
+            return False
+        case Idempotency.PINNED:
+            return stored.intent is not None and stored.intent == record.intent
+        case _:
+            return True
+
+
+def _fence(draft: Draft, step: PlannedStep) -> None:
+    """Have it made impossible that a request of an earlier owner of the run still has its effect."""
+    if draft.held or any(act.step.name == step.name for act in draft.acts):
+        return
+    draft.begin(step)
+    if draft.acts and draft.acts[-1].step.name == step.name:
+        act = draft.acts.pop()
+        draft.acts.append(
+            Act(act.step, max(act.attempt, 1), act.parameters, draft.now + step.timeout, fence=True)
+        )
+
+
+def _settling(draft: Draft, step: PlannedStep) -> bool:
+    """Move a step that was begun towards its end; return whether it has not ended yet."""
+    record = draft.record(step)
+    if record.phase.final:
+        return False
+    if step.name in draft.facts.unfenced or step.name in draft.facts.in_flight:
+        return True
+    if step.kind is Kind.WORKFLOW and record.intent is not None:
+        subflows.halt(draft, step)
+        return not draft.record(step).phase.final
+    if not draft.in_doubt(step):
+        return False
+    if draft.now >= draft.deadline(step):
+        message = f"not done within {step.timeout}; it may have happened"
+        draft.fail(step, Reason.STEP_TIMEOUT, message)
+        return False
+    draft.wakes.append(draft.deadline(step))
+    if draft.held:
+        return True
+    if record.retry_at is not None and record.retry_at > draft.now:
+        draft.wakes.append(record.retry_at)
+        return True
+    draft.set(step, phase=StepPhase.RUNNING, retry_at=None)
+    draft.begin(step)
+    return not draft.record(step).phase.final
