@@ -27,6 +27,7 @@ from kubernaut.cluster.switch import ActingSwitch
 from kubernaut.cluster.watching import SharedWatches
 from kubernaut.config import Settings
 from kubernaut.core.errors import KubernautError, Unavailable
+from kubernaut.core.features import Feature
 from kubernaut.core.marker import Signer
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.claims import Claims
@@ -59,11 +60,13 @@ def utcnow() -> datetime:
 class History:
     """The way into Postgres; it may be away at any time, and nothing else waits for it."""
 
-    def __init__(self, settings: Settings, load: RecordLoader) -> None:
+    def __init__(self, settings: Settings, load: RecordLoader, enabled: Callable[[], bool]) -> None:
         assert settings.dsn is not None
         self.database = Database(settings.dsn.get_secret_value())
         spool = Spool(settings.state_dir / "spool", most_bytes=settings.spool_bytes)
-        self.mirror = Mirror(self.database, load, self._stored, spool=spool, most_waiting=settings.outbox)
+        self.mirror = Mirror(
+            self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
+        )
         self.seen = SeenAvailable(self.database)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
@@ -108,9 +111,14 @@ class Application:
         own = connection.own()
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.switch = ActingSwitch(own, settings.namespace)
-        self.history = History(settings, RecordLoader(own)) if settings.dsn else None
+        self.history = (
+            History(settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
+            if settings.dsn
+            else None
+        )
         evidence = AvailabilityEvidence(self.history.seen if self.history else None)
-        gate, locks = Gate(self.switch), TargetLocks(self.queue.add)
+        features = self.switch.features
+        gate, locks = Gate(self.switch, features), TargetLocks(self.queue.add)
         catalogue = ActionRegistry(finished=lambda run_uid: self.engine.finished(run_uid))
         self._watches = SharedWatches(connection)
         performer = Performer(connection, signer, evidence, gate.hold, utcnow)
@@ -131,7 +139,9 @@ class Application:
                 utcnow,
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow),
-            afterlife=Afterlife(own, mirror, mirror, RecordLoader(own), settings.delete_grace, utcnow),
+            afterlife=Afterlife(
+                own, mirror, mirror, RecordLoader(own), settings.delete_grace, utcnow, enabled=features.on
+            ),
             evidence=evidence,
             gate=gate,
             locks=locks,
@@ -144,6 +154,7 @@ class Application:
         if self.history is not None:
             self.history.engine = self.engine
         self.switch.on_change(lambda *_: self.engine.on_switch())
+        features.on_change(self.engine.wake_all)
         self.ready = False
         BREAKER.labels("kubernetes").set_function(lambda: connection.breaker.state != "closed")
 

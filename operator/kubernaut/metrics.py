@@ -54,6 +54,15 @@ WRITES: Final = Counter(
 ACTING_STOPPED: Final = Gauge(
     "kubernaut_acting_stopped", "1 while the operator may not act, by reason.", ["reason"], registry=REGISTRY
 )
+FEATURE_ENABLED: Final = Gauge(
+    "kubernaut_feature_enabled",
+    "1 while a feature is on, 0 while its flag is off.",
+    ["feature"],
+    registry=REGISTRY,
+)
+FLAGS_INVALID: Final = Gauge(
+    "kubernaut_flags_invalid", "Entries of the switch's ConfigMap that are not understood.", registry=REGISTRY
+)
 LOCKS: Final = Gauge("kubernaut_target_locks", "Targets held by live runs.", registry=REGISTRY)
 MIRROR_BACKLOG: Final = Gauge(
     "kubernaut_mirror_backlog", "Finished runs waiting to be stored in the history.", registry=REGISTRY

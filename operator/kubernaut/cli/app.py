@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kubernaut.cli.commands import control, learned, runs, switch
+from kubernaut.cli.commands.features import features
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.version import print_version, show_version
 from kubernaut.cli.commands.why import why
@@ -50,6 +51,7 @@ app.command()(control.pause)
 app.command()(control.resume)
 app.command()(switch.stop)
 app.command()(switch.start)
+app.command()(features)
 app.command()(learned.patterns)
 app.command()(lint)
 app.command()(learned.actions)

@@ -1,7 +1,8 @@
 """The stop switch: a ConfigMap that the operator must keep reading as ``on`` to be allowed to act.
 
 The operator reads it twice a second from etcd's quorum and acts only while its last read that said ``on`` began
-less than 1.5 s ago. So it stops within 2 s of ``kubernaut stop``: either it sees the change, or it sees nothing
+less than 1.5 s ago. The flags of single features are in the same ConfigMap and come with the same read
+(``features``). So it stops within 2 s of ``kubernaut stop``: either it sees the change, or it sees nothing
 and stops for that. It needs neither Postgres nor a watch.
 """
 
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from kubernaut.api.names import GROUP, SWITCH_CONFIGMAP, SYSTEM_NAMESPACE
+from kubernaut.cluster.features import ACTING, FEATURE_PREFIX, Features
 from kubernaut.cluster.parts import Keeps
 from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, NotFound, UnknownOutcome
 from kubernaut.core.ports import Manifest, ObjectRef
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 ON: Final = "on"
 STOPPED: Final = "stopped"
+# Where somebody looks for the master switch among the flags: anything but on stops, too.
+_FLAG: Final = f"{FEATURE_PREFIX}{ACTING}"
 OBSERVED_ANNOTATION: Final = f"{GROUP}/observed-switch"
 READ_EVERY: Final = 0.5
 TRUSTED_FOR: Final = 1.5
@@ -55,7 +59,9 @@ class SwitchState:
         """Read a ConfigMap."""
         data = manifest.get("data") or {}
         # It is shipped without data: nobody has ever stopped anything then.
-        acting = str(data.get("acting", ON))
+        acting, flag = str(data.get("acting", ON)), str(data.get(_FLAG, ON))
+        if acting == ON != flag:
+            acting = f"{_FLAG}: {flag}"
         return cls(acting, *(str(data.get(field) or "") for field in ("by", "reason", "since")))
 
     @property
@@ -85,6 +91,7 @@ class ActingSwitch:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self.features = Features()
         self._cluster = cluster
         self._ref = switch_ref(namespace)
         self._monotonic = monotonic
@@ -157,6 +164,7 @@ class ActingSwitch:
             # The time at which the read began counts: what it brings may be as old as that.
             manifest = await self._cluster.get(self._ref, timeout=READ_TIMEOUT, urgent=True)
             self._state, self._read_at, self._trouble = SwitchState.of(manifest), began, ""
+            self.features.see(manifest.get("data") or {})
         except NotFound:
             manifest = None
             self._state, self._read_at, self._trouble = None, began, ""
@@ -279,8 +287,12 @@ async def _write(cluster: Keeps, ref: ObjectRef, state: SwitchState) -> SwitchSt
         if seen == state:
             return before  # an earlier try was lost on its way back, not on its way there
         before = seen
+        # Starting clears a flag that would still stop.
+        stale = {_FLAG: None} if state.acting == ON and _FLAG in (found.get("data") or {}) else {}
         try:
-            await cluster.patch(ref, {"data": data}, resource_version=found["metadata"]["resourceVersion"])
+            await cluster.patch(
+                ref, {"data": data | stale}, resource_version=found["metadata"]["resourceVersion"]
+            )
         except (Conflict, UnknownOutcome):
             if not left:
                 raise

@@ -14,6 +14,7 @@ from kubernaut.api.names import FINALIZER
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.errors import ClusterError, Conflict, NotFound
+from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun, newer
@@ -24,6 +25,8 @@ from kubernaut.metrics import EXPIRED, SPOOLED, WRITES
 
 log = logging.getLogger(__name__)
 _DEFAULT_TTL = timedelta(days=1)
+# Seconds after which a run that may not be deleted yet is looked at again.
+_LOOK_AGAIN = 10.0
 
 
 class Outbox(Protocol):
@@ -100,7 +103,10 @@ class Afterlife:
         load: Callable[[Sequence[HistoryKey]], Awaitable[list[RunRecord | None]]],
         delete_grace: timedelta,
         clock: Callable[[], datetime],
+        *,
+        enabled: Callable[[Feature], bool] = lambda feature: True,
     ) -> None:
+        self._enabled = enabled
         self._cluster = cluster
         self._outbox = outbox
         self._spool = spool
@@ -124,6 +130,8 @@ class Afterlife:
         left = (run.expires_at - self._clock()).total_seconds()
         if left > 0:
             return left
+        if not self._enabled(Feature.EXPIRY):
+            return _LOOK_AGAIN
         await self._expire(run)
         return None
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from kubernaut.api.names import API_VERSION
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError
+from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife, FinishedRun
 from kubernaut.engine.events import finished_event
@@ -295,6 +296,8 @@ class Engine:
             "run finished",
             extra={"run": str(key), "uid": live.uid, "phase": status.phase.value, "verdict": verdict},
         )
+        if not self._parts.gate.on(Feature.EVENTS):
+            return
         try:
             WRITES.labels("event").inc()
             event = finished_event(live, self._parts.clock(), self._parts.instance)

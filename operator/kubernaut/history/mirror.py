@@ -19,6 +19,7 @@ OnMirrored = Callable[[Sequence[str]], Awaitable[None]]
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
+_SWITCHED_OFF_PAUSE = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +33,7 @@ class Mirror:
         spool: for runs whose deletion can't wait, or None.
         most_waiting: bound of the outbox (references, about 300 bytes each).
         batch: most runs in one transaction.
+        enabled: whether the history is switched on; while it is not, everything waits as if Postgres were away.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Mirror:
         spool: Spool | None = None,
         most_waiting: int = 100_000,
         batch: int = 500,
+        enabled: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._enabled = enabled
         self._database = database
         self._writer = RunWriter(database)
         self._load = load
@@ -111,6 +115,9 @@ class Mirror:
         """Work until cancelled. Failures are logged and tried again; they never end this."""
         while True:
             await self._work.wait()
+            if not self._enabled():
+                await asyncio.sleep(_SWITCHED_OFF_PAUSE)
+                continue
             pause = self._database.breaker.opens_in or await self._round()
             self._note_work()
             if pause:

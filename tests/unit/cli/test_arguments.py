@@ -31,6 +31,11 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["status", "-o", "xml"], "'xml' is not one of"),
         (["approve", "x"], "Missing argument 'STEP'"),
         (["lint"], "Missing argument"),
+        (["features", "rollback"], "'rollback' is not NAME=VALUE"),
+        (["features", "rolback=off"], "there is no feature 'rolback' (did you mean rollback?)"),
+        (["features", "rollback=maybe"], "a feature is on or off"),
+        (["features", "acting=off"], "Use `kubernaut stop`"),
+        (["features", "capacity.node-drain=many"], "'many' is no whole number"),
     ],
 )
 def test_bad_usage_is_told_and_exits_1(
@@ -47,6 +52,7 @@ def test_bad_usage_is_told_and_exits_1(
     "arguments",
     [
         *(["run", "x"], ["watch", "x"], ["status"], ["why", "x"], ["patterns"], ["stop"], ["start"]),
+        *(["features"], ["features", "rollback=off", "capacity.node-drain=2"]),
         *(["cancel", "x"], ["approve", "x", "y"]),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kubernaut.api.names import FINALIZER
+from kubernaut.core.features import Feature
 from kubernaut.engine.afterlife import Afterlife, FinishedRun, RecordLoader
 from kubernaut.history.records import RunKey, RunRecord
 from unit.engine.test_runs import finish
@@ -45,9 +46,11 @@ async def finished(world: World, **spec: Any) -> FinishedRun:
     return FinishedRun.of(world.cluster.find("WorkflowExecution", "run"))
 
 
-def afterlife(world: World, mirror: FakeMirror | None) -> Afterlife:
-    grace = timedelta(minutes=10)
-    return Afterlife(world.cluster, mirror, mirror, RecordLoader(world.cluster), grace, world.clock)
+def afterlife(world: World, mirror: FakeMirror | None, off: frozenset[Feature] = frozenset()) -> Afterlife:
+    grace, load = timedelta(minutes=10), RecordLoader(world.cluster)
+    return Afterlife(
+        world.cluster, mirror, mirror, load, grace, world.clock, enabled=lambda feature: feature not in off
+    )
 
 
 def finalizers(world: World) -> list[str]:
@@ -154,3 +157,23 @@ async def test_records_are_loaded_with_their_actions_and_what_is_gone_is_none() 
     (bare,) = await RecordLoader(world.cluster)(keys[:1])
     assert bare is not None
     assert bare.steps[0].action is None
+
+
+async def test_with_expiry_switched_off_nothing_is_deleted_and_it_is_looked_at_again() -> None:
+    world = World()
+    run = await finished(world, ttlSecondsAfterFinished=0)
+    run.mirrored = True
+    assert await afterlife(world, FakeMirror(), frozenset({Feature.EXPIRY})).reconcile(run) == 10.0
+    assert not [one for one in world.cluster.written() if one.startswith("delete")]
+    assert await afterlife(world, FakeMirror(), frozenset(Feature) - {Feature.EXPIRY}).reconcile(run) is None
+    assert [one for one in world.cluster.written() if one.startswith("delete")]
+
+
+async def test_with_expiry_switched_off_a_deletion_by_a_person_still_goes_on() -> None:
+    world = World()
+    run = await finished(world)
+    run.mirrored = True
+    world.cluster.edit("WorkflowExecution", "run", DELETED)
+    run.observe(world.cluster.find("WorkflowExecution", "run"))
+    await afterlife(world, FakeMirror(), frozenset({Feature.EXPIRY})).reconcile(run)
+    assert finalizers(world) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubernaut.api.reasons import Reason
+from kubernaut.core.features import Feature
 from kubernaut.engine.holds import Gate
 from kubernaut.metrics import REGISTRY
 
@@ -73,3 +74,33 @@ def test_everybody_is_told_when_the_answer_changes_and_only_then() -> None:
         None,
         Reason.STOPPED,
     ]
+
+
+class FakeFlags:
+    def __init__(self) -> None:
+        self.off: frozenset[Feature] = frozenset()
+
+    def capacity(self, resource: str) -> int:
+        return len(resource)
+
+
+def test_without_flags_everything_is_on() -> None:
+    gate = Gate(FakeSwitch())
+    assert gate.off() == frozenset()
+    assert gate.capacity("node-drain") == 1
+
+
+def test_a_feature_that_is_switched_holds_nothing_back_but_everybody_is_told() -> None:
+    flags, told = FakeFlags(), []
+    gate = Gate(FakeSwitch(), flags)
+    gate.policies([])
+    look = gate.watcher(lambda: told.append(gate.off()))
+    look()
+    flags.off = frozenset({Feature.ROLLBACK})
+    look()
+    look()
+    assert gate.hold() is None
+    assert not gate.on(Feature.ROLLBACK)
+    assert gate.on(Feature.EVENTS)
+    assert told == [frozenset(), {Feature.ROLLBACK}]
+    assert gate.capacity("abc") == 3
