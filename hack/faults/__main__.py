@@ -18,7 +18,8 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import uvloop  # noqa: E402
 
 from faults import campaigns  # noqa: E402
-from faults.world import ROOT, say  # noqa: E402
+from faults.arena import ROOT, Arena  # noqa: E402
+from faults.world import say  # noqa: E402
 
 OUT = ROOT / "build" / "faults"
 
@@ -26,10 +27,10 @@ OUT = ROOT / "build" / "faults"
 async def run(stages: list[str], seed: int, long: bool) -> dict[str, Any]:
     """Run the stages asked for on a cluster of their own."""
     reports: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, campaigns.cluster() as cluster:
+    with tempfile.TemporaryDirectory() as folder, Arena.up() as arena:
         for stage in stages:
             say(stage)
-            report = await campaigns.STAGES[stage](cluster, Path(folder) / stage, seed, long)
+            report = await campaigns.STAGES[stage](arena, Path(folder) / stage, seed, long)
             (OUT / f"{stage}.json").write_text(json.dumps(report, indent=2) + "\n")
             say(f"{stage}: {report}")
             reports[stage] = report
@@ -50,7 +51,7 @@ def main() -> int:
         parser.error(f"there is no stage {unknown[0]!r}; there are {', '.join(campaigns.STAGES)}")
     OUT.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    reports = uvloop.run(run(given.stages or campaigns.USUAL, given.seed, given.long))
+    reports = uvloop.run(run(given.stages or list(campaigns.STAGES), given.seed, given.long))
     bad = {stage: report for stage, report in reports.items() if not campaigns.good(report)}
     summary = {"stages": reports, "good": not bad, "seconds": round(time.monotonic() - began, 1)}
     (OUT / "faults.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -1,21 +1,17 @@
-"""The campaigns: each on the same control plane, each with an operator of its own."""
+"""The campaigns: all on the same control plane, each with operators of its own."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from faults import history, kills, outage
-from faults.shapes import SHAPES
-from faults.world import World, set_up
-from localcluster import Cluster
-from localpostgres import LocalPostgres
+from faults import between, disturbing, history, kills, outage
+from faults.arena import Arena
+from faults.world import World
 
-NAME = os.environ.get("KUBERNAUT_FAULTS_NAME", "faults")
-Stage = Callable[[Cluster, Path, int, bool], Awaitable[dict[str, Any]]]
+Stage = Callable[[Arena, Path, int, bool], Awaitable[dict[str, Any]]]
 #: what must be nothing in a report
 _NOTHING = (
     "lost",
@@ -29,17 +25,7 @@ _NOTHING = (
     "step_rows_lost",
     "step_rows_doubled",
 )
-
-
-@contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Bring up a control plane with the operator's manifests and a Workflow of each shape; take it away."""
-    made = Cluster.up(NAME, nodes="kwok", kwok_nodes=1)
-    try:
-        set_up(made, SHAPES)
-        yield made
-    finally:
-        made.down()
+CASES = 30
 
 
 def good(report: dict[str, Any]) -> bool:
@@ -48,51 +34,58 @@ def good(report: dict[str, Any]) -> bool:
     return not any(report.get(key) for key in _NOTHING) and all(map(good, inner))
 
 
-async def kill_points(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
-    """Kill the operator before, after and in the middle of its requests; first without, to compare with."""
-    async with World.running(cluster, folder) as world:
-        return {
-            "without_faults": await kills.calm(world),
-            **await kills.killed(world, seed, 300 if long else 44),
-        }
+def shown(report: dict[str, Any]) -> str:
+    """Return a report for people."""
+    return json.dumps(report, indent=1)
 
 
-async def disturbances(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+async def kill_points(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+    """Kill four operators before, after and in the middle of their writes and commits."""
+    return await kills.kill_points(arena, folder, seed, 1000 if long else 200)
+
+
+async def disturbances(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
     """Lose, delay, double and refuse requests."""
-    async with World.running(cluster, folder) as world:
-        return await kills.disturbed(world, seed, 12 if long else 1)
+    async with World.running(arena, arena.places[0], folder) as world:
+        return await disturbing.disturbed(world, seed, 1000 if long else 2 * CASES)
 
 
-async def watches(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
-    """The same, and watches are cut off, refused and told 410: run by name only, for it still finds stuck runs."""
-    async with World.running(cluster, folder) as world:
-        return await kills.disturbed(world, seed, 12 if long else 1, watches=True)
+async def between_writes(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+    """Kill the operator between every two dependent writes of a run."""
+    return await between.killed_between(arena, folder, seed, 10 * CASES if long else CASES)
 
 
-async def postgres_commits(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
-    """Kill the operator around the commits of its history, and Postgres too."""
-    postgres = LocalPostgres.up(NAME)
-    try:
-        return await history.killed_around_commits(cluster, postgres, folder, seed, 60 if long else 6)
-    finally:
-        postgres.down()
+async def watches(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+    """Drop, double, swap and delay events of watches; cut watches off, refuse them, tell them 410."""
+    async with World.running(arena, arena.places[0], folder) as world:
+        return await disturbing.meddled(world, seed, 1000 if long else 4 * CASES)
 
 
-async def api_server_outages(cluster: Cluster, folder: Path, seed: int, long: bool) -> dict[str, Any]:
-    """Kill the API server in the middle of runs, and have it hang."""
-    seconds = 20.0 if long else 4.0
-    async with World.running(cluster, folder) as world:
-        return {
-            "dead": await outage.outage(world, pause=False, seconds=seconds),
-            "hangs": await outage.outage(world, pause=True, seconds=seconds),
-        }
+async def postgres_crashes(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+    """Stop Postgres for 0-2 s again and again, then for long."""
+    how: dict[str, Any] = {"runs": 2000, "every": (5.0, 40.0), "gone": 180.0}
+    return await history.crashing(
+        arena, folder, seed, **(how if long else {"runs": 60, "every": (1.0, 4.0), "gone": 5.0})
+    )
+
+
+async def api_server_outages(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+    """Kill the API server in the middle of runs, have it hang, and have it answer badly for minutes."""
+    seconds = 150.0 if long else 8.0
+    reports: dict[str, Any] = {}
+    async with World.running(arena, arena.places[0], folder) as world:
+        reports["dead"] = await outage.stopped(world, pause=False, seconds=seconds)
+        reports["hangs"] = await outage.stopped(world, pause=True, seconds=seconds)
+        for name, fault in outage.REFUSALS.items():
+            reports[name] = await outage.refused(world, fault, seconds)
+    return reports
 
 
 STAGES: dict[str, Stage] = {
     "kill-points": kill_points,
+    "between-writes": between_writes,
     "disturbances": disturbances,
-    "postgres-commits": postgres_commits,
-    "api-server-outages": api_server_outages,
     "watches": watches,
+    "postgres-crashes": postgres_crashes,
+    "api-server-outages": api_server_outages,
 }
-USUAL = [name for name in STAGES if name != "watches"]

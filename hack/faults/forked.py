@@ -13,7 +13,18 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["kubernaut.app", "uvloop", "asyncpg"])
+# The operator, and what it imports only once it needs it.
+_context.set_forkserver_preload(
+    [
+        "kubernaut.app",
+        "kubernaut.cluster.credentials",
+        "uvloop",
+        "asyncpg",
+        "alembic.command",
+        "alembic.script",
+        "sqlalchemy.dialects.postgresql.asyncpg",
+    ]
+)
 
 
 def _serve(env: Mapping[str, str], log: str, before: str | None) -> None:

@@ -1,104 +1,122 @@
-"""Kills around Postgres' commits, while Postgres itself crashes and returns: no run lost, none stored twice."""
+"""Postgres crashes and returns, again and again, or is gone for long, while runs go on: each is stored once."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import statistics
 import time
-from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
-from faults.kills import run_all
+from faults.arena import Arena
+from faults.ledger import Ledger
 from faults.oracle import Findings
-from faults.relay import CommitKiller
-from faults.shapes import NAMESPACE, SHAPES, Manifest
-from faults.world import KUBERNAUT, World, say
-from localcluster import Cluster
+from faults.shapes import SHAPES
+from faults.shapes.model import Manifest
+from faults.world import World, say
 from localpostgres import LocalPostgres
 
-_RUNS = "select uid::text, phase, verdict from kubernaut.runs where namespace = $1"
-_STEPS = """select s.run_uid::text as uid, s.name from kubernaut.steps s
-            join kubernaut.runs r on r.uid = s.run_uid and r.created_at = s.created_at where r.namespace = $1"""
+#: shapes whose duration is theirs alone: nothing in them waits for time or for somebody
+_BRISK = ("sequential", "outputs", "parallel", "rollback", "parallel-rollback")
 
 
-async def killed_around_commits(
-    cluster: Cluster, postgres: LocalPostgres, folder: Path, seed: int, points: int
-) -> dict[str, Any]:
-    """Run all shapes while the operator is killed around commits and Postgres crashes."""
-    findings, began, outages = Findings(), time.monotonic(), 0
-    killer = CommitKiller(postgres.socket_folder, seed, points, lambda: world.operator.kill())
-    await killer.start()
-    try:
-        async with World.running(cluster, folder, dsn=killer.dsn) as world:
-            rounds = 0
-            while killer.points.total() < points and rounds < 2 * points:
-                rounds += 1
-                running = asyncio.create_task(run_all(world, SHAPES, findings))
-                while not running.done():
-                    await asyncio.to_thread(postgres.stop)
-                    await asyncio.sleep(0.5 * (rounds % 2))
-                    await asyncio.to_thread(postgres.start)
-                    outages += 1
-                    await asyncio.wait({running}, timeout=6.0)
-                await running
-                say(f"{killer.points.total()} of {points} commits, {outages} crashes of Postgres")
-            runs = [
-                run
-                for run in await world.admin.list(KUBERNAUT, "WorkflowExecution", NAMESPACE)
-                if (run.get("status") or {}).get("finishedAt")
-            ]
-            rows, steps, seconds = await _caught_up(postgres, runs)
-    finally:
-        await killer.stop()
-    return {
-        "seed": seed,
-        "kill_points": killer.points.total(),
-        "by_way": dict(killer.points),
-        "crashes_of_postgres": outages,
-        **findings.report(),
-        "seconds_to_catch_up": seconds,
-        "seconds": round(time.monotonic() - began, 1),
-        **_compare(runs, rows, steps),
-    }
+class _Outages:
+    """Stops Postgres for a moment, again and again, until cancelled."""
 
+    def __init__(
+        self, postgres: LocalPostgres, seed: int, away: tuple[float, float], every: tuple[float, float]
+    ) -> None:
+        self._postgres = postgres
+        self._random = random.Random(seed)
+        self._away, self._every = away, every
+        self.times = 0
 
-async def _caught_up(postgres: LocalPostgres, runs: list[Manifest]) -> tuple[list[Any], list[Any], float]:
-    """Wait until the history holds as many runs as there are; return its rows, and how long it took."""
-    began = time.monotonic()
-    connection = await asyncpg.connect(postgres.dsn)
-    try:
+    async def run(self) -> None:
         while True:
-            rows = await connection.fetch(_RUNS, NAMESPACE)
-            waited = time.monotonic() - began
-            if len({row["uid"] for row in rows}) >= len(runs) or waited > 40:
-                return rows, await connection.fetch(_STEPS, NAMESPACE), round(waited, 1)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(self._random.uniform(*self._every))
+            await asyncio.to_thread(self._postgres.stop)
+            try:
+                await asyncio.sleep(self._random.uniform(*self._away))
+            finally:
+                await asyncio.to_thread(self._postgres.start)
+            self.times += 1
+
+
+async def crashing(
+    arena: Arena, folder: Path, seed: int, *, runs: int, every: tuple[float, float], gone: float
+) -> dict[str, Any]:
+    """Run shapes while Postgres crashes 0-2 s long, then through one long absence of ``gone`` seconds."""
+    postgres = LocalPostgres.up(f"{arena.cluster.name}-history")
+    place = arena.places[0]
+    findings, began = Findings(), time.monotonic()
+    try:
+        async with (
+            Ledger.kept(postgres, place.namespace) as ledger,
+            World.running(arena, place, folder, dsn=ledger.relay.dsn) as world,
+        ):
+            calm = await _brisk(world, findings)
+            outages = _Outages(postgres, seed, (0.0, 2.0), every)
+            crashes = asyncio.create_task(outages.run())
+            disturbed: list[float] = []
+            while findings.runs < runs and findings.good:
+                disturbed += await _brisk(world, findings)
+            crashes.cancel()
+            await asyncio.gather(crashes, return_exceptions=True)
+            say(f"{outages.times} crashes of Postgres in {findings.runs} runs")
+            await asyncio.to_thread(postgres.stop)
+            absent = await _without(world, findings, gone)
+            await asyncio.to_thread(postgres.start)
+            rows = await ledger.compare(world.finished)
+        return {
+            "seed": seed,
+            "crashes_of_postgres": outages.times,
+            "seconds_gone_in_the_end": gone,
+            "median_run_seconds": {
+                "postgres_there": _median(calm),
+                "postgres_crashing": _median(disturbed),
+                "postgres_gone": _median(absent),
+            },
+            **findings.report(),
+            **rows,
+            "seconds": round(time.monotonic() - began, 1),
+        }
     finally:
-        await connection.close()
+        postgres.down()
 
 
-def _compare(runs: list[Manifest], rows: list[Any], steps: list[Any]) -> dict[str, Any]:
-    """Compare rows with the finished runs in the cluster."""
-    counted = Counter(row["uid"] for row in rows)
-    told = {row["uid"]: (row["phase"], row["verdict"]) for row in rows}
-    of_steps = Counter((row["uid"], row["name"]) for row in steps)
-    expected: Counter[tuple[str, str]] = Counter()
-    lost, wrong = 0, 0
-    for run in runs:
-        uid, status = run["metadata"]["uid"], run["status"]
-        lost += uid not in counted
-        wrong += uid in told and told[uid] != (status["phase"], status["verdict"])
-        expected.update((uid, step["name"]) for step in status["steps"])
-    known = {run["metadata"]["uid"] for run in runs}
-    mine = Counter({key: count for key, count in of_steps.items() if key[0] in known})
-    return {
-        "finished_runs": len(runs),
-        "rows_lost": lost,
-        "rows_doubled": sum(count - 1 for count in counted.values()),
-        "rows_that_say_otherwise": wrong,
-        "step_rows": mine.total(),
-        "step_rows_lost": (expected - mine).total(),
-        "step_rows_doubled": (mine - expected).total(),
-    }
+async def _brisk(world: World, findings: Findings) -> list[float]:
+    """Run all shapes; return how long those took whose duration is theirs alone, in seconds."""
+    return _durations(await world.run_all(SHAPES, findings))
+
+
+async def _without(world: World, findings: Findings, seconds: float) -> list[float]:
+    """Let runs end while Postgres is gone for so long; they are judged, and wait for it to be let go."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    durations: list[float] = []
+    while True:
+        batch = await world.begin(SHAPES)
+        runs = await batch.settle()
+        durations += _durations(runs)
+        await batch.leave(runs, findings)
+        if loop.time() >= until:
+            return durations
+
+
+def _durations(runs: dict[str, Manifest]) -> list[float]:
+    ended = [run["status"] for name, run in runs.items() if name.rsplit("-", 1)[0] in _BRISK]
+    return [
+        (_time(status["finishedAt"]) - _time(status["startedAt"])).total_seconds()
+        for status in ended
+        if status.get("finishedAt") and status.get("startedAt")
+    ]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _median(seconds: list[float]) -> float | None:
+    return round(statistics.median(seconds), 3) if seconds else None

@@ -6,19 +6,12 @@ what it did by how that marker differs from the one before; never by what the op
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from faults.shapes import ACCOUNT, NAMESPACE, Effects, Manifest, Shape
-from localrun.audit import Request
-
-MARKER = "step.kubernaut.io/"
-OPERATOR = "system:serviceaccount:kubernaut-system:kubernaut-operator"
-_REPAIR = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-#: bodies that the audit log leaves out, because they may hold secrets, or hold only a question
-_UNSEEN = {"configmaps", "secrets", "tokenreviews", "selfsubjectreviews", "subjectaccessreviews"}
+from faults.shapes.model import Effects, Manifest, Shape
+from faults.witness import Act, Testimony
 
 
 @dataclass(frozen=True)
@@ -49,6 +42,12 @@ class Findings:
         """Remember one finding, in words."""
         self.details.append(text)
 
+    def add(self, other: Findings) -> None:
+        """Count what was found elsewhere, too."""
+        for name in ("runs", "effects", "lost", "doubled", "stuck", "unfenced", "ended_otherwise"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.details += other.details
+
     @property
     def good(self) -> bool:
         return not (self.lost or self.doubled or self.stuck or self.unfenced or self.ended_otherwise)
@@ -67,7 +66,7 @@ class Findings:
         }
 
 
-def effects_of(requests: Iterable[Request], trials: Iterable[Trial]) -> dict[str, Effects]:
+def effects_of(acts: Iterable[Act], trials: Iterable[Trial]) -> dict[str, Effects]:
     """Return what each run did, by its name; what can't be told to a step counts for step ``?``."""
     by_uid = {trial.uid: trial for trial in trials}
     by_pod = {pod: (trial, step) for trial in by_uid.values() for step, pod in trial.pods.items()}
@@ -75,48 +74,30 @@ def effects_of(requests: Iterable[Request], trials: Iterable[Trial]) -> dict[str
     found: dict[str, Effects] = defaultdict(Counter)
     marks: dict[str, Manifest] = defaultdict(dict)
     gone: set[str] = set()
-    acts = [request for request in requests if request.user == _REPAIR and request.persisted]
-    for request in sorted(acts, key=_version):
-        if request.resource == "pods":
+    for act in sorted(acts, key=lambda act: act.after):
+        if act.resource == "pods":
             # Asked again to go, a pod that goes already does not change: its name counts once.
-            if request.name in by_pod:
-                trial, step = by_pod.pop(request.name)
-                gone.add(request.name)
+            if act.name in by_pod:
+                trial, step = by_pod.pop(act.name)
+                gone.add(act.name)
                 found[trial.name][step, "do"] += 1
-            elif request.name not in gone:
-                owner = request.name.rsplit("-", 2)[0]
+            elif act.name not in gone:
+                owner = act.name.rsplit("-", 2)[0]
                 found[owner]["?", "do"] += 1
-        elif request.name in targets and _changed(request):
-            told = _marked(request, by_uid, marks)
+        elif act.name in targets and act.changed:
+            told = _marked(act, by_uid, marks)
             for key in told or [("?", "do")]:
-                found[targets[request.name].name][key] += 1
+                found[targets[act.name].name][key] += 1
     return found
 
 
-def _version(request: Request) -> int:
-    meta = (request.answer or {}).get("metadata") or {}
-    return int(meta.get("resourceVersion") or 0)
-
-
-def _changed(request: Request) -> bool:
-    """Whether the object is another one after the request."""
-    before = ((request.body or {}).get("metadata") or {}).get("resourceVersion")
-    return before is None or str(before) != str(_version(request))
-
-
-def _marked(
-    request: Request, trials: Mapping[str, Trial], marks: dict[str, Manifest]
-) -> list[tuple[str, str]]:
+def _marked(act: Act, trials: Mapping[str, Trial], marks: dict[str, Manifest]) -> list[tuple[str, str]]:
     """Return which steps' marks a request wrote anew: a mark that is put once more with the same content too, where
     the rest of the request changes something."""
-    body = request.body or {}
-    annotations = (body.get("metadata") or {}).get("annotations") or {}
     told: list[tuple[str, str]] = []
-    for key, value in annotations.items():
-        uid = key.removeprefix(MARKER)
-        if not key.startswith(MARKER) or value is None or uid not in trials:
+    for uid, now in act.marks.items():
+        if uid not in trials:
             continue
-        now: Manifest = json.loads(json.loads(value)["steps"])
         before = marks[uid]
         told += [
             (step, "undo" if mark["undone"] else "do")
@@ -131,15 +112,15 @@ def judge(
     trials: Iterable[Trial],
     runs: Mapping[str, Manifest],
     deployments: Mapping[str, Manifest],
-    requests: Iterable[Request],
+    seen: Testimony,
     findings: Findings,
 ) -> None:
     """Compare what happened with what each run's shape must do."""
-    trials, requests = list(trials), list(requests)
-    done = effects_of(requests, trials)
+    trials = list(trials)
+    done = effects_of(seen.acts, trials)
     for trial in trials:
         findings.runs += 1
-        status = runs[trial.name].get("status") or {}
+        status = (runs.get(trial.name) or {}).get("status") or {}
         shape, effects = trial.shape, done.get(trial.name, Counter())
         findings.effects += effects.total()
         if not status.get("finishedAt"):
@@ -155,15 +136,11 @@ def judge(
         if wrong:
             findings.ended_otherwise += 1
             findings.note(f"{trial.name} ended otherwise: {'; '.join(wrong)}: {_gist(status)}")
-    for request in requests:
-        if request.by == OPERATOR and request.mutates and request.resource not in _UNSEEN:
-            if request.body is None and request.code >= 400:
-                continue  # refused before its body was read
-            if not request.has_precondition:
-                findings.unfenced += 1
-                findings.note(
-                    f"no precondition: {request.verb} {request.what} {request.namespace}/{request.name}"
-                )
+    for what in seen.unfenced:
+        findings.unfenced += 1
+        findings.note(f"no precondition: {what}")
+    seen.unfenced.clear()
+    seen.forget({trial.name for trial in trials})
 
 
 def _expected(shape: Shape, effects: Effects) -> Effects:

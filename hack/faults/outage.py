@@ -1,67 +1,113 @@
-"""The API server dies, or hangs, in the middle of runs, and comes back."""
+"""The API server dies, hangs, or answers badly for a while, in the middle of runs, and comes back."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from faults.fault import Fault
 from faults.oracle import Findings
-from faults.proxy import Exchange, Fault, Peace
+from faults.proxy import Attempt, Peace
 from faults.shapes import SHAPES
+from faults.wire import Exchange
 from faults.world import World, say
 
 API = "kube-apiserver"
-_AT_WORK = 20
-_OPENING = 2.0
+_AT_WORK = 12
+#: how long a breaker may take to open, in seconds
+_OPENING = 3.0
+#: how the API server is away, by the name of the trial
+REFUSALS = {
+    "429": Fault.BUSY,
+    "500": Fault.BROKEN,
+    "503": Fault.AWAY,
+    "reset": Fault.RESET,
+    "slow": Fault.SLOW,
+}
+Away = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class _AtWork(Peace):
-    """Does nothing to requests; ``reached`` is set once runs are well under way."""
+    """Does nothing to requests until told to; ``reached`` is set once runs are well under way."""
 
     def __init__(self) -> None:
         self._writes = 0
         self.reached = asyncio.Event()
+        self.fault: Fault | None = None
 
     def decide(self, exchange: Exchange) -> Fault | None:
         self._writes += exchange.mutates
         if self._writes >= _AT_WORK:
             self.reached.set()
-        return None
+        return self.fault
 
 
-async def outage(world: World, *, pause: bool, seconds: float) -> dict[str, Any]:
-    """Take the API server away for so long; ``pause`` has it hang instead of die."""
-    findings, began, loop = Findings(), time.monotonic(), asyncio.get_running_loop()
+async def refused(world: World, fault: Fault, seconds: float) -> dict[str, Any]:
+    """Let every request meet the same fault for so long."""
     script = _AtWork()
+
+    @asynccontextmanager
+    async def away() -> AsyncIterator[None]:
+        script.fault = fault
+        # What is told while it is away is not to come late.
+        world.proxy.cut_watches()
+        try:
+            yield
+        finally:
+            script.fault = None
+
+    return {"what": fault.value, **await _through(world, script, away, seconds)}
+
+
+async def stopped(world: World, *, pause: bool, seconds: float) -> dict[str, Any]:
+    """Kill the API server, or have it hang, for so long."""
+    cluster = world.cluster
+
+    @asynccontextmanager
+    async def away() -> AsyncIterator[None]:
+        await asyncio.to_thread(cluster.stop, API, pause=pause)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(cluster.start, API)
+
+    what = "SIGSTOP" if pause else "SIGKILL"
+    return {"what": what, **await _through(world, _AtWork(), away, seconds)}
+
+
+async def _through(world: World, script: _AtWork, away: Away, seconds: float) -> dict[str, Any]:
+    """Run all shapes through an outage, and count what is asked of the API server meanwhile."""
+    findings, began, loop = Findings(), time.monotonic(), asyncio.get_running_loop()
     world.proxy.script = script
-    trials = await world.begin([*SHAPES, *SHAPES])
-    settling = asyncio.create_task(world.settle(trials, 120))
+    attempts: list[Attempt] = []
+    world.proxy.attempts = attempts
+    batch = await world.begin(SHAPES)
+    settling = asyncio.create_task(batch.settle(120 + 2 * seconds))
     await asyncio.wait_for(script.reached.wait(), 30)
-    await asyncio.to_thread(world.cluster.stop, API, pause=pause)
-    gone = loop.time()
-    await asyncio.sleep(seconds)
-    during = [exchange for at, exchange in world.proxy.attempts if at > gone + _OPENING]
-    span = loop.time() - gone - _OPENING
-    streams = sum(exchange.streams for exchange in during)
-    await asyncio.to_thread(world.cluster.start, API)
+    async with away():
+        gone = loop.time()
+        await asyncio.sleep(seconds)
+        ends = loop.time()
     back = loop.time()
-    say(f"the API server {'hung' if pause else 'was dead'} for {back - gone:.1f} s")
+    say(f"the API server was away for {ends - gone:.1f} s ({script.fault or 'it came back'})")
     runs = await settling
-    await asyncio.sleep(1.0)
-    await world.judge(trials, runs, findings)
-    at_work = [at for at, exchange in world.proxy.attempts if exchange.mutates and at >= back]
-    world.proxy.attempts.clear()
-    verdicts = Counter(run["status"].get("verdict") for run in runs.values())
+    world.proxy.attempts = None
+    world.proxy.script = Peace()
+    await batch.close(runs, findings)
+    during = [one for one in attempts if gone + _OPENING < one.at < ends]
+    span = max(ends - gone - _OPENING, 0.1)
+    at_work = [one.at for one in attempts if one.mutates and one.at >= back]
     return {
-        "what": "SIGSTOP" if pause else "SIGKILL",
-        "seconds_away": round(back - gone, 1),
-        "requests_per_second_once_the_breaker_is_open": round((len(during) - streams) / span, 2),
-        "watches_tried_per_second": round(streams / span, 2),
-        "tried": dict(Counter(f"{one.method} {one.path.split('?')[0]}" for one in during)),
+        "seconds_away": round(ends - gone, 1),
+        "requests_per_second_while_away": round(len(during) / span, 2),
+        "of_these_watches": round(sum(one.streams for one in during) / span, 2),
+        "tried": dict(Counter(one.what for one in during)),
         "back_to_work_after_seconds": round(at_work[0] - back, 2) if at_work else None,
-        "verdicts": dict(verdicts),
+        "verdicts": dict(Counter((run.get("status") or {}).get("verdict") for run in runs.values())),
         **findings.report(),
         "seconds": round(time.monotonic() - began, 1),
     }

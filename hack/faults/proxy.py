@@ -10,81 +10,23 @@ import asyncio
 import base64
 import contextlib
 import itertools
-import json
 import ssl
 import subprocess
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import yaml
 
-_LIMIT = 2**20
+from faults.events import Meddler
+from faults.fault import REFUSALS, Fault
+from faults.places import Place
+from faults.wire import LIMIT, Exchange, Upstream, answer, chunk, code_of, read_request, refusal, unchunked
+from faults.wire import whole_answer as _whole_answer
+
 _LATE_SECONDS = (1.0, 0.3, 2.5)
 _SLOW_SECONDS = 0.7
-
-
-class Fault(StrEnum):
-    """What happens to one request."""
-
-    KILL_BEFORE = "killed before sending"
-    KILL_UNANSWERED = "killed after sending, the answer dropped"
-    KILL_AFTER = "killed after the answer"
-    KILL_LATE = "killed, and what it had sent arrives later"
-    DROP = "answer dropped"
-    RESET = "connection reset before sending"
-    SLOW = "answered late"
-    TWICE = "sent twice"
-    BUSY = "429"
-    BROKEN = "500"
-    AWAY = "503"
-    CUT = "watch cut off after a while"
-    GONE = "watch answered 410"
-
-
-KILLS = (Fault.KILL_BEFORE, Fault.KILL_UNANSWERED, Fault.KILL_AFTER, Fault.KILL_LATE)
-DISTURBANCES = (Fault.DROP, Fault.RESET, Fault.SLOW, Fault.TWICE, Fault.BUSY, Fault.BROKEN, Fault.AWAY)
-WATCH_DISTURBANCES = (Fault.CUT, Fault.GONE, Fault.RESET, Fault.AWAY)
-_REFUSALS = {Fault.GONE: 410, Fault.BUSY: 429, Fault.BROKEN: 500, Fault.AWAY: 503}
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request on its way. ``generation`` says which of the operator's processes sent it."""
-
-    method: str
-    path: str
-    head: bytes
-    body: bytes
-    generation: int
-
-    @property
-    def mutates(self) -> bool:
-        """Whether it may change a stored object: no dry run, and no question asked by POST."""
-        asks = "/authorization.k8s.io/" in self.path or "/authentication.k8s.io/" in self.path
-        return self.method != "GET" and not asks and "dryRun=" not in self.path
-
-    @property
-    def streams(self) -> bool:
-        return "watch=" in self.path
-
-    @property
-    def fenced(self) -> bool:
-        """Whether it carries a precondition (DESIGN section 5)."""
-        body: dict[str, Any] = json.loads(self.body) if self.body else {}
-        meta = body.get("metadata") or {}
-        match self.method:
-            case "DELETE":
-                return bool((body.get("preconditions") or {}).get("uid"))
-            case "POST" if self.path.split("?")[0].endswith("/eviction"):
-                return bool(((body.get("deleteOptions") or {}).get("preconditions") or {}).get("uid"))
-            case "POST":
-                return bool(meta.get("name"))
-            case _:
-                return bool(meta.get("resourceVersion"))
 
 
 class Script(Protocol):
@@ -98,6 +40,10 @@ class Script(Protocol):
         """Kill the operator now."""
         ...
 
+    def meddler(self, exchange: Exchange) -> Meddler | None:
+        """Return what meddles with the events of a watch, or None."""
+        ...
+
 
 class Peace:
     """Nothing happens."""
@@ -108,11 +54,31 @@ class Peace:
     def kill(self) -> None:
         raise AssertionError("nobody is killed in peace")
 
+    def meddler(self, exchange: Exchange) -> Meddler | None:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
-class _Upstream:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+class Attempt:
+    """A request that came in; ``at`` by the loop's clock, in seconds."""
+
+    at: float
+    what: str
+    mutates: bool
+    streams: bool
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Make a key and a certificate for 127.0.0.1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key, certificate = folder / "proxy.key", folder / "proxy.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=faults"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:TRUE"]
+    command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, certificate
 
 
 class Proxy:
@@ -121,50 +87,34 @@ class Proxy:
     Attributes:
         generation: raised whenever another process of the operator begins, so that what an earlier one had sent is
             told from what the next one sends.
-        attempts: when requests came in (the loop's clock), and which.
+        attempts: what came in since it was last set to a list; None keeps nothing.
         unfenced: mutating requests without a precondition, as ``METHOD path``.
     """
 
-    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+    def __init__(self, kubeconfig: Path, folder: Path, place: Place) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
         self._config = config
         self._target = urlsplit(config["clusters"][0]["cluster"]["server"])
         authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"])
         self._upstream_tls = ssl.create_default_context(cadata=authority.decode())
         self._folder = folder
+        self._place = place
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._lateness = itertools.cycle(_LATE_SECONDS)
-        self._held = 0
+        self._late: set[asyncio.Future[None]] = set()
         self._watches: set[asyncio.StreamWriter] = set()
-        self._arrived = asyncio.Event()
         self.script: Script = Peace()
         self.generation = 0
-        self.attempts: list[tuple[float, Exchange]] = []
+        self.attempts: list[Attempt] | None = None
         self.unfenced: list[str] = []
 
     async def start(self) -> Path:
         """Listen; return a kubeconfig like the given one that leads here."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        key, certificate = self._folder / "proxy.key", self._folder / "proxy.crt"
-        command = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ]
-        command += ["-days", "2", "-subj", "/CN=faults", "-addext", "subjectAltName=IP:127.0.0.1"]
-        command += ["-addext", "basicConstraints=critical,CA:TRUE"]
-        command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
-        command += ["-keyout", str(key), "-out", str(certificate)]
-        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+        key, certificate = await asyncio.to_thread(self_signed, self._folder)
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate, key)
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls, limit=_LIMIT)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls, limit=LIMIT)
         port = self._server.sockets[0].getsockname()[1]
         cluster = self._config["clusters"][0]["cluster"]
         cluster["server"] = f"https://127.0.0.1:{port}"
@@ -182,11 +132,14 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
+    def lead_to(self, server: str) -> None:
+        """Relay what comes from now on to another API server; what is under way ends where it is."""
+        self._target = urlsplit(server)
+
     async def all_arrived(self) -> None:
-        """Wait until nothing is held back any more."""
-        while self._held:
-            self._arrived.clear()
-            await self._arrived.wait()
+        """Wait until what is held back now has arrived."""
+        if self._late:
+            await asyncio.wait(self._late)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -203,17 +156,17 @@ class Proxy:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, generation: int
     ) -> None:
-        upstream: _Upstream | None = None
+        upstream: Upstream | None = None
+        target = self._target
         try:
             while True:
-                exchange = await _read_request(reader, generation)
-                self.attempts.append((asyncio.get_running_loop().time(), exchange))
-                if exchange.mutates and not exchange.fenced:
-                    self.unfenced.append(f"{exchange.method} {exchange.path}")
-                if upstream is None or upstream.reader.at_eof():
+                exchange = self._place.turned(await read_request(reader, generation))
+                self._note(exchange)
+                if upstream is None or upstream.reader.at_eof() or target is not self._target:
                     if upstream is not None:
                         upstream.writer.transport.abort()
-                    upstream = await self._connect()
+                    target = self._target
+                    upstream = await self._connect(target)
                 fault = self.script.decide(exchange)
                 if fault is None and exchange.streams:
                     await self._stream(upstream, exchange, writer)
@@ -225,10 +178,22 @@ class Proxy:
             if upstream is not None:
                 upstream.writer.transport.abort()
 
-    async def _stream(self, upstream: _Upstream, exchange: Exchange, writer: asyncio.StreamWriter) -> None:
+    def _note(self, exchange: Exchange) -> None:
+        if self.attempts is not None:
+            now = asyncio.get_running_loop().time()
+            self.attempts.append(Attempt(now, exchange.what, exchange.mutates, exchange.streams))
+        if exchange.mutates and not exchange.fenced:
+            self.unfenced.append(f"{exchange.method} {exchange.path}")
+
+    async def _stream(self, upstream: Upstream, exchange: Exchange, writer: asyncio.StreamWriter) -> None:
         self._watches.add(writer)
+        meddler = self.script.meddler(exchange)
         try:
-            await _relay(upstream, exchange, writer)
+            await (
+                _meddle(upstream, exchange, writer, meddler)
+                if meddler
+                else _relay(upstream, exchange, writer)
+            )
         finally:
             self._watches.discard(writer)
 
@@ -238,12 +203,13 @@ class Proxy:
             writer.transport.abort()
         return len(self._watches)
 
-    async def _connect(self) -> _Upstream:
-        host, port = self._target.hostname, self._target.port
-        return _Upstream(*await asyncio.open_connection(host, port, ssl=self._upstream_tls, limit=_LIMIT))
+    async def _connect(self, target: Any) -> Upstream:
+        return Upstream(
+            *await asyncio.open_connection(target.hostname, target.port, ssl=self._upstream_tls, limit=LIMIT)
+        )
 
     async def _befall(
-        self, fault: Fault, exchange: Exchange, upstream: _Upstream, writer: asyncio.StreamWriter
+        self, fault: Fault, exchange: Exchange, upstream: Upstream, writer: asyncio.StreamWriter
     ) -> bool:
         """Let a fault happen to a request; return whether the connection lives on."""
         match fault:
@@ -252,13 +218,7 @@ class Proxy:
                 return False
             case Fault.KILL_LATE:
                 self.script.kill()
-                self._held += 1
-                try:
-                    await asyncio.sleep(next(self._lateness))
-                    await _whole_answer(upstream, exchange)
-                finally:
-                    self._held -= 1
-                    self._arrived.set()
+                await self._arrive_late(upstream, exchange)
                 return False
             case Fault.KILL_UNANSWERED:
                 await _whole_answer(upstream, exchange)
@@ -286,66 +246,47 @@ class Proxy:
                         await _relay(upstream, exchange, writer)
                 return False
             case _:
-                writer.write(_refusal(_REFUSALS[fault]))
+                writer.write(refusal(REFUSALS[fault]))
                 await writer.drain()
         return True
 
-
-async def _read_request(reader: asyncio.StreamReader, generation: int) -> Exchange:
-    head = await reader.readuntil(b"\r\n\r\n")
-    method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-    headers = _headers(head)
-    assert "transfer-encoding" not in headers, "the operator's requests have a length"
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Exchange(method, path, head, body, generation)
-
-
-def _headers(head: bytes) -> dict[str, str]:
-    lines = head.decode("latin-1").split("\r\n")[1:]
-    return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+    async def _arrive_late(self, upstream: Upstream, exchange: Exchange) -> None:
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._late.add(arrived)
+        try:
+            await asyncio.sleep(next(self._lateness))
+            await _whole_answer(upstream, exchange)
+        finally:
+            self._late.discard(arrived)
+            arrived.set_result(None)
 
 
-async def _relay(upstream: _Upstream, exchange: Exchange, writer: asyncio.StreamWriter) -> None:
-    async with contextlib.aclosing(_answer(upstream, exchange)) as pieces:
+async def _relay(upstream: Upstream, exchange: Exchange, writer: asyncio.StreamWriter) -> None:
+    async with contextlib.aclosing(answer(upstream, exchange)) as pieces:
         async for piece in pieces:
             writer.write(piece)
             await writer.drain()
 
 
-async def _whole_answer(upstream: _Upstream, exchange: Exchange) -> bytes:
-    return b"".join([piece async for piece in _answer(upstream, exchange)])
-
-
-async def _answer(upstream: _Upstream, exchange: Exchange) -> AsyncGenerator[bytes, None]:
-    """Send a request and yield its answer as it comes, bytes as they are."""
-    upstream.writer.write(exchange.head + exchange.body)
-    await upstream.writer.drain()
-    reader = upstream.reader
-    head = await reader.readuntil(b"\r\n\r\n")
-    yield head
-    code, headers = int(head.split(b" ", 2)[1]), _headers(head)
-    if code in (204, 304):
-        return
-    if headers.get("transfer-encoding") == "chunked":
-        while True:
-            line = await reader.readuntil(b"\r\n")
-            piece = await reader.readexactly(int(line, 16) + 2)
-            yield line + piece
-            if line == b"0\r\n":
-                return
-    left = int(headers["content-length"])
-    while left:
-        piece = await reader.read(min(left, 2**16))
-        if not piece:
-            raise asyncio.IncompleteReadError(b"", left)
-        left -= len(piece)
-        yield piece
-
-
-def _refusal(code: int) -> bytes:
-    reason = {410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}[code]
-    status = {"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason}
-    body = json.dumps({**status, "metadata": {}, "message": "a fault was injected"}).encode()
-    wait = "Retry-After: 1\r\n" if code == 429 else ""
-    head = f"HTTP/1.1 {code} {reason}\r\nContent-Type: application/json\r\n{wait}Content-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+async def _meddle(
+    upstream: Upstream, exchange: Exchange, writer: asyncio.StreamWriter, meddler: Meddler
+) -> None:
+    """Relay a watch event by event, as a meddler lets them through."""
+    async with contextlib.aclosing(answer(upstream, exchange)) as pieces:
+        head = await anext(pieces)
+        writer.write(head)
+        if code_of(head) != 200:
+            async for piece in pieces:
+                writer.write(piece)
+            return
+        rest = b""
+        async for piece in pieces:
+            *lines, rest = (rest + unchunked(piece)).split(b"\n")
+            for line in lines:
+                passed, ended = await meddler.passed(line + b"\n")
+                writer.writelines(chunk(one) for one in passed)
+                await writer.drain()
+                if ended:
+                    writer.write(b"0\r\n\r\n")
+                    return
+    writer.write(b"0\r\n\r\n")

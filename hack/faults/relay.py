@@ -1,11 +1,9 @@
-"""A relay in front of Postgres that kills the operator around its commits."""
+"""A relay in front of Postgres that can kill the operator around its commits."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -23,28 +21,26 @@ class CommitFault(StrEnum):
 
 
 class CommitKiller:
-    """Relays a unix socket; at every few commits the operator is killed.
+    """Relays a Postgres' unix socket; what befalls each commit is decided elsewhere.
 
     Attributes:
-        points: how often each fault happened.
+        decide: asked before each commit is sent.
+        kill: kills the operator.
     """
 
-    def __init__(self, folder: Path, seed: int, most: int, kill: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, database: str) -> None:
         self._upstream = str(folder / _SOCKET)
+        self._database = database
         self._folder = tempfile.TemporaryDirectory(prefix="faults-")
-        self._random = random.Random(seed)
-        self._most = most
-        self._kill = kill
-        self._bag: list[CommitFault] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._left = 2
-        self.points: Counter[str] = Counter()
+        self.decide: Callable[[], CommitFault | None] = _nothing
+        self.kill: Callable[[], None] = _nobody
 
     @property
     def dsn(self) -> str:
         """The address that leads through here."""
-        return f"postgresql://postgres@/kubernaut?host={quote(self._folder.name, safe='/')}"
+        return f"postgresql://postgres@/{self._database}?host={quote(self._folder.name, safe='/')}"
 
     async def start(self) -> None:
         """Listen."""
@@ -90,9 +86,9 @@ class CommitKiller:
     ) -> None:
         while data := await reader.read(2**16):
             if b"COMMIT;" in data:
-                fault = self._decide()
+                fault = self.decide()
                 if fault is CommitFault.BEFORE:
-                    self._kill()
+                    self.kill()
                     return
                 armed += [fault] if fault else []
             upstream.write(data)
@@ -104,23 +100,18 @@ class CommitKiller:
         while data := await answers.read(2**16):
             fault = armed.pop() if armed else None
             if fault is CommitFault.UNANSWERED:
-                self._kill()
+                self.kill()
                 return
             writer.write(data)
             await writer.drain()
             if fault is CommitFault.AFTER:
-                self._kill()
+                self.kill()
                 return
 
-    def _decide(self) -> CommitFault | None:
-        if self.points.total() >= self._most:
-            return None
-        self._left -= 1
-        if self._left > 0:
-            return None
-        self._left = self._random.randint(1, 2)
-        if not self._bag:
-            self._bag = self._random.sample(list(CommitFault), 3)
-        fault = self._bag.pop()
-        self.points[fault] += 1
-        return fault
+
+def _nothing() -> CommitFault | None:
+    return None
+
+
+def _nobody() -> None:
+    raise AssertionError("nobody said whom to kill")

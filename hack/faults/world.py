@@ -1,4 +1,4 @@
-"""What faults are tried on: a control plane, a Workflow of each shape, and the operator behind a proxy."""
+"""An operator in its place behind a proxy, and runs of all shapes that it works on."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ import contextlib
 import itertools
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import yaml
-
+from faults.arena import Arena
 from faults.forked import ForkedOperator
+from faults.nudging import nudge
 from faults.oracle import Findings, Trial, judge
+from faults.places import Place
 from faults.proxy import Peace, Proxy
-from faults.shapes import NAMESPACE, Manifest, Nudge, Shape
-from kubernaut.api.rbac import tenant_manifests
+from faults.shapes.model import Manifest, Shape
 from kubernaut.cluster.client import ApiConnection
-from kubernaut.core.errors import ClusterError, Conflict
+from kubernaut.core.errors import ClusterError, Conflict, NotFound
 from kubernaut.core.ports import ObjectRef
-from localcluster import Cluster
 from localrun.access import account_kubeconfig
-from localrun.audit import AuditLog
 
-ROOT = Path(__file__).resolve().parents[2]
 KUBERNAUT = "kubernaut.io/v1alpha1"
 LOOK_EVERY = 0.2
+_BATCH = "faults/batch"
 
 
 def say(text: str) -> None:
@@ -35,47 +33,44 @@ def say(text: str) -> None:
     print(f"faults: {text}", file=sys.stderr, flush=True)
 
 
-def set_up(cluster: Cluster, shapes: Iterable[Shape]) -> None:
-    """Install the operator's manifests, a tenant namespace, and a Workflow of each shape."""
-    cluster.run_kubectl("apply", "-k", str(ROOT / "manifests" / "base"))
-    crds = ["workflows", "workflowexecutions", "discoveredpatterns"]
-    names = [f"crd/{name}.kubernaut.io" for name in crds]
-    cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    manifests: list[Manifest] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}]
-    manifests += tenant_manifests(NAMESPACE)
-    manifests += [shape.workflow() for shape in shapes]
-    cluster.run_kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
-
-
 class World:
-    """A cluster, a proxy before it, an operator behind that, and runs of all shapes."""
+    """A place, a proxy before the API server, an operator behind that, and runs of all shapes."""
 
     def __init__(
-        self, cluster: Cluster, connection: ApiConnection, proxy: Proxy, operator: ForkedOperator
+        self, arena: Arena, place: Place, connection: ApiConnection, proxy: Proxy, operator: ForkedOperator
     ) -> None:
-        assert cluster.audit_log is not None
-        self.cluster = cluster
+        self.cluster = arena.cluster
+        self.place = place
         self.admin = connection.own()
         self.proxy = proxy
         self.operator = operator
-        self._audit = AuditLog(cluster.audit_log)
+        self._witness = arena.witness
         self._tag = uuid.uuid4().hex[:5]
         self._numbers = itertools.count(1)
         self._supervisor: asyncio.Task[None] | None = None
         self._stopping = False
+        #: the statuses of all runs that ended, by UID
+        self.finished: dict[str, Manifest] = {}
 
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, cluster: Cluster, folder: Path, *, dsn: str | None = None, before: Path | None = None
+        cls,
+        arena: Arena,
+        place: Place,
+        folder: Path,
+        *,
+        dsn: str | None = None,
+        before: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> AsyncIterator[World]:
         """Start proxy and operator; an operator that is killed is started again at once."""
-        rights = account_kubeconfig(cluster, "kubernaut-operator", folder)
-        proxy = Proxy(rights, folder)
+        rights = await asyncio.to_thread(account_kubeconfig, arena.cluster, "kubernaut-operator", folder)
+        proxy = Proxy(rights, folder, place)
         kubeconfig = await proxy.start()
-        operator = ForkedOperator(kubeconfig, folder, dsn=dsn, before=before)
-        async with await ApiConnection.load(cluster.kubeconfig) as connection:
-            world = cls(cluster, connection, proxy, operator)
+        operator = ForkedOperator(kubeconfig, folder, dsn=dsn, before=before, env=env)
+        async with await ApiConnection.load(arena.cluster.kubeconfig) as connection:
+            world = cls(arena, place, connection, proxy, operator)
             world._supervisor = asyncio.create_task(world._supervise())
             try:
                 yield world
@@ -102,37 +97,75 @@ class World:
 
     # Runs
 
-    async def begin(self, shapes: Sequence[Shape]) -> list[Trial]:
+    async def begin(self, shapes: Sequence[Shape]) -> Batch:
         """Make a Deployment and a run of each shape."""
-        return list(await asyncio.gather(*map(self._begin, shapes)))
+        label = f"{self._tag}{next(self._numbers)}"
+        trials = await asyncio.gather(*(self._begin(shape, label) for shape in shapes))
+        return Batch(self, label, list(trials))
 
-    async def _begin(self, shape: Shape) -> Trial:
+    async def _begin(self, shape: Shape, label: str) -> Trial:
+        namespace, labels = self.place.namespace, {_BATCH: label}
         name = f"{shape.name}-{self._tag}{next(self._numbers)}"
-        await self.admin.create(shape.deployment(name))
+        await self.admin.create(shape.deployment(namespace, name, labels))
         pods = await self._pods(name, shape.begins_with) if shape.begins_with else []
         given = dict(zip(("evicted", "deleted"), pods, strict=False))
-        run = await self.admin.create(shape.execution(name, given))
+        run = await self.admin.create(shape.execution(namespace, name, given, labels))
         return Trial(shape, name, run["metadata"]["uid"], dict(zip(("evict", "delete"), pods, strict=False)))
 
     async def _pods(self, name: str, count: int) -> list[str]:
         async with asyncio.timeout(30):
             while True:
-                found = await self.admin.list("v1", "Pod", NAMESPACE, label_selector=f"app={name}")
+                found = await self.admin.list("v1", "Pod", self.place.namespace, label_selector=f"app={name}")
                 ready = [pod["metadata"]["name"] for pod in found if pod["status"].get("phase") == "Running"]
                 if len(ready) == count:
                     return sorted(ready)
                 await asyncio.sleep(LOOK_EVERY)
 
-    async def settle(self, trials: Sequence[Trial], seconds: float = 60.0) -> dict[str, Manifest]:
+    async def run_all(self, shapes: Sequence[Shape], findings: Findings) -> dict[str, Manifest]:
+        """Run shapes side by side to their ends, judge them, and clear them away; return the runs."""
+        batch = await self.begin(shapes)
+        runs = await batch.settle()
+        await batch.close(runs, findings)
+        return runs
+
+    def judge(
+        self,
+        trials: Sequence[Trial],
+        runs: Mapping[str, Manifest],
+        found: Sequence[Manifest],
+        findings: Findings,
+    ) -> None:
+        """Compare what the API server says with what must be."""
+        deployments = {one["metadata"]["name"]: one for one in found}
+        judge(trials, runs, deployments, self._witness.of(self.place.namespace), findings)
+        for unfenced in self.proxy.unfenced:
+            findings.unfenced += 1
+            findings.note(f"no precondition: {unfenced}")
+        self.proxy.unfenced.clear()
+
+
+class Batch:
+    """Runs that were begun together."""
+
+    def __init__(self, world: World, label: str, trials: list[Trial]) -> None:
+        self._world = world
+        self._selector = f"{_BATCH}={label}"
+        self.trials = trials
+
+    async def _list(self, api_version: str, kind: str) -> list[Manifest]:
+        world = self._world
+        return await world.admin.list(api_version, kind, world.place.namespace, label_selector=self._selector)
+
+    async def settle(self, seconds: float = 150.0) -> dict[str, Manifest]:
         """Do what somebody outside has to, until every run has ended; return the runs, stuck ones too."""
-        waiting = {trial.name: trial for trial in trials}
+        waiting = {trial.name: trial for trial in self.trials}
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         runs: dict[str, Manifest] = {}
         while waiting and loop.time() < deadline:
             await asyncio.sleep(LOOK_EVERY)
             try:
-                found = await self.admin.list(KUBERNAUT, "WorkflowExecution", NAMESPACE)
+                found = await self._list(KUBERNAUT, "WorkflowExecution")
             except ClusterError:
                 continue  # the API server is away: that is the fault that is tried
             for run in found:
@@ -143,40 +176,43 @@ class World:
                 if (run.get("status") or {}).get("finishedAt"):
                     del waiting[trial.name]
                 else:
-                    await self._nudge(trial, run)
+                    await nudge(self._world.admin, trial, run)
         return runs
 
-    async def _nudge(self, trial: Trial, run: Manifest) -> None:
-        if trial.shape.nudge is None:
-            return
-        name, what = trial.shape.nudge
-        steps = {step["name"]: step.get("phase") for step in (run.get("status") or {}).get("steps", [])}
-        if steps.get(name) != "Waiting":
-            return
-        with contextlib.suppress(ClusterError):  # seen again next time
-            if what is Nudge.LABEL:
-                ref = ObjectRef("apps/v1", "Deployment", NAMESPACE, trial.name)
-                while True:
-                    seen = await self.admin.get(ref)
-                    body = {"metadata": {"labels": {"go": "yes"}}}
-                    if seen["metadata"]["labels"].get("go"):
-                        return
-                    with contextlib.suppress(Conflict):
-                        version = seen["metadata"]["resourceVersion"]
-                        await self.admin.patch(ref, body, resource_version=version)
-            answer = {"step": name, "decision": "Approve", "by": "admin"}
-            control = {"cancel": True} if what is Nudge.CANCEL else {"approvals": [answer]}
-            version = run["metadata"]["resourceVersion"]
-            await self.admin.patch(
-                ObjectRef.of(run), {"spec": {"control": control}}, resource_version=version
-            )
+    async def close(self, runs: Mapping[str, Manifest], findings: Findings, seconds: float = 60.0) -> None:
+        """Delete the runs, which the operator has to let go, then judge, and delete what they worked on."""
+        await self._world.proxy.all_arrived()
+        for name in await self._deleted(runs, seconds):
+            findings.stuck += 1
+            findings.note(f"{name} is not let go after its deletion")
+        await self.leave(runs, findings)
 
-    async def judge(self, trials: Sequence[Trial], runs: dict[str, Manifest], findings: Findings) -> None:
-        """Compare what the API server says with what must be, and clear the runs away."""
-        found = await self.admin.list("apps/v1", "Deployment", NAMESPACE)
-        deployments = {one["metadata"]["name"]: one for one in found}
-        judge(trials, runs, deployments, self._audit.read(), findings)
-        for unfenced in self.proxy.unfenced:
-            findings.unfenced += 1
-            findings.note(f"no precondition: {unfenced}")
-        self.proxy.unfenced.clear()
+    async def leave(self, runs: Mapping[str, Manifest], findings: Findings) -> None:
+        """Judge the runs and leave them there; delete what they worked on."""
+        self._world.finished.update((run["metadata"]["uid"], run["status"]) for run in _ended(runs))
+        await asyncio.sleep(0.3)  # the audit log is written after the answer
+        deployments = await self._list("apps/v1", "Deployment")
+        self._world.judge(self.trials, runs, deployments, findings)
+        await asyncio.gather(*map(self._delete, deployments))
+
+    async def _deleted(self, runs: Mapping[str, Manifest], seconds: float) -> list[str]:
+        """Delete runs; return the names of those that are still there in the end."""
+        ended = _ended(runs)
+        await asyncio.gather(*map(self._delete, ended))
+        uids = {run["metadata"]["uid"] for run in ended}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while True:
+            left = await self._list(KUBERNAUT, "WorkflowExecution")
+            names = [run["metadata"]["name"] for run in left if run["metadata"]["uid"] in uids]
+            if not names or loop.time() > deadline:
+                return names
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _delete(self, manifest: Manifest) -> None:
+        with contextlib.suppress(NotFound, Conflict):
+            await self._world.admin.delete(ObjectRef.of(manifest), uid=manifest["metadata"]["uid"])
+
+
+def _ended(runs: Mapping[str, Manifest]) -> list[Manifest]:
+    return [run for run in runs.values() if (run.get("status") or {}).get("finishedAt")]
