@@ -98,7 +98,9 @@ def _alternates() -> Iterator[Mutant]:
     ):
         yield _step(f"{given}", valid, action="notify_only", **given)
         whole = _workflow()
-        spec = {name: value for name, value in whole["spec"].items() if name not in ("onFailure", "alternate")}
+        spec = {
+            name: value for name, value in whole["spec"].items() if name not in ("onFailure", "alternate")
+        }
         yield Mutant(f"workflow {given}", whole | {"spec": spec | given}, valid)
 
 

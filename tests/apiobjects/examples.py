@@ -161,7 +161,13 @@ def full_execution() -> Object:
                 }
             ],
             "interventions": [
-                {"step": "each/0/restart", "attempt": 1, "remedy": "Skip", "by": "ada", "reason": "done by hand"}
+                {
+                    "step": "each/0/restart",
+                    "attempt": 1,
+                    "remedy": "Skip",
+                    "by": "ada",
+                    "reason": "done by hand",
+                }
             ],
             "migrateTo": "crash-loop-9876543210",
         },

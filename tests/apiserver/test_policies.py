@@ -86,6 +86,15 @@ def approve(client: Client, namespace: str, *records: dict[str, str]) -> Any:
     return patch(client, EXECUTION, namespace, "run", {"spec": {"control": {"approvals": list(records)}}})
 
 
+def remedy(step: str, by: str, attempt: int = 1) -> dict[str, Any]:
+    return {"step": step, "attempt": attempt, "remedy": "Skip", "by": by}
+
+
+def intervene(client: Client, namespace: str, *records: dict[str, Any]) -> Any:
+    control = {"interventions": list(records)}
+    return patch(client, EXECUTION, namespace, "run", {"spec": {"control": control}})
+
+
 class TestWorkflowAccount:
     def test_who_may_not_act_as_the_account_may_not_write_a_workflow_for_it(
         self, ada: Client, namespace: str
@@ -199,6 +208,92 @@ class TestApprovals:
         records = [approval(f"ask{n}", "grace") | {"reason": "x" * 1024} for n in range(32)]
         assert approve(grace, namespace, *records[:31]).ok
         assert approve(grace, namespace, *records).ok
+
+
+class TestInterventions:
+    """What is said to a step that failed with onFailure: Manual is guarded as approvals are."""
+
+    def test_a_run_is_not_created_with_its_remedies(self, admin: Client, namespace: str) -> None:
+        control = {"interventions": [remedy("restart", "admin")]}
+        answer = create(admin, EXECUTION, namespace, smallest(EXECUTION, "run", control=control))
+        assert refused_by(answer, "run-approval")
+        assert "without approvals and interventions" in answer.message
+        assert create(
+            admin, EXECUTION, namespace, smallest(EXECUTION, "run", control={"interventions": []})
+        ).ok
+
+    def test_an_approver_intervenes_in_their_own_name(
+        self, admin: Client, grace: Client, namespace: str
+    ) -> None:
+        assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+        assert intervene(grace, namespace, remedy("restart", "grace")).ok
+
+    def test_and_in_nobody_elses(self, admin: Client, grace: Client, namespace: str) -> None:
+        assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+        answer = intervene(grace, namespace, remedy("restart", "ada"))
+        assert refused_by(answer, "run-approval")
+        assert "set by to grace" in answer.message
+        both = (remedy("restart", "grace"), remedy("other", "ada"))
+        assert refused_by(intervene(grace, namespace, *both), "run-approval")
+
+    def test_who_may_edit_a_run_may_not_intervene(self, admin: Client, ada: Client, namespace: str) -> None:
+        assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+        answer = intervene(ada, namespace, remedy("restart", "ada"))
+        assert refused_by(answer, "run-approval")
+        assert "intervening needs the verb approve" in answer.message
+        assert patch(ada, EXECUTION, namespace, "run", {"spec": {"control": {"migrateTo": "other"}}}).ok
+
+    def test_interventions_are_only_added_to(self, admin: Client, grace: Client, namespace: str) -> None:
+        assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+        given = remedy("restart", "grace")
+        assert intervene(grace, namespace, given).ok
+        for records in (
+            [],
+            [given | {"remedy": "Fail"}],
+            [given | {"attempt": 2}],
+            [given | {"step": "other"}],
+            [given | {"reason": "later"}],
+            [given | {"by": "ada"}],
+        ):
+            answer = intervene(grace, namespace, *records)
+            assert refused_by(answer, "run-approval"), records
+            assert "can not be changed or taken back" in answer.message
+        gone = patch(grace, EXECUTION, namespace, "run", {"spec": {"control": None}})
+        assert refused_by(gone, "run-approval")
+        assert intervene(grace, namespace, given | {"attempt": 2}, given).ok
+
+    def test_an_approval_does_not_make_room_for_anothers_intervention(
+        self, admin: Client, grace: Client, namespace: str
+    ) -> None:
+        assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+        mine, forged = approval("ask", "grace"), remedy("restart", "ada")
+        both = {"spec": {"control": {"approvals": [mine], "interventions": [forged]}}}
+        assert refused_by(patch(grace, EXECUTION, namespace, "run", both), "run-approval")
+        both["spec"]["control"]["interventions"] = [remedy("restart", "grace")]
+        assert patch(grace, EXECUTION, namespace, "run", both).ok
+
+    def test_who_may_not_intervene_can_still_cancel_the_run(
+        self, admin: Client, ada: Client, grace: Client, namespace: str
+    ) -> None:
+        assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+        assert intervene(grace, namespace, remedy("restart", "grace")).ok
+        assert patch(ada, EXECUTION, namespace, "run", {"spec": {"control": {"cancel": True}}}).ok
+
+    def test_all_that_may_be_said_stays_within_the_cost_of_a_policy(
+        self, admin: Client, grace: Client, namespace: str
+    ) -> None:
+        assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
+        values = [{"name": f"p{n}", "value": "x" * 1024} for n in range(32)]
+        said: dict[str, Any] = {
+            "approvals": [
+                approval(f"ask{n}", "grace") | {"reason": "x" * 1024, "parameters": values} for n in range(32)
+            ],
+            "interventions": [remedy(f"step{n}", "grace") | {"reason": "x" * 1024} for n in range(64)],
+        }
+        nearly = said | {"interventions": said["interventions"][1:]}
+        for control in (nearly, said):
+            answer = patch(grace, EXECUTION, namespace, "run", {"spec": {"control": control}})
+            assert answer.ok, answer.message
 
 
 class TestFinalizer:

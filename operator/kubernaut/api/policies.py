@@ -90,20 +90,22 @@ _RUN_APPROVAL: Final = _Policy(
     (
         _Check(
             "request.operation != 'CREATE' || variables.approvals.size() == 0",
-            "'a run is created without approvals; approve it once its step waits'",
+            "'a run is created without approvals and interventions; answer once its step waits'",
         ),
         _Check(
             "variables.former.all(record, record in variables.approvals)",
-            "'an approval that was given can not be changed or taken back; cancel the run instead'",
+            "'an approval or intervention that was given can not be changed or taken back;"
+            " cancel the run instead'",
         ),
         _Check(
             "variables.added.all(record, record.by == request.userInfo.username)",
-            "'an approval is given in one\\'s own name: set by to ' + request.userInfo.username",
+            "'an approval or intervention is given in one\\'s own name: set by to '"
+            " + request.userInfo.username",
         ),
         _Check(
             f"variables.added.size() == 0 || authorizer.group('{GROUP}').resource('workflowexecutions')"
             ".namespace(request.namespace).name(request.name).check('approve').allowed()",
-            "'approving needs the verb approve on workflowexecutions.kubernaut.io, which '"
+            "'approving or intervening needs the verb approve on workflowexecutions.kubernaut.io, which '"
             " + request.userInfo.username + ' lacks in namespace ' + request.namespace"
             " + '; bind the ClusterRole kubernaut-approver'",
         ),
