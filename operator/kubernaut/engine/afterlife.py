@@ -16,6 +16,7 @@ from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.errors import ClusterError, Conflict, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.homes import stored_home
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun, newer
 from kubernaut.engine.ports import OperatorCluster
@@ -56,6 +57,7 @@ class FinishedRun:
     deleted_at: datetime | None
     expires_at: datetime | None
     snapshot: str | None
+    home: str
     mirrored: bool = False
     offered: bool = False
 
@@ -81,6 +83,7 @@ class FinishedRun:
             meta.deletion_timestamp,
             status.finished_at + ttl if status.finished_at else None,
             status.workflow.snapshot if status.workflow else None,
+            stored_home(live.key.namespace, live.execution.spec.workflow_ref.name, status),
         )
 
     def observe(self, manifest: Manifest) -> None:

@@ -190,7 +190,7 @@ class Performer:
             evidence=self._evidence,
             intent=act.intent,
         )
-        return GatedCluster(account, self._hold), context
+        return GatedCluster(account, lambda: self._hold() or live.lease()), context
 
 
 def _done(done: Done) -> Outcome:

@@ -6,26 +6,29 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from kubernaut.api.names import API_VERSION
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
-from kubernaut.engine.afterlife import Afterlife, FinishedRun
+from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.events import finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Heartbeat, RunKey, WorkflowKey
-from kubernaut.engine.live import LiveRun, newer
+from kubernaut.engine.known import Known
+from kubernaut.engine.listing import Listing
+from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.ownership import Alone, Keeper, Shards
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
-from kubernaut.engine.store import parse_status
-from kubernaut.engine.sweep import Snapshot, SnapshotSweep
+from kubernaut.engine.sharding import GLOBAL
+from kubernaut.engine.sweep import SnapshotSweep
+from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.metrics import (
     HEARTBEAT,
@@ -36,7 +39,6 @@ from kubernaut.metrics import (
     RECONCILES,
     RUN_SECONDS,
     RUNS_FINISHED,
-    RUNS_LIVE,
     WRITES,
 )
 
@@ -44,7 +46,8 @@ log = logging.getLogger(__name__)
 Key = RunKey | WorkflowKey | Heartbeat
 HEARTBEAT_SECONDS = 2.0
 MAX_BACKOFF = 60.0
-_LIVE = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Cancelled"
+# Effects under way may take so long before their shard is given away.
+LEAVE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Parts:
     sweep: SnapshotSweep
     clock: Callable[[], datetime]
     instance: str
+    shards: Keeper = field(default_factory=Alone)
+    target_key: Callable[[Manifest, Manifest], str | None] = lambda workflow, run: None
 
 
 class Engine:
@@ -71,15 +76,26 @@ class Engine:
     def __init__(self, parts: Parts, queue: KeyedQueue[Key]) -> None:
         self._parts = parts
         self._queue = queue
-        self._live: dict[RunKey, LiveRun] = {}
-        self._finished: dict[RunKey, FinishedRun] = {}
-        self._uids: dict[str, RunKey] = {}
-        self._workflows: dict[WorkflowKey, Manifest] = {}
+        self._known = known = Known(parts.shards, parts.target_key)
+        self._listing = Listing(parts.cluster, known, self)
+        self._tenure = Tenure(
+            known,
+            parts.shards,
+            parts.locks,
+            self._listing.load,
+            parts.runs.let_go,
+            self._wake_shards,
+            lambda live: self._busy[live.key][1] if self._with(live) else None,
+            LEAVE_SECONDS,
+        )
+        # Which run a worker is with, and a future that ends with that.
+        self._busy: dict[RunKey, tuple[LiveRun, asyncio.Future[None]]] = {}
         self._failures: dict[Key, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._beat_at = time.monotonic()
         self._look = parts.gate.watcher(self.wake_all)
+        parts.shards.listen(self._tenure)
 
     # What watches bring
 
@@ -87,29 +103,35 @@ class Engine:
         """Take note of a WorkflowExecution; never blocks, never raises for a well-formed object."""
         key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         uid = manifest["metadata"]["uid"]
-        known = self._live.get(key) or self._finished.get(key)
-        if event == "DELETED" or (known is not None and known.uid != uid):
-            self._forget(key)
+        seen = self._known.version(key)
+        if event == "DELETED" or (seen is not None and seen[0] != uid):
+            self.forget(key)
             if event == "DELETED":
                 return
-        live, finished = self._live.get(key), self._finished.get(key)
+        live, finished = self._known.live.get(key), self._known.finished.get(key)
         if live is not None:
             live.observe(manifest)
             live.waiting.set()
         elif finished is not None:
             finished.observe(manifest)
-        else:
-            self._take_up(key, manifest)
+        elif not self._known.take_up(key, manifest):
+            return
         self._queue.add(key)
 
     def on_workflow(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a Workflow."""
         key = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         if event == "DELETED":
-            self._workflows.pop(key, None)
+            self._known.workflows.pop(key, None)
             return
-        self._workflows[key] = manifest
+        before = self._known.workflows.get(key)
+        self._known.workflows[key] = manifest
         self._queue.add(key)
+        if before is None or before["metadata"].get("generation") != manifest["metadata"].get("generation"):
+            # Whose its unclaimed runs are hangs on what it says.
+            for run, seen in self._known.awaiting(key):
+                if self._known.take_up(run, seen):
+                    self._queue.add(run)
 
     def on_replicaset(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a ReplicaSet that may be available."""
@@ -119,8 +141,8 @@ class Engine:
     def on_mirrored(self, uids: list[str]) -> None:
         """Take note that runs are stored in the history."""
         for uid in uids:
-            key = self._uids.get(uid)
-            finished = self._finished.get(key) if key else None
+            key = self._known.key_of(uid)
+            finished = self._known.finished.get(key) if key else None
             if finished is not None and key is not None:
                 finished.mirrored = True
                 self._queue.add(key)
@@ -131,47 +153,73 @@ class Engine:
 
     def wake_all(self) -> None:
         """Have every live run looked at."""
-        for key, live in self._live.items():
+        for key, live in self._known.live.items():
             live.waiting.set()
             self._queue.add(key)
+
+    def _wake_shards(self, shards: Shards) -> None:
+        """Have everything looked at that belongs to shards which were taken up."""
+        for key, live in self._known.live.items():
+            if live.shard in shards:
+                self._queue.add(key)
+        for key, finished in self._known.finished.items():
+            if self._known.looked_after(finished):
+                self._queue.add(key)
+        if GLOBAL in shards:
+            for workflow in self._known.workflows:
+                self._queue.add(workflow)
 
     # Life
 
     async def start(self) -> None:
-        """Take up the live runs, then let workers begin.
+        """Take shards and their live runs, then let workers begin.
 
         Raises:
             ClusterError: the runs can't be listed; the operator can't work at all.
         """
-        await self._patiently(self._recover)
         parts = self._parts
+        await self._patiently(parts.shards.begin)
+        # Renewals begin before what may take longer than a lease lasts.
+        self._tasks = [asyncio.create_task(parts.shards.run())]
+        await self._patiently(self._tenure.begin)
         await self._patiently(self._check_policies)
         self._look()
         self._workers = [asyncio.create_task(self._work()) for _ in range(parts.settings.workers)]
-        self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
+        self._tasks += [asyncio.create_task(loop) for loop in self._loops()]
 
     async def stop(self) -> None:
-        """Begin nothing new, let effects under way end, then go."""
+        """Begin nothing new, let effects under way end, then let the shards go, and go."""
+        # What keeps the shards goes on until nothing is under way any more.
+        keeping, self._tasks = self._tasks[:1], self._tasks[1:]
         for task in self._tasks:
             task.cancel()
+        self._tenure.stop()
         self._queue.close()
         grace = self._parts.settings.shutdown_grace.total_seconds()
         if self._workers:
             _, late = await asyncio.wait(self._workers, timeout=grace)
             for task in late:
                 task.cancel()
-        for live in self._live.values():
+        for live in self._known.live.values():
             self._parts.runs.let_go(live)
-        await asyncio.gather(*self._tasks, *self._workers, return_exceptions=True)
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, *self._tasks, *self._workers, return_exceptions=True)
+        self._tasks, self._workers = [], []
+        await self._parts.shards.stop()
 
     def finished(self, run_uid: str) -> bool:
-        """Whether a run is known to be over, so that its marker on an object is needed no more.
+        """Whether a run is certainly over, so that its marker on an object is needed no more."""
+        return self._known.over(run_uid)
 
-        A run that is not known is one: every live run is loaded before any worker begins, and a new one is taken
-        up before it acts.
-        """
-        key = self._uids.get(run_uid)
-        return key is None or key not in self._live
+    def forget(self, key: RunKey) -> None:
+        """Forget a run whose object is gone."""
+        live = self._known.forget(key)
+        if live is not None:
+            live.gone = True
+            live.waiting.set()
+            self._parts.runs.let_go(live)
+        self._failures.pop(key, None)
 
     @property
     def seconds_since_progress(self) -> float:
@@ -196,38 +244,6 @@ class Engine:
 
     async def _check_policies(self) -> None:
         self._parts.gate.policies(await self._parts.check_policies())
-
-    async def _recover(self) -> None:
-        """Load every live run before any worker begins, so that locks on targets are known."""
-        pages = self._parts.cluster.list_pages(API_VERSION, "WorkflowExecution", field_selector=_LIVE)
-        async for page in pages:
-            for manifest in page:
-                self.on_run(None, manifest)
-            await asyncio.sleep(0)
-        for key, live in self._live.items():
-            if live.status.target is not None:
-                self._parts.locks.take(live.status.target.uid, key)
-        log.info("took up live runs", extra={"runs": len(self._live)})
-
-    def _take_up(self, key: RunKey, manifest: Manifest) -> None:
-        if parse_status(manifest).phase.final:
-            self._finished[key] = FinishedRun.of(manifest)
-        else:
-            self._live[key] = LiveRun.of(manifest)
-        self._uids[manifest["metadata"]["uid"]] = key
-        RUNS_LIVE.set(len(self._live))
-
-    def _forget(self, key: RunKey) -> None:
-        live, finished = self._live.pop(key, None), self._finished.pop(key, None)
-        if live is not None:
-            live.gone = True
-            live.waiting.set()
-            self._parts.runs.let_go(live)
-        for run in (live, finished):
-            if run is not None:
-                self._uids.pop(run.uid, None)
-        self._failures.pop(key, None)
-        RUNS_LIVE.set(len(self._live))
 
     # Work
 
@@ -264,29 +280,41 @@ class Engine:
             HEARTBEAT.set(time.time())
             return None
         if isinstance(key, WorkflowKey):
-            workflow = self._workflows.get(key)
-            if workflow is not None:
+            workflow = self._known.workflows.get(key)
+            if workflow is not None and self._tenure.is_global:
                 await self._parts.workflows.reconcile(workflow)
             return None
-        live = self._live.get(key)
-        if live is not None:
-            delay = await self._parts.runs.reconcile(live)
+        live = self._known.live.get(key)
+        if live is not None and live.shard in self._known.active:
+            delay = await self._drive(key, live)
             if not live.gone and not live.stored.phase.final:
                 return delay
             await self._end(key, live)
-        finished = self._finished.get(key)
-        return await self._parts.afterlife.reconcile(finished) if finished is not None else None
+        finished = self._known.finished.get(key)
+        if finished is None or not self._known.looked_after(finished):
+            return None
+        return await self._parts.afterlife.reconcile(finished)
+
+    async def _drive(self, key: RunKey, live: LiveRun) -> float | None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._busy[key] = (live, done)
+        try:
+            return await self._parts.runs.reconcile(live)
+        finally:
+            del self._busy[key]
+            done.set_result(None)
+
+    def _with(self, live: LiveRun) -> bool:
+        """Whether a worker is with this life of a run."""
+        return live.key in self._busy and self._busy[live.key][0] is live
 
     async def _end(self, key: RunKey, live: LiveRun) -> None:
         """Move a run from the living to the finished, and say so once."""
-        if self._live.get(key) is not live:
+        if self._known.live.get(key) is not live:
             return
-        del self._live[key]
-        RUNS_LIVE.set(len(self._live))
+        self._known.end(key, live)
         if live.gone:
-            self._uids.pop(live.uid, None)
             return
-        self._finished[key] = FinishedRun.of_live(live)
         status = live.stored
         verdict = status.verdict.value if status.verdict else "None"
         RUNS_FINISHED.labels(status.phase.value, verdict).inc()
@@ -329,80 +357,18 @@ class Engine:
             self._look()
 
     def _loops(self) -> tuple[Coroutine[None, None, None], ...]:
-        return self._beat(), self._check(), self._relist(), self._resync()
+        settings = self._parts.settings
+        relisting = self._listing.keep_relisting(settings)
+        return self._beat(), self._check(), relisting, self._listing.keep_resyncing(settings, self._sweep)
 
-    async def _relist(self) -> None:
-        """List what is live again and again: what a dead watch does not bring is found all the same."""
-        while True:
-            await asyncio.sleep(self._parts.settings.relist.total_seconds())
-            try:
-                found = await self.relist()
-            except ClusterError as error:
-                log.warning("listing live runs failed; it is tried again", extra={"error": str(error)})
-            else:
-                if found:
-                    log.info("listing found what no watch had brought yet", extra={"objects": found})
+    async def _sweep(self) -> None:
+        if self._tenure.is_global:
+            await self._parts.sweep(self._known.used_snapshots)
 
     async def relist(self) -> int:
-        """List live runs and Workflows; take up what is newer than known, and return how many that were.
-
-        Raises:
-            ClusterError: they can't be listed.
-        """
-        found = 0
-        cluster = self._parts.cluster
-        async for page in cluster.list_pages(API_VERSION, "WorkflowExecution", field_selector=_LIVE):
-            for manifest in page:
-                key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-                known = self._live.get(key) or self._finished.get(key)
-                if known is None or newer(manifest, known.resource_version):
-                    self.on_run(None, manifest)
-                    found += 1
-        async for page in cluster.list_pages(API_VERSION, "Workflow"):
-            for manifest in page:
-                where = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-                seen = self._workflows.get(where)
-                if seen is None or newer(manifest, seen["metadata"]["resourceVersion"]):
-                    self.on_workflow(None, manifest)
-                    found += 1
-        return found
-
-    async def _resync(self) -> None:
-        """List everything again now and then: a deletion that a watch missed is never repeated."""
-        while True:
-            await asyncio.sleep(self._parts.settings.resync.total_seconds())
-            try:
-                await self.resync()
-                await self._parts.sweep(self._used_snapshots)
-            except ClusterError as error:
-                log.warning("listing again failed; it is tried later", extra={"error": str(error)})
-
-    def _used_snapshots(self) -> set[Snapshot]:
-        used: set[Snapshot] = set()
-        for key, live in self._live.items():
-            if live.status.workflow is not None:
-                used.add((key.namespace, live.status.workflow.snapshot))
-        for key, finished in self._finished.items():
-            if finished.snapshot is not None:
-                used.add((key.namespace, finished.snapshot))
-        for workflow, manifest in self._workflows.items():
-            snapshot = (manifest.get("status") or {}).get("snapshot")
-            if snapshot:
-                used.add((workflow.namespace, snapshot))
-        return used
+        """List live runs and Workflows. Raises ClusterError where they can't be listed."""
+        return await self._listing.relist()
 
     async def resync(self) -> None:
-        """List all runs again, take up what was missed, forget what is gone.
-
-        Raises:
-            ClusterError: the runs can't be listed.
-        """
-        before = set(self._live) | set(self._finished)
-        listed: set[RunKey] = set()
-        async for page in self._parts.cluster.list_pages(API_VERSION, "WorkflowExecution"):
-            for manifest in page:
-                self.on_run(None, manifest)
-                listed.add(RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
-            await asyncio.sleep(0)
-        for key in before - listed:
-            self._forget(key)
+        """List all runs and forget what is gone. Raises ClusterError where they can't be listed."""
+        await self._listing.resync()

@@ -10,7 +10,7 @@ from typing import Any
 from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
-from kubernaut.core.run import Outcome, Run, Seen
+from kubernaut.core.run import Hold, Outcome, Run, Seen
 from kubernaut.engine.keys import RunKey
 
 
@@ -34,6 +34,10 @@ class LiveRun:
         recalled: what was found done when the run was taken up again, until it is decided upon.
         seen: the target since the last act; None where it must be read again.
         waiting: set when something happened that a worker on this run must notice.
+        shard: where it belongs.
+        lease: says why nothing may be sent for it now, or None: its shard is another replica's.
+        at_home: says whether a target's key belongs to this replica; else the run is another's from then on.
+        left: what it held was released; what a later life of the same run holds is not this one's to release.
     """
 
     key: RunKey
@@ -54,6 +58,10 @@ class LiveRun:
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     wrote_at: float = 0.0
     gone: bool = False
+    left: bool = False
+    shard: int = 0
+    lease: Callable[[], Hold | None] = lambda: None
+    at_home: Callable[[str], bool] = lambda _: True
 
     @classmethod
     def of(cls, manifest: Manifest) -> LiveRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kubernaut.engine.sharding import Shard
+from kubernaut.engine.sharding import GLOBAL, Shard
 
 Shards = frozenset[Shard]
 
@@ -12,8 +12,13 @@ Shards = frozenset[Shard]
 class Ownership(Protocol):
     """What the engine asks: which shards are this replica's, right now."""
 
+    @property
+    def held(self) -> Shards:
+        """The shards that are this replica's as far as it knows; ``holds`` is exact."""
+        ...
+
     def shard_of(self, key: str) -> Shard:
-        """Return the shard of a target's key (``engine.claims.target_key``)."""
+        """Return the shard of a key (``engine.homes``)."""
         ...
 
     def holds(self, shard: Shard) -> bool:
@@ -45,8 +50,30 @@ class Listener(Protocol):
         ...
 
 
+class Keeper(Ownership, Protocol):
+    """Takes and keeps shards."""
+
+    def listen(self, listener: Listener) -> None:
+        """Have somebody told about shards that are gained and lost."""
+        ...
+
+    async def begin(self) -> None:
+        """Take what is free now. Raises ClusterError where that can't be known."""
+        ...
+
+    async def run(self) -> None:
+        """Keep, take and give away; ends by being cancelled."""
+        ...
+
+    async def stop(self) -> None:
+        """Let everything go."""
+        ...
+
+
 class Alone:
     """Everything is this replica's, as where there is no other."""
+
+    held: Shards = frozenset({0, GLOBAL})
 
     def shard_of(self, key: str) -> Shard:
         return 0
@@ -59,3 +86,15 @@ class Alone:
 
     def holds_global(self) -> bool:
         return True
+
+    def listen(self, listener: Listener) -> None:
+        """Nothing comes or goes."""
+
+    async def begin(self) -> None:
+        """Everything is held already."""
+
+    async def run(self) -> None:
+        """There is nothing to keep."""
+
+    async def stop(self) -> None:
+        """There is nobody to let it go to."""

@@ -29,6 +29,7 @@ from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind
 from kubernaut.core.storing import worth_telling
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
+from kubernaut.engine.homes import target_home
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ports import Accounts, OperatorCluster
@@ -74,6 +75,8 @@ class RunReconciler:
             ClusterError: the API server refused the operator itself; nothing is lost, try again later.
         """
         live.waiting.clear()
+        if live.lease() is not None:
+            return AGAIN_LATER
         try:
             if live.status.phase.final:
                 if not live.stored.phase.final:
@@ -96,7 +99,10 @@ class RunReconciler:
                 self.let_go(live)
 
     def let_go(self, live: LiveRun) -> None:
-        """Release what a finished or deleted run holds."""
+        """Release what a run holds that is finished, deleted or another's."""
+        if live.left:
+            return
+        live.left = True
         live.forget_watch()
         self._locks.release(live.key)
         for task in live.tasks.values():
@@ -155,6 +161,9 @@ class RunReconciler:
             return False
         target = claim.status.target
         assert target is not None
+        home = target_home(live.key.namespace, target.api_version, target.kind, target.name)
+        if live.gone or not live.at_home(home):
+            return False
         holder = self._locks.take(target.uid, live.key)
         if holder is not None:
             message = f"{target.kind} {target.name} is being repaired by run {holder}."
@@ -190,6 +199,8 @@ class RunReconciler:
     async def _take_up(self, live: LiveRun) -> bool:
         """Take up a claimed run after a restart: plan from its snapshot, lock on its target."""
         assert live.status.target is not None
+        if live.gone:
+            return False
         self._locks.take(live.status.target.uid, live.key)
         try:
             live.plan, live.params = await self._claims.again(live)
@@ -247,7 +258,7 @@ class RunReconciler:
 
     def _decide(self, live: LiveRun, outcomes: dict[str, Outcome]) -> Decision:
         assert live.plan is not None
-        facts = Facts(outcomes, frozenset(live.tasks), live.seen, self._hold())
+        facts = Facts(outcomes, frozenset(live.tasks), live.seen, self._hold() or live.lease())
         return advance(live.view(), live.plan, facts, self._clock())
 
     async def _stored(self, live: LiveRun) -> bool:

@@ -77,8 +77,8 @@ class ShardKeeper:
 
     @property
     def held(self) -> Shards:
-        """The shards that are held now."""
-        return frozenset(self._held) if self._session.valid else frozenset()
+        """The shards that are ours unless our time is over; ``holds`` knows that."""
+        return frozenset(self._held)
 
     @property
     def trouble(self) -> str | None:

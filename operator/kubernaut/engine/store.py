@@ -6,7 +6,7 @@ from typing import Any
 
 from kubernaut.api.base import ApiModel
 from kubernaut.api.execution import WorkflowExecutionStatus
-from kubernaut.core.errors import ClusterError, Conflict, NotFound, UnknownOutcome
+from kubernaut.core.errors import ClusterError, Conflict, NotFound, Unavailable, UnknownOutcome
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import OperatorCluster
@@ -25,6 +25,9 @@ class StatusStore:
         Raises:
             ClusterError: the API server refused or is away.
         """
+        held = live.lease()
+        if held is not None:
+            raise Unavailable(f"the status of {live.ref} was not written: {held.message}")
         body = {"status": merge_patch_of(live.status)}
         wanted = live.status
         for _ in range(5):

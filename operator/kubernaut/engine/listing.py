@@ -1,0 +1,109 @@
+"""Listing runs and Workflows: at the start, when shards come, and again and again, for watches lose things."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from kubernaut.api.names import API_VERSION
+from kubernaut.config import Settings
+from kubernaut.core.errors import ClusterError
+from kubernaut.core.ports import Manifest
+from kubernaut.engine.keys import RunKey, WorkflowKey
+from kubernaut.engine.known import Known
+from kubernaut.engine.live import newer
+from kubernaut.engine.ports import OperatorCluster
+
+log = logging.getLogger(__name__)
+_LIVE = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Cancelled"
+
+
+class Listener(Protocol):
+    """Who takes up what lists bring."""
+
+    def on_run(self, event: str | None, manifest: Manifest) -> None: ...
+
+    def on_workflow(self, event: str | None, manifest: Manifest) -> None: ...
+
+    def forget(self, key: RunKey) -> None: ...
+
+
+class Listing:
+    """Lists, and tells a listener what is new. Every method raises ClusterError where something can't be listed."""
+
+    def __init__(self, cluster: OperatorCluster, known: Known, listener: Listener) -> None:
+        self._cluster = cluster
+        self._known = known
+        self._listener = listener
+
+    async def load(self) -> None:
+        """List Workflows, and then live runs: which shard a run belongs to may hang on its Workflow."""
+        await self._workflows()
+        await self._live()
+
+    async def relist(self) -> int:
+        """List live runs and Workflows; take up what is newer than known, and return how many that were."""
+        return await self._live() + await self._workflows()
+
+    async def resync(self) -> None:
+        """List all runs again, take up what was missed, forget what is gone."""
+        before = self._known.keys()
+        listed: set[RunKey] = set()
+        async for page in self._cluster.list_pages(API_VERSION, "WorkflowExecution"):
+            for manifest in page:
+                self._listener.on_run(None, manifest)
+                listed.add(RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
+            await asyncio.sleep(0)
+        for key in before - listed:
+            self._listener.forget(key)
+
+    async def _live(self) -> int:
+        found, number = 0, self._known.list_begins()
+        async for page in self._cluster.list_pages(API_VERSION, "WorkflowExecution", field_selector=_LIVE):
+            for manifest in page:
+                key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+                known = self._known.version(key)
+                if known is None or known[0] != manifest["metadata"]["uid"] or newer(manifest, known[1]):
+                    self._listener.on_run(None, manifest)
+                    found += 1
+            await asyncio.sleep(0)
+        self._known.list_ended(number)
+        return found
+
+    async def _workflows(self) -> int:
+        found = 0
+        async for page in self._cluster.list_pages(API_VERSION, "Workflow"):
+            for manifest in page:
+                where = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+                seen = self._known.workflows.get(where)
+                if seen is None or newer(manifest, seen["metadata"]["resourceVersion"]):
+                    self._listener.on_workflow(None, manifest)
+                    found += 1
+            await asyncio.sleep(0)
+        return found
+
+    # Loops
+
+    async def keep_relisting(self, settings: Settings) -> None:
+        """List what is live again and again: what a dead watch does not bring is found all the same."""
+        while True:
+            await asyncio.sleep(settings.relist.total_seconds())
+            try:
+                found = await self.relist()
+            except ClusterError as error:
+                log.warning("listing live runs failed; it is tried again", extra={"error": str(error)})
+            else:
+                if found:
+                    log.info("listing found what no watch had brought yet", extra={"objects": found})
+
+    async def keep_resyncing(self, settings: Settings, sweep: Callable[[], Awaitable[None]]) -> None:
+        """List everything again now and then: a deletion that a watch missed is never repeated."""
+        while True:
+            await asyncio.sleep(settings.resync.total_seconds())
+            try:
+                await self.resync()
+                await sweep()
+            except ClusterError as error:
+                log.warning("listing again failed; it is tried later", extra={"error": str(error)})
