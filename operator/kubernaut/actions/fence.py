@@ -22,6 +22,8 @@ from kubernaut.core.marker import StepMark, read_marker
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 ROUNDS: Final = 8
+# Beside the marks of steps, whose names are never so.
+FENCED: Final = "~fenced"
 Finished = Callable[[str], bool]
 
 
@@ -134,6 +136,8 @@ async def apply(
             mark = marker.steps.get(context.step)
             if mark is not None:
                 return _found(ref, context, mark)
+            if FENCED in marker.steps:
+                raise StepError(f"{ref} was fenced off: the run had ended there", reason=Reason.FENCED)
             try:
                 wanted = await decide(seen)
                 if wanted.desired is None:
@@ -214,6 +218,42 @@ async def recall(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Done
     except StepError:
         return None
     return None if mark is None or mark.undone else _found(ref, context, mark)
+
+
+async def fence_off(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Done:
+    """Write to an object that the run is over there: a patch that was sent before finds another resourceVersion.
+
+    Returns what the step did, where its mark is there already.
+
+    Raises:
+        ClusterError: the object can't be read or written now.
+    """
+    last: ClusterError | None = None
+    for _ in range(ROUNDS):
+        try:
+            seen = await read(cluster, context, ref)
+        except NotFound:
+            return Done(False, f"{ref} is gone")
+        except StepError as error:
+            if error.reason is Reason.TARGET_REPLACED:
+                return Done(False, f"{ref} was made anew")
+            raise
+        marker = read_marker(seen, context.run_uid, context.signer)
+        mark = marker.steps.get(context.step)
+        if mark is not None:
+            return _found(ref, context, mark)
+        if FENCED in marker.steps:
+            return Done(False, f"{ref} is fenced off")
+        marks = marker.with_step(FENCED, StepMark(0, {}, {}, undone=True)).annotation(context.signer)
+        body: Manifest = {"metadata": {"annotations": dict(marks)}}
+        try:
+            await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
+        except (Conflict, UnknownOutcome) as error:
+            last = error
+        else:
+            return Done(False, f"{ref} is fenced off")
+    assert last is not None
+    raise last
 
 
 async def put_fields_back(seen: Manifest, mark: StepMark) -> Manifest:

@@ -70,6 +70,11 @@ class MarkedAction(ABC, Generic[P, E]):
         ref = self.ref(context.namespace, context.target, parameters)
         return await fence.recall(cluster, context, ref)
 
+    async def fence(self, cluster: Cluster, context: StepContext, parameters: P) -> Done:
+        """See to it that the step can't happen any more."""
+        ref = self.ref(context.namespace, context.target, parameters)
+        return await fence.fence_off(cluster, context, ref)
+
     async def undo(self, cluster: Cluster, context: StepContext, parameters: P) -> Done:
         """Every field that was changed gets its former value; refused where one was changed since."""
 

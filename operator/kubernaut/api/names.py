@@ -23,6 +23,7 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 
 ANNOTATION_AVAILABLE: Final = f"{GROUP}/available-since"
+ANNOTATION_REPLACED_BY: Final = f"{GROUP}/replaced-by"
 
 SWITCH_CONFIGMAP: Final = "kubernaut-switch"
 SIGNING_SECRET: Final = "kubernaut-signing"

@@ -128,3 +128,12 @@ class Recalls(Protocol):
     async def recall(self, cluster: Cluster, context: StepContext, parameters: Any) -> Done | None:
         """Return what the step did, or None where there is no mark of it. Reads only; raises ClusterError."""
         ...
+
+
+@runtime_checkable
+class Fences(Protocol):
+    """An action that can make sure that no request of an earlier owner of the run still has its effect."""
+
+    async def fence(self, cluster: Cluster, context: StepContext, parameters: Any) -> Done:
+        """Return what the step did, or ``acted=False`` once it can't do it any more. Raises StepError."""
+        ...

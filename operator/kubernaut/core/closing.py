@@ -38,7 +38,7 @@ def _skip(draft: Draft, step: PlannedStep, reason: Reason) -> None:
         return
     if step.kind is Kind.WORKFLOW and record.intent is not None:
         return
-    if step.name in draft.facts.unfenced:
+    if step.name in draft.unfenced:
         _fence(draft, step)
     elif not _may_have_acted(draft, step):
         draft.skip(step, reason)
@@ -75,7 +75,7 @@ def _settling(draft: Draft, step: PlannedStep) -> bool:
     record = draft.record(step)
     if record.phase.final:
         return False
-    if step.name in draft.facts.unfenced or step.name in draft.facts.in_flight:
+    if step.name in draft.unfenced or step.name in draft.facts.in_flight:
         return True
     if step.kind is Kind.WORKFLOW and record.intent is not None:
         subflows.halt(draft, step)

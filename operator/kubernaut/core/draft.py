@@ -35,6 +35,7 @@ class Draft:
         suspended: whether a failed step waits for a person to say what becomes of it.
         objects: other objects that must be seen.
         wakes: times at which to decide again.
+        unfenced: steps that an earlier owner may have begun still, as far as is known now.
     """
 
     def __init__(self, run: Run, plan: Plan, facts: Facts, now: datetime) -> None:
@@ -55,6 +56,9 @@ class Draft:
         self.wants: list[Want] = []
         self.wakes: list[datetime] = []
         self._params: dict[str, Any] | None = None
+        self.unfenced = facts.unfenced - {
+            name for name, outcome in facts.outcomes.items() if not outcome.transient
+        }
 
     def record(self, step: PlannedStep) -> StepStatus:
         """Return a step's record as it is now."""

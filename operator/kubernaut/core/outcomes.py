@@ -27,6 +27,12 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         return
     if outcome.undo:
         rolling.undone(draft, step, outcome)
+    elif step.name in draft.facts.unfenced and record.phase is StepPhase.PENDING:
+        if outcome.kind is not OutcomeKind.DONE or not outcome.acted:
+            return
+        # An earlier owner of the run had begun it: that was found when its requests were fenced off.
+        draft.set(step, phase=StepPhase.RUNNING, attempt=max(record.attempt, 1), started_at=draft.now)
+        _done(draft, step, outcome)
     elif not draft.in_doubt(step) or _of_earlier_attempt(record, outcome):
         return
     elif outcome.kind is OutcomeKind.PREPARED:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from kubernaut.api.execution import Control, StepStatus, WorkflowExecutionStatus
-from kubernaut.api.reasons import Reason
+from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.core.features import Feature
 from kubernaut.core.plan import PlannedStep
 
@@ -86,6 +86,12 @@ class Outcome:
     intent: Mapping[str, JsonValue] | None = None
     attempt: int = 0
     undo: bool = False
+
+    @property
+    def transient(self) -> bool:
+        """Whether trying the same again later may help."""
+        info = REASONS.get(self.reason) if self.reason is not None else None
+        return info is not None and info.transient
 
 
 @dataclass(frozen=True, slots=True)

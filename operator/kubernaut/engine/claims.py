@@ -10,11 +10,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kubernaut.api.execution import ResolvedTarget, ResolvedWorkflow, WorkflowExecutionStatus
+from kubernaut.api.execution import (
+    ResolvedTarget,
+    ResolvedWorkflow,
+    StepStatus,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+)
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
-from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.api.workflow import Lifecycle, WorkflowSpec
 from kubernaut.cluster.snapshots import Snapshots
+from kubernaut.core.carrying import carried_over, migration_problem
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import NotFound, StepError
@@ -62,6 +69,7 @@ class Claims:
         namespace = live.key.namespace
         manifest = await self._workflow(live)
         spec, plan = self._compile(manifest)
+        _check_lifecycle(live, spec)
         params = parse_parameters(spec, live.execution.given())
         digest = content_hash(spec)
         scope = Scope(params, {}, {"uid": live.uid, "namespace": namespace, "name": live.key.name})
@@ -84,6 +92,9 @@ class Claims:
             snapshot=snapshot_name(manifest["metadata"]["name"], digest),
             service_account_name=spec.service_account_name,
             ttl_seconds_after_finished=spec.ttl_seconds_after_finished,
+            revision=(manifest.get("status") or {}).get("revision"),
+            successful_runs_history_limit=spec.successful_runs_history_limit,
+            failed_runs_history_limit=spec.failed_runs_history_limit,
         )
         pinned = ResolvedTarget(
             api_version=spec.target.api_version,
@@ -91,8 +102,70 @@ class Claims:
             name=target_name,
             uid=target["metadata"]["uid"],
         )
-        status = claim(live.view(), live.status.replace(workflow=resolved, target=pinned), self._clock())
-        return Claim(plan, params, status)
+        begun = live.status.replace(workflow=resolved, target=pinned)
+        if live.execution.spec.retry_from is not None:
+            begun = begun.replace(steps=await self._taken_over(live, plan, params, pinned))
+        return Claim(plan, params, claim(live.view(), begun, self._clock()))
+
+    async def _taken_over(
+        self, live: LiveRun, plan: Plan, params: dict[str, Any], target: ResolvedTarget
+    ) -> list[StepStatus]:
+        """Return the records of the run that is tried again which still count."""
+        retry_from = live.execution.spec.retry_from
+        assert retry_from is not None
+        name = retry_from.name
+        ref = ObjectRef(API_VERSION, "WorkflowExecution", live.key.namespace, name)
+        try:
+            old = WorkflowExecution.model_validate(await self._own.get(ref))
+        except NotFound:
+            raise _refused(f"there is no run {name!r} to be tried again") from None
+        status = old.status or WorkflowExecutionStatus()
+        if old.spec.workflow_ref != live.execution.spec.workflow_ref:
+            raise _refused(f"run {name} is of Workflow {old.spec.workflow_ref.name}")
+        if old.spec.dry_run:
+            raise _refused(f"run {name} was a dry run: nothing of it was done")
+        if status.workflow is None or status.target is None:
+            # It never began, so there is nothing to take over.
+            return []
+        if status.target.uid != target.uid:
+            raise _refused(f"run {name} was about another {target.kind} {target.name}, which is gone")
+        spec = await self._snapshots.get(live.key.namespace, status.workflow.snapshot)
+        old_plan = self._plan(status.workflow.name, spec)
+        old_params = parse_parameters(spec, old.given())
+        return carried_over(plan, params, name, status, old_plan, old_params)
+
+    async def migrated(self, live: LiveRun, snapshot: str) -> tuple[Plan, dict[str, Any], ResolvedWorkflow]:
+        """Return what a paused run follows once it has moved to another revision of its Workflow.
+
+        Raises:
+            StepError: MigrationRefused, with what does not fit.
+        """
+        claimed = live.status.workflow
+        assert claimed is not None
+        assert live.plan is not None
+        try:
+            spec = await self._snapshots.get(live.key.namespace, snapshot)
+            plan = self._plan(claimed.name, spec)
+            params = parse_parameters(spec, live.execution.given())
+        except NotFound:
+            message = f"there is no revision {snapshot!r}"
+            raise StepError(message, reason=Reason.MIGRATION_REFUSED) from None
+        digest = content_hash(spec)
+        if snapshot_name(claimed.name, digest) != snapshot:
+            message = f"{snapshot} is not a revision of Workflow {claimed.name}"
+            raise StepError(message, reason=Reason.MIGRATION_REFUSED)
+        problem = migration_problem(live.plan, plan, live.status)
+        if problem is not None:
+            raise StepError(f"it can't move to {snapshot}: {problem}", reason=Reason.MIGRATION_REFUSED)
+        resolved = claimed.replace(
+            content_hash=digest,
+            snapshot=snapshot,
+            revision=None,
+            ttl_seconds_after_finished=spec.ttl_seconds_after_finished,
+            successful_runs_history_limit=spec.successful_runs_history_limit,
+            failed_runs_history_limit=spec.failed_runs_history_limit,
+        )
+        return plan, params, resolved
 
     def target_key(self, workflow: Manifest, run: Manifest) -> str | None:
         """Return the key of the target that a run not claimed yet would have; None where the Workflow can't tell.
@@ -194,3 +267,14 @@ class Claims:
     def forget_snapshot(self, namespace: str, name: str) -> None:
         """Forget that a snapshot exists, because it was deleted."""
         self._kept.discard((namespace, name))
+
+
+def _refused(message: str) -> StepError:
+    return StepError(message, reason=Reason.RETRY_REFUSED)
+
+
+def _check_lifecycle(live: LiveRun, spec: WorkflowSpec) -> None:
+    wanted = live.execution.spec
+    if spec.lifecycle is Lifecycle.DRAFT and not wanted.dry_run:
+        message = f"Workflow {wanted.workflow_ref.name} is a draft; only dry runs of it start"
+        raise StepError(message, reason=Reason.DRAFT)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from kubernaut.api.reasons import Reason
-from kubernaut.core.action import Done, Recalls, StepContext
+from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
@@ -23,6 +23,7 @@ from kubernaut.engine.ports import Accounts
 from kubernaut.metrics import STEP_SECONDS, STEPS
 
 log = logging.getLogger(__name__)
+FENCE_PAUSE = 1.0
 
 
 class GatedCluster:
@@ -166,6 +167,8 @@ class Performer:
         assert action is not None
         cluster, context = self._place(live, act)
         parameters = action.parameters.model_validate(act.parameters)
+        if act.fence:
+            return await _fenced(action, cluster, context, parameters)
         if act.prepare:
             intent: Mapping[str, JsonValue] = await action.prepare(cluster, context, parameters) or {}
             return Outcome(OutcomeKind.PREPARED, intent=intent)
@@ -191,6 +194,18 @@ class Performer:
             intent=act.intent,
         )
         return GatedCluster(account, lambda: self._hold() or live.lease()), context
+
+
+async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:
+    if not isinstance(action, Fences):
+        return Outcome(OutcomeKind.DONE)
+    try:
+        return _done(await action.fence(cluster, context, parameters))
+    except StepError as error:
+        if error.transient:
+            # It is asked for again at once; a server that is away is not to be hurried.
+            await asyncio.sleep(FENCE_PAUSE)
+        raise
 
 
 def _done(done: Done) -> Outcome:

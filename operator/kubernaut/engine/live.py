@@ -8,19 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutionStatus
+from kubernaut.api.names import ANNOTATION_REPLACED_BY
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
-from kubernaut.core.run import Hold, Outcome, Run, Seen
+from kubernaut.core.run import Hold, Outcome, Run, Seen, Watched
 from kubernaut.engine.keys import RunKey
-
-
-def newer(manifest: Manifest, than: str) -> bool:
-    """Whether an object as read is newer than a resource version (they are ordered integers since 1.35)."""
-    version = manifest["metadata"]["resourceVersion"]
-    try:
-        return int(version) > int(than or 0)
-    except ValueError:
-        return bool(version != than)
+from kubernaut.engine.views import Views, newer
 
 
 @dataclass(slots=True)
@@ -32,8 +25,11 @@ class LiveRun:
         status: the status as known; may be ahead of ``stored``.
         tasks: effects under way, by step.
         recalled: what was found done when the run was taken up again, until it is decided upon.
-        seen: the target since the last act; None where it must be read again.
+        views: the target and other objects, as seen since the last act.
+        granted: steps that hold the scarce resources they want.
+        unfenced: steps that an earlier owner may have begun, a request of theirs being on its way still.
         waiting: set when something happened that a worker on this run must notice.
+        refusal: why it could not move to another revision while paused, or nothing.
         shard: where it belongs.
         lease: says why nothing may be sent for it now, or None: its shard is another replica's.
         at_home: says whether a target's key belongs to this replica; else the run is another's from then on.
@@ -51,13 +47,13 @@ class LiveRun:
     params: Mapping[str, Any] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)
     recalled: dict[str, Outcome] = field(default_factory=dict)
-    seen: Seen | None = None
-    seen_version: str = ""
-    blind: bool = True
-    unwatch: Callable[[], None] | None = None
+    views: Views = field(default_factory=Views)
+    granted: frozenset[str] = frozenset()
+    unfenced: frozenset[str] = frozenset()
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     wrote_at: float = 0.0
     gone: bool = False
+    refusal: str = ""
     left: bool = False
     shard: int = 0
     lease: Callable[[], Hold | None] = lambda: None
@@ -84,26 +80,31 @@ class LiveRun:
         if manifest["metadata"].get("uid") != self.uid or not newer(manifest, self.resource_version):
             return
         self.resource_version = manifest["metadata"]["resourceVersion"]
+        if not self._changed(manifest["metadata"]):
+            return
         slim = {k: v for k, v in manifest.items() if k != "status"}
         self.execution = WorkflowExecution.model_validate(slim)
 
-    def look_away(self) -> None:
-        """Forget the target: it must be read again, and what a watch still brings is older than that."""
-        self.seen = None
-        self.blind = True
+    def _changed(self, meta: Mapping[str, Any]) -> bool:
+        """Whether anything but the status differs: spec and deletion raise the generation."""
+        known = self.execution.metadata
+        return (
+            meta.get("generation") != known.generation
+            or (meta.get("finalizers") or []) != known.finalizers
+            or (meta.get("annotations") or {}) != known.annotations
+            or bool(meta.get("deletionTimestamp")) != (known.deletion_timestamp is not None)
+        )
 
-    def look_at(self, manifest: Manifest | None) -> None:
-        """Take note of the target as just read."""
-        self.blind = False
-        self.seen = Seen(manifest)
-        if manifest is not None:
-            self.seen_version = manifest["metadata"]["resourceVersion"]
+    @property
+    def target(self) -> Watched | None:
+        """The run's target, where it is claimed."""
+        target = self.status.target
+        return Watched(target.api_version, target.kind, target.name) if target is not None else None
 
-    def watched(self, manifest: Manifest | None) -> None:
-        """Take note of the target as a watch brought it; an older view than the last one changes nothing."""
-        if self.blind or (manifest is not None and not newer(manifest, self.seen_version)):
-            return
-        self.look_at(manifest)
+    @property
+    def seen(self) -> Seen | None:
+        """The target as seen since the last act; None where it must be read again."""
+        return self.views.seen(self.target) if self.target is not None else None
 
     @property
     def deleting(self) -> bool:
@@ -114,7 +115,7 @@ class LiveRun:
         control: Control = self.execution.spec.control
         if self.deleting:
             control = control.replace(cancel=True)
-        meta = self.execution.metadata
+        meta, parent = self.execution.metadata, self.execution.spec.parent
         return Run(
             self.uid,
             meta.namespace,
@@ -124,10 +125,13 @@ class LiveRun:
             control,
             self.stored,
             self.status,
+            dry_run=self.execution.spec.dry_run,
+            depth=parent.depth if parent is not None else 0,
+            cancelled_for="" if not self.replaced_by else f"Run {self.replaced_by} took its place.",
+            paused_for=self.refusal,
         )
 
-    def forget_watch(self) -> None:
-        """Stop watching the target."""
-        if self.unwatch is not None:
-            self.unwatch()
-            self.unwatch = None
+    @property
+    def replaced_by(self) -> str:
+        """The newer run of the same Workflow for which this one was cancelled, or nothing."""
+        return self.execution.metadata.annotations.get(ANNOTATION_REPLACED_BY, "")

@@ -4,45 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from kubernaut.api.execution import RunPhase, Verdict
-from kubernaut.api.names import FINALIZER
+from kubernaut.api.execution import RunPhase
 from kubernaut.api.reasons import Reason
-from kubernaut.core import conditions
-from kubernaut.core.errors import (
-    ClusterError,
-    Conflict,
-    NotFound,
-    StepError,
-    TooManyRequests,
-    Unavailable,
-    UnknownOutcome,
-)
-from kubernaut.core.limits import message as short
-from kubernaut.core.limits import sentence
+from kubernaut.core.features import Feature
 from kubernaut.core.machine import advance
-from kubernaut.core.ports import ObjectRef
 from kubernaut.core.recalling import recalled, to_recall
-from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind
+from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want, Watched
 from kubernaut.core.storing import worth_telling
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
-from kubernaut.engine.homes import target_home
+from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ports import Accounts, OperatorCluster
+from kubernaut.engine.starting import AWAY, Starter
 from kubernaut.engine.store import StatusStore
-from kubernaut.engine.targets import TargetWatches
-from kubernaut.metrics import WRITES
+from kubernaut.engine.targets import Lookout
 
 log = logging.getLogger(__name__)
 
 TELL_EVERY = 1.0
 AGAIN_LATER = 2.0
-# What says nothing of the run, only of the API server: no run ends by it.
-AWAY = (Unavailable, UnknownOutcome, TooManyRequests)
+
+
+class Capacities(Protocol):
+    """Scarce resources that all runs share."""
+
+    def arrange(self, run: RunKey, uid: str, priority: int, wants: Sequence[Want]) -> frozenset[str]:
+        """Take note of what a run's steps want now, giving back what is not wanted any more.
+
+        Returns the steps that hold all they want; the run is woken when more do.
+        """
+        ...
+
+    def release(self, run: RunKey) -> None:
+        """Give back all that a run holds."""
+        ...
+
+
+class Unlimited:
+    """There is enough of everything."""
+
+    def arrange(self, run: RunKey, uid: str, priority: int, wants: Sequence[Want]) -> frozenset[str]:
+        return frozenset(want.step for want in wants)
+
+    def release(self, run: RunKey) -> None:
+        """Nothing is held."""
 
 
 class RunReconciler:
@@ -54,19 +65,23 @@ class RunReconciler:
         claims: Claims,
         performer: Performer,
         locks: TargetLocks,
-        watches: TargetWatches,
+        lookout: Lookout,
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
+        off: Callable[[], frozenset[Feature]] = frozenset,
+        capacities: Capacities | None = None,
     ) -> None:
         self._own: OperatorCluster = accounts.own()
-        self._accounts = accounts
         self._claims = claims
         self._performer = performer
         self._locks = locks
-        self._watches = watches
+        self._lookout = lookout
         self._hold = hold
         self._clock = clock
+        self._off = off
+        self._capacities = capacities or Unlimited()
         self._store = StatusStore(self._own)
+        self.starter = Starter(self._own, claims, locks, self._store, hold, clock)
 
     async def reconcile(self, live: LiveRun) -> float | None:
         """Move a run as far as it goes now; return after how many seconds to look again, or None.
@@ -82,14 +97,15 @@ class RunReconciler:
                 if not live.stored.phase.final:
                     await self._stored(live)
                 return None
-            if not await self._has_finalizer(live):
+            if not await self.starter.has_finalizer(live):
                 return None
-            if live.status.phase is RunPhase.PENDING and not await self._claim(live):
+            if live.status.phase is RunPhase.PENDING and not await self.starter.claim(live):
                 return AGAIN_LATER if live.status.reason == Reason.UNAVAILABLE else None
             if live.plan is None:
-                if not await self._take_up(live):
+                if not await self.starter.take_up(live):
                     return None
                 await self._recall(live)
+            await self.starter.migrate(live)
             return await self._drive(live)
         except AWAY as error:
             log.warning("the API server is away", extra={"run": str(live.key), "error": str(error)})
@@ -103,139 +119,35 @@ class RunReconciler:
         if live.left:
             return
         live.left = True
-        live.forget_watch()
+        live.views.keep_only(())
         self._locks.release(live.key)
+        self._capacities.release(live.key)
         for task in live.tasks.values():
             task.cancel()
         live.tasks.clear()
-
-    async def _has_finalizer(self, live: LiveRun) -> bool:
-        """Put the finalizer on a run that a person created; a run that is going away gets none."""
-        finalizers = live.execution.metadata.finalizers
-        if FINALIZER in finalizers:
-            return True
-        if live.deleting:
-            live.gone = True
-            return False
-        body = {"metadata": {"finalizers": [*finalizers, FINALIZER]}}
-        while True:
-            try:
-                WRITES.labels("finalizer").inc()
-                written = await self._own.patch(live.ref, body, resource_version=live.resource_version)
-            except (Conflict, UnknownOutcome):
-                written = await self._own.get(live.ref)
-                if written["metadata"]["uid"] != live.uid:
-                    live.gone = True
-                    return False
-                live.observe(written)
-                finalizers = live.execution.metadata.finalizers
-                if FINALIZER not in finalizers:
-                    body = {"metadata": {"finalizers": [*finalizers, FINALIZER]}}
-                    continue
-                return True
-            except NotFound:
-                live.gone = True
-                return False
-            live.observe(written)
-            return True
-
-    # Claiming
-
-    async def _claim(self, live: LiveRun) -> bool:
-        """Pin everything the run needs; store it. False where the run can't start now."""
-        if live.view().control.cancel:
-            await self._refuse(live, Reason.CANCELLED, "The run was cancelled before it began.")
-            return False
-        hold = self._hold()
-        if hold is None and live.view().control.paused:
-            hold = Hold(Reason.PAUSED, "The run is paused by a person.")
-        if hold is not None:
-            await self._wait_for(live, hold)
-            return False
-        try:
-            claim = await self._claims.make(live)
-        except AWAY:
-            raise
-        except StepError as error:
-            await self._refuse(live, error.reason, sentence(error))
-            return False
-        target = claim.status.target
-        assert target is not None
-        home = target_home(live.key.namespace, target.api_version, target.kind, target.name)
-        if live.gone or not live.at_home(home):
-            return False
-        holder = self._locks.take(target.uid, live.key)
-        if holder is not None:
-            message = f"{target.kind} {target.name} is being repaired by run {holder}."
-            await self._wait_for(live, Hold(Reason.TARGET_BUSY, message))
-            return False
-        live.plan, live.params, live.status = claim.plan, claim.params, claim.status
-        return True
-
-    async def _wait_for(self, live: LiveRun, hold: Hold) -> None:
-        """Say in the run's conditions why it does not begin."""
-        told = conditions.of_run(live.status, hold, self._clock(), live.execution.metadata.generation)
-        live.status = live.status.replace(conditions=told)
-        if worth_telling(live.stored, live.status):
-            await self._store.store(live)
-
-    async def _refuse(self, live: LiveRun, reason: Reason, message: str) -> None:
-        """End a run that can't start."""
-        now = self._clock()
-        cancelled = reason is Reason.CANCELLED
-        status = live.status.replace(
-            phase=RunPhase.CANCELLED if cancelled else RunPhase.FAILED,
-            verdict=Verdict.DECLINED if cancelled else Verdict.NOT_FIXED,
-            reason=reason.value,
-            message=short(message),
-            started_at=now,
-            finished_at=now,
-            observed_generation=live.execution.metadata.generation,
-        )
-        told = conditions.of_run(status, None, now, live.execution.metadata.generation)
-        live.status = status.replace(conditions=told)
-        await self._store.store(live)
-
-    async def _take_up(self, live: LiveRun) -> bool:
-        """Take up a claimed run after a restart: plan from its snapshot, lock on its target."""
-        assert live.status.target is not None
-        if live.gone:
-            return False
-        self._locks.take(live.status.target.uid, live.key)
-        try:
-            live.plan, live.params = await self._claims.again(live)
-        except NotFound as error:
-            await self._refuse(
-                live, Reason.WORKFLOW_NOT_FOUND, sentence(f"The run's snapshot is gone: {error}")
-            )
-            return False
-        except AWAY:
-            raise
-        except StepError as error:
-            await self._refuse(live, error.reason, sentence(error))
-            return False
-        return True
 
     async def _recall(self, live: LiveRun) -> None:
         """Find what an earlier life of the operator did and did not get to store."""
         assert live.plan is not None
         plan, live.plan = live.plan, None  # until it is known, the run is not taken up
         found: dict[str, Outcome] = {}
+        unfenced: set[str] = set()
         for act in to_recall(live.view(), plan, self._clock()):
             outcome = await self._performer.recall(live, act)
             if outcome is not None:
                 found[act.step.name] = outcome
+            else:
+                unfenced.add(act.step.name)
+        live.unfenced = frozenset(unfenced)
         live.status = recalled(live.view(), plan, found, self._clock()).status
         live.plan, live.recalled = plan, found
 
-    # Driving
-
     async def _drive(self, live: LiveRun) -> float | None:
         outcomes, live.recalled = live.recalled, {}
-        if live.unwatch is None:
-            live.look_away()
+        live.views.look_away_unwatched()
         while not live.gone:
             decision = self._decide(live, outcomes)
+            live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}
             live.status = decision.status
             if decision.store_first and not await self._stored(live):
@@ -246,10 +158,11 @@ class RunReconciler:
                 if await self._stored(live):
                     return None
                 continue
+            granted = self._granted(live, decision)
             if live.tasks:
                 outcomes = await self._await_outcomes(live, decision)
                 continue
-            if decision.observe and live.seen is None and await self._look(live):
+            if granted or await self._look(live, decision):
                 continue
             if worth_telling(live.stored, live.status) and not await self._stored(live):
                 continue
@@ -258,8 +171,27 @@ class RunReconciler:
 
     def _decide(self, live: LiveRun, outcomes: dict[str, Outcome]) -> Decision:
         assert live.plan is not None
-        facts = Facts(outcomes, frozenset(live.tasks), live.seen, self._hold() or live.lease())
+        facts = Facts(
+            outcomes,
+            frozenset(live.tasks),
+            live.seen,
+            self._hold() or live.lease(),
+            live.views.all_seen(),
+            live.granted,
+            self._off(),
+            live.unfenced,
+        )
         return advance(live.view(), live.plan, facts, self._clock())
+
+    def _granted(self, live: LiveRun, decision: Decision) -> bool:
+        """Ask for the scarce resources that steps want, give back the others; True where more is held now."""
+        assert live.plan is not None
+        if not decision.wants and not live.granted:
+            return False
+        before = live.granted
+        priority = live.plan.spec.priority
+        live.granted = self._capacities.arrange(live.key, live.uid, priority, decision.wants)
+        return not live.granted <= before
 
     async def _stored(self, live: LiveRun) -> bool:
         live.wrote_at = asyncio.get_running_loop().time()
@@ -284,39 +216,33 @@ class RunReconciler:
         for name, task in list(live.tasks.items()):
             if task.done():
                 del live.tasks[name]
-                outcomes[name] = task.result()
-                if outcomes[name].kind is not OutcomeKind.PREPARED:
-                    live.look_away()
+                outcomes[name] = outcome = task.result()
+                if outcome.kind is not OutcomeKind.PREPARED:
+                    live.views.look_away()
         if not outcomes and tell is not None and loop.time() >= tell:
             await self._stored(live)
         return outcomes
 
-    async def _look(self, live: LiveRun) -> bool:
-        """Read the target as the Workflow's account; True where it was seen (or is gone)."""
-        claim, target = live.status.workflow, live.status.target
-        assert claim is not None
-        assert target is not None
-        namespace = live.key.namespace
-        cluster = self._accounts.as_account(namespace, claim.service_account_name)
-        try:
-            manifest = await cluster.get(ObjectRef(target.api_version, target.kind, namespace, target.name))
-        except NotFound:
-            live.look_at(None)
-            return True
-        except ClusterError as error:
-            log.warning("the target can't be read", extra={"run": str(live.key), "error": str(error)})
-            return False
-        live.look_at(manifest)
-        return True
+    def _wanted(self, live: LiveRun, decision: Decision) -> set[Watched]:
+        """Return the objects that must be seen for the run to move on."""
+        wanted = set(decision.objects)
+        if decision.observe and live.target is not None:
+            wanted.add(live.target)
+        return wanted
+
+    async def _look(self, live: LiveRun, decision: Decision) -> bool:
+        """Read what must be seen and was not; True where something was seen."""
+        unseen = [key for key in self._wanted(live, decision) if live.views.seen(key) is None]
+        return any([await self._lookout.look(live, key) for key in unseen])
 
     def _rest(self, live: LiveRun, decision: Decision) -> float | None:
-        """Arrange what wakes the run again: a watch on the target, and time."""
-        if decision.observe:
-            self._watches.ensure(live)
-        else:
-            live.forget_watch()
+        """Arrange what wakes the run again: watches, and time."""
+        wanted = self._wanted(live, decision)
+        live.views.keep_only(wanted)
+        for key in wanted:
+            self._lookout.ensure(live, key)
         seconds = self._seconds_until(decision.wake_at)
-        if decision.observe and live.seen is None:
+        if any(live.views.seen(key) is None for key in wanted):
             seconds = AGAIN_LATER if seconds is None else min(seconds, AGAIN_LATER)
         return seconds
 

@@ -1,13 +1,19 @@
-"""Watching targets of runs that wait: one watch per account and object, none while nothing waits."""
+"""Watching what runs wait for: one watch per account and object, none while nothing waits."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.run import Watched
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
+from kubernaut.engine.ports import Accounts
+
+log = logging.getLogger(__name__)
 
 
 class ObjectWatches(Protocol):
@@ -24,25 +30,51 @@ class ObjectWatches(Protocol):
         ...
 
 
-class TargetWatches:
-    """Watches the targets of runs that wait for them."""
+class Lookout:
+    """Reads and watches, as the Workflow's account, the objects that runs wait for."""
 
-    def __init__(self, watches: ObjectWatches, wake: Callable[[RunKey], None]) -> None:
+    def __init__(self, accounts: Accounts, watches: ObjectWatches, wake: Callable[[RunKey], None]) -> None:
+        self._accounts = accounts
         self._watches = watches
         self._wake = wake
 
-    def ensure(self, live: LiveRun) -> None:
-        """Watch the run's target, as the Workflow's account, until ``live.forget_watch``."""
-        if live.unwatch is not None:
+    async def look(self, live: LiveRun, key: Watched) -> bool:
+        """Read an object; True where it was seen (or is gone)."""
+        namespace = live.key.namespace
+        cluster = self._accounts.as_account(namespace, _account(live))
+        try:
+            manifest = await cluster.get(_ref(live, key))
+        except NotFound:
+            live.views.of(key).look_at(None)
+            return True
+        except ClusterError as error:
+            log.warning(
+                "an object that a run waits for can't be read",
+                extra={"run": str(live.key), "object": f"{key.kind} {key.name}", "error": str(error)},
+            )
+            return False
+        live.views.of(key).look_at(manifest)
+        return True
+
+    def ensure(self, live: LiveRun, key: Watched) -> None:
+        """Watch an object, as the Workflow's account, until ``live.views`` forgets it."""
+        view = live.views.of(key)
+        if view.unwatch is not None:
             return
-        claim, target = live.status.workflow, live.status.target
-        assert claim is not None
-        assert target is not None
-        ref = ObjectRef(target.api_version, target.kind, live.key.namespace, target.name)
 
         def changed(manifest: Manifest | None) -> None:
-            live.watched(manifest)
+            view.watched(manifest)
             live.waiting.set()
             self._wake(live.key)
 
-        live.unwatch = self._watches.subscribe(live.key.namespace, claim.service_account_name, ref, changed)
+        view.unwatch = self._watches.subscribe(live.key.namespace, _account(live), _ref(live, key), changed)
+
+
+def _account(live: LiveRun) -> str:
+    claim = live.status.workflow
+    assert claim is not None
+    return claim.service_account_name
+
+
+def _ref(live: LiveRun, key: Watched) -> ObjectRef:
+    return ObjectRef(key.api_version, key.kind, live.key.namespace, key.name)

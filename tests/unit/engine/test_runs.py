@@ -11,8 +11,9 @@ from kubernaut.api.execution import RunPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import ClusterError, Conflict, TooManyRequests, Unavailable, UnknownOutcome
 from kubernaut.core.run import Hold
+from kubernaut.engine.views import View
 from unit.actions.fake import Lost
-from unit.engine.world import World, scale
+from unit.engine.world import World, deployment, scale
 
 pytestmark = pytest.mark.looptime
 STOPPED = Hold(Reason.STOPPED, "Acting is stopped: stopped by ann: too noisy.")
@@ -272,18 +273,17 @@ async def test_waiting_for_the_target_costs_no_request_until_a_watch_brings_it()
 
 
 async def test_what_a_watch_brings_late_does_not_count_after_an_act() -> None:
-    world = World()
-    live = world.run(finalizers=["kubernaut.io/mirror"])
-    old = world.cluster.find("Deployment", "web")
-    live.look_at({**old, "metadata": {**old["metadata"], "resourceVersion": "500"}})
-    live.look_away()
-    live.watched({**old, "metadata": {**old["metadata"], "resourceVersion": "501"}})
-    assert live.seen is None
-    live.look_at({**old, "metadata": {**old["metadata"], "resourceVersion": "600"}})
-    live.watched({**old, "metadata": {**old["metadata"], "resourceVersion": "599"}})
-    assert live.seen is not None
-    assert live.seen.manifest is not None
-    assert live.seen.manifest["metadata"]["resourceVersion"] == "600"
+    view = View()
+    old = deployment("web")
+    view.look_at({**old, "metadata": {**old["metadata"], "resourceVersion": "500"}})
+    view.look_away()
+    view.watched({**old, "metadata": {**old["metadata"], "resourceVersion": "501"}})
+    assert view.seen is None
+    view.look_at({**old, "metadata": {**old["metadata"], "resourceVersion": "600"}})
+    view.watched({**old, "metadata": {**old["metadata"], "resourceVersion": "599"}})
+    assert view.seen is not None
+    assert view.seen.manifest is not None
+    assert view.seen.manifest["metadata"]["resourceVersion"] == "600"
 
 
 async def test_deleting_a_live_run_cancels_it() -> None:

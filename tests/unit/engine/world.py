@@ -21,7 +21,7 @@ from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.runs import RunReconciler
-from kubernaut.engine.targets import TargetWatches
+from kubernaut.engine.targets import Lookout
 from unit.actions.fake import FakeCluster
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -118,7 +118,7 @@ class World:
             Claims(self.cluster, registry, self.clock),
             performer,
             self.locks,
-            TargetWatches(self.watches, self.woken.append),
+            Lookout(self.cluster, self.watches, self.woken.append),
             lambda: self.hold,
             self.clock,
         )

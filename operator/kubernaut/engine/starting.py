@@ -1,0 +1,205 @@
+"""Starting a run: its finalizer, its claim, its place at the target; and taking it up again after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from kubernaut.api.execution import RunPhase, Verdict
+from kubernaut.api.names import FINALIZER
+from kubernaut.api.reasons import Reason
+from kubernaut.core import conditions
+from kubernaut.core.errors import (
+    Conflict,
+    NotFound,
+    StepError,
+    TooManyRequests,
+    Unavailable,
+    UnknownOutcome,
+)
+from kubernaut.core.limits import message as short
+from kubernaut.core.limits import sentence
+from kubernaut.core.naming import child_run
+from kubernaut.core.run import Hold
+from kubernaut.core.storing import worth_telling
+from kubernaut.engine.claims import Claims
+from kubernaut.engine.homes import target_home
+from kubernaut.engine.keys import RunKey
+from kubernaut.engine.live import LiveRun
+from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.store import StatusStore
+from kubernaut.metrics import WRITES
+
+# What says nothing of the run, only of the API server: no run ends by it.
+AWAY = (Unavailable, UnknownOutcome, TooManyRequests)
+MAX_DEPTH: Final = 8
+
+
+class Starter:
+    """Brings runs to where their steps can begin."""
+
+    def __init__(
+        self,
+        own: OperatorCluster,
+        claims: Claims,
+        locks: TargetLocks,
+        store: StatusStore,
+        hold: Callable[[], Hold | None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._own = own
+        self._claims = claims
+        self._locks = locks
+        self._store = store
+        self._hold = hold
+        self._clock = clock
+        self.find: Callable[[RunKey], LiveRun | None] = lambda key: None
+
+    async def has_finalizer(self, live: LiveRun) -> bool:
+        """Put the finalizer on a run that a person created; a run that is going away gets none."""
+        finalizers = live.execution.metadata.finalizers
+        if FINALIZER in finalizers:
+            return True
+        if live.deleting:
+            live.gone = True
+            return False
+        body = {"metadata": {"finalizers": [*finalizers, FINALIZER]}}
+        while True:
+            try:
+                WRITES.labels("finalizer").inc()
+                written = await self._own.patch(live.ref, body, resource_version=live.resource_version)
+            except (Conflict, UnknownOutcome):
+                written = await self._own.get(live.ref)
+                if written["metadata"]["uid"] != live.uid:
+                    live.gone = True
+                    return False
+                live.observe(written)
+                finalizers = live.execution.metadata.finalizers
+                if FINALIZER not in finalizers:
+                    body = {"metadata": {"finalizers": [*finalizers, FINALIZER]}}
+                    continue
+                return True
+            except NotFound:
+                live.gone = True
+                return False
+            live.observe(written)
+            return True
+
+    async def claim(self, live: LiveRun) -> bool:
+        """Pin everything the run needs. False where the run can't start now, or not at all."""
+        if live.view().control.cancel:
+            view = live.view()
+            reason = Reason.REPLACED if view.cancelled_for else Reason.CANCELLED
+            await self.refuse(live, reason, view.cancelled_for or "The run was cancelled before it began.")
+            return False
+        parent = live.execution.spec.parent
+        if parent is not None and parent.depth > MAX_DEPTH:
+            message = f"{parent.depth} runs above this one started each other; at most {MAX_DEPTH} may."
+            await self.refuse(live, Reason.SUBFLOW_TOO_DEEP, message)
+            return False
+        hold = self._hold()
+        if hold is None and live.view().control.paused:
+            hold = Hold(Reason.PAUSED, "The run is paused by a person.")
+        if hold is not None:
+            await self._wait_for(live, hold)
+            return False
+        try:
+            claim = await self._claims.make(live)
+        except AWAY:
+            raise
+        except StepError as error:
+            await self.refuse(live, error.reason, sentence(error))
+            return False
+        target = claim.status.target
+        assert target is not None
+        home = target_home(live.key.namespace, target.api_version, target.kind, target.name)
+        if live.gone or not live.at_home(home):
+            return False
+        if not live.execution.spec.dry_run:
+            holder = self._locks.take(target.uid, live.key)
+            if holder is not None:
+                message = f"{target.kind} {target.name} is being repaired by run {holder}."
+                await self._wait_for(live, Hold(Reason.TARGET_BUSY, message))
+                return False
+        live.plan, live.params, live.status = claim.plan, claim.params, claim.status
+        return True
+
+    def family(self, live: LiveRun) -> RunKey | None:
+        """Return the run that started this one, where that run's own record says so: they share its lock."""
+        ref = live.execution.spec.parent
+        if ref is None:
+            return None
+        parent = self.find(RunKey(live.key.namespace, ref.name))
+        if parent is None or parent.uid != ref.uid:
+            return None
+        record = next((one for one in parent.status.steps if one.name == ref.step), None)
+        if record is None:
+            return None
+        name = child_run(parent.key.name, parent.uid, ref.step, record.attempt)
+        return parent.key if name == live.key.name else None
+
+    async def _wait_for(self, live: LiveRun, hold: Hold) -> None:
+        """Say in the run's conditions why it does not begin."""
+        told = conditions.of_run(live.status, hold, self._clock(), live.execution.metadata.generation)
+        live.status = live.status.replace(conditions=told)
+        if worth_telling(live.stored, live.status):
+            await self._store.store(live)
+
+    async def refuse(self, live: LiveRun, reason: Reason, message: str) -> None:
+        """End a run that can't start."""
+        now = self._clock()
+        cancelled = reason in (Reason.CANCELLED, Reason.REPLACED)
+        declined = cancelled or reason is Reason.CONCURRENT_RUN
+        status = live.status.replace(
+            phase=RunPhase.CANCELLED if cancelled else RunPhase.FAILED,
+            verdict=Verdict.DECLINED if declined else Verdict.NOT_FIXED,
+            reason=reason.value,
+            message=short(message),
+            started_at=now,
+            finished_at=now,
+            observed_generation=live.execution.metadata.generation,
+        )
+        told = conditions.of_run(status, None, now, live.execution.metadata.generation)
+        live.status = status.replace(conditions=told)
+        await self._store.store(live)
+
+    async def take_up(self, live: LiveRun) -> bool:
+        """Take up a claimed run after a restart: plan from its snapshot, lock on its target."""
+        assert live.status.target is not None
+        if live.gone:
+            return False
+        if not live.execution.spec.dry_run:
+            self._locks.take(live.status.target.uid, live.key)
+        try:
+            live.plan, live.params = await self._claims.again(live)
+        except NotFound as error:
+            message = sentence(f"The run's snapshot is gone: {error}")
+            await self.refuse(live, Reason.WORKFLOW_NOT_FOUND, message)
+            return False
+        except AWAY:
+            raise
+        except StepError as error:
+            await self.refuse(live, error.reason, sentence(error))
+            return False
+        return True
+
+    async def migrate(self, live: LiveRun) -> None:
+        """Have a paused run follow the revision that a person named, where what was begun allows it."""
+        control, claimed = live.execution.spec.control, live.status.workflow
+        live.refusal = ""
+        if not control.paused or control.migrate_to is None or claimed is None or live.tasks:
+            return
+        if control.migrate_to == claimed.snapshot or live.plan is None:
+            return
+        try:
+            plan, params, resolved = await self._claims.migrated(live, control.migrate_to)
+        except AWAY:
+            raise
+        except StepError as error:
+            live.refusal = f"The run is paused and stays on its revision: {error}."
+            return
+        live.status = live.status.replace(workflow=resolved)
+        if await self._store.store(live):
+            live.plan, live.params = plan, params
