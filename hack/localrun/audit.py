@@ -104,9 +104,16 @@ def _request(event: dict[str, Any]) -> Request:
         namespace=ref.get("namespace", ""),
         name=ref.get("name", ""),
         code=(event.get("responseStatus") or {}).get("code", 0),
-        dry_run="dryRun=" in uri,
+        dry_run=_dry_run(event, uri),
         body=event.get("requestObject"),
         answer=event.get("responseObject"),
         uri=uri,
         at=event.get("requestReceivedTimestamp", ""),
     )
+
+
+def _dry_run(event: dict[str, Any], uri: str) -> bool:
+    # Of a delete that has a body the API server reads no options from the query.
+    if event.get("verb") == "delete" and event.get("requestObject"):
+        return bool(event["requestObject"].get("dryRun"))
+    return "dryRun=" in uri

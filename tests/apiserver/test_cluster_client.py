@@ -124,6 +124,8 @@ async def test_a_dry_run_changes_nothing(connection: ApiConnection, namespace: s
     await own.create(configmap(namespace, "other"), dry_run=True)
     with pytest.raises(NotFound):
         await own.get(ObjectRef("v1", "ConfigMap", namespace, "other"))
+    await own.delete(ObjectRef.of(made), uid=made["metadata"]["uid"], dry_run=True)
+    assert version(await own.get(ObjectRef.of(made))) == version(made)
 
 
 async def test_a_delete_meets_only_the_object_it_means(connection: ApiConnection, namespace: str) -> None:

@@ -163,6 +163,9 @@ class AccountCluster:
         }
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
+        if dry_run:
+            # Of a delete with a body the API server reads no options from the query: this alone keeps the object.
+            options["dryRun"] = ["All"]
         await self._json(await self._call(ref, "delete", body=options, dry_run=dry_run))
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:

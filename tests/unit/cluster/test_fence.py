@@ -152,6 +152,13 @@ async def test_a_dry_run_is_asked_for_in_the_query() -> None:
     assert wire.requests[0].headers["content-type"] == "application/strategic-merge-patch+json"
 
 
+async def test_a_dry_run_of_a_delete_says_so_in_its_body_for_the_server_reads_no_query_then() -> None:
+    async with connected(lambda _: Reply(200, {})) as (wire, connection):
+        await connection.own().delete(REF, uid="u", dry_run=True)
+        await connection.own().delete(REF, uid="u")
+    assert [request.json.get("dryRun") for request in wire.requests] == [["All"], None]
+
+
 BAD_NAMES = ["", "..", "../x", "a/b", "a?b", "a#b", "a%2fb", "x" * 254, "a\nb", " "]
 
 

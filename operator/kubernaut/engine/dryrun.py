@@ -1,0 +1,131 @@
+"""Dry runs: the API server checks every change as it would check the real one, and stores none of them.
+
+An action under it reads, decides and sends what it always sends, so its ``Done.changed`` is the diff. Each change is
+checked against the cluster as it is: what an earlier step of the same dry run would have changed is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
+from typing import TypeVar
+
+from kubernaut.core.action import Done
+from kubernaut.core.errors import (
+    AlreadyExists,
+    ClusterError,
+    Conflict,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+    UnknownOutcome,
+)
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+
+T = TypeVar("T")
+# What these say is true of a dry run as of the real thing, and actions decide by them.
+_AS_THEY_ARE = (AlreadyExists, Conflict, NotFound, TooManyRequests, Unavailable)
+
+
+class DryRunCluster:
+    """A cluster in which every change is a server-side dry run (``dryRun=All``); reads are as ever."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def get(self, ref: ObjectRef) -> Manifest:
+        return await self._cluster.get(ref)
+
+    async def list(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 500,
+    ) -> list[Manifest]:
+        return await self._cluster.list(
+            api_version,
+            kind,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=limit,
+        )
+
+    async def logs(
+        self,
+        ref: ObjectRef,
+        *,
+        container: str,
+        previous: bool = False,
+        tail_lines: int = 100,
+        limit_bytes: int = 65536,
+    ) -> str:
+        return await self._cluster.logs(
+            ref, container=container, previous=previous, tail_lines=tail_lines, limit_bytes=limit_bytes
+        )
+
+    def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
+        return self._cluster.watch(ref)
+
+    async def patch(
+        self,
+        ref: ObjectRef,
+        body: Manifest,
+        *,
+        resource_version: str,
+        strategic: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        """Return the object as it would be."""
+        return await _checked(
+            self._cluster.patch(
+                ref, body, resource_version=resource_version, strategic=strategic, dry_run=True
+            )
+        )
+
+    async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
+        """Return the object as it would be; its UID is no object's."""
+        return await _checked(self._cluster.create(manifest, dry_run=True))
+
+    async def delete(
+        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+    ) -> None:
+        await _checked(
+            self._cluster.delete(ref, uid=uid, grace_period_seconds=grace_period_seconds, dry_run=True)
+        )
+
+    async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
+        await _checked(self._cluster.evict(ref, uid=uid, dry_run=True))
+
+
+async def _checked(request: Awaitable[T]) -> T:
+    """Wait for a dry run, and say of a refusal that it is one.
+
+    Raises:
+        Unavailable: also for a lost answer, for nothing can have happened.
+        ClusterError: what the change would be refused for, of the class and reason of the real refusal.
+    """
+    try:
+        return await request
+    except UnknownOutcome as error:
+        raise Unavailable(f"dry run: {error}", status=error.status, retry_after=error.retry_after) from error
+    except _AS_THEY_ARE:
+        raise
+    except ClusterError as error:
+        raise type(error)(
+            f"the change would be refused: {error}",
+            status=error.status,
+            retry_after=error.retry_after,
+            reason=error.reason,
+        ) from error
+
+
+def as_dry_run(done: Done) -> Done:
+    """Return what an action did under a ``DryRunCluster`` as what it would do: nothing was changed."""
+    if not done.acted:
+        return done
+    return replace(done, acted=False, message=f"dry run, nothing was changed: {done.message}")
