@@ -110,7 +110,7 @@ class ActionRegistry:
         Raises:
             KeyError: there is none of this name: a defect.
         """
-        return self._internal[name]
+        return self._internal.get(name) or self._actions[name]
 
     def suggest(self, name: str) -> str | None:
         """Return the known name nearest to an unknown one, or None where none is near."""

@@ -168,6 +168,9 @@ class Compiler:
             value = self.template(path, output.value)
             for expression in value.expressions:
                 self.resolve(path, expression, main.full)
+                if expression.uses_target:
+                    message = f"{expression.text!r}: an output can hang on params, run and steps only."
+                    self.fail(Reason.INVALID_EXPRESSION, path, message)
             found.append((output.name, value))
         return tuple(found)
 

@@ -189,7 +189,7 @@ class StepCompiler:
         found = self._whole.value(f"{path}.itemsFrom", each.items_from, *self._more)
         if found is None:
             return None
-        if found.type_name not in ("LIST", "DYN"):
+        if not found.type_name.startswith(("LIST", "DYN")):
             message = f"{each.items_from!r}: it gives {found.type_name}, but a list is needed here."
             self._whole.fail(Reason.INVALID_EXPRESSION, f"{path}.itemsFrom", message)
         self._expressions.append((f"{path}.itemsFrom", found))

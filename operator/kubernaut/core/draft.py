@@ -107,15 +107,32 @@ class Draft:
         self.observe = False
         self.objects.clear()
         self.wakes.clear()
+        outputs = self.status.outputs
+        if phase is RunPhase.SUCCEEDED and outputs is None and not self.run.dry_run:
+            try:
+                outputs = self._outputs()
+            except StepError as error:
+                phase, reason, message = RunPhase.FAILED, error.reason, f"{message} {error}".strip()
         last = bool(self.shape.of.get(FINALLY)) and self.status.phase is not RunPhase.FINALIZING
         self.status = self.status.replace(
             phase=RunPhase.FINALIZING if last else phase,
             outcome=phase if last else None,
+            outputs=outputs,
             verdict=verdict,
             reason=reason.value,
             message=limits.message(message),
             finished_at=None if last else self.now,
         )
+
+    def _outputs(self) -> dict[str, Any] | None:
+        """Return what the run as a whole gives; raises StepError where an output can't be had or is too large."""
+        values: dict[str, Any] = {}
+        for name, value in self.plan.outputs:
+            names = [step for e in value.expressions for step in e.steps]
+            values[name] = value.render(self.scope(names=names))
+        if limits.size(values) > limits.outputs_left(self.steps.values()):
+            raise StepError("the run's outputs are too large", reason=Reason.OUTPUT_TOO_LARGE)
+        return values or None
 
     def begin(self, step: PlannedStep, *, undo: bool = False) -> None:
         """Ask for a step's effect; parameters that do not fit fail the step."""

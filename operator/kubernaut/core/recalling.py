@@ -26,7 +26,7 @@ from kubernaut.core.unfolding import items_of, unfold
 
 def to_recall(run: Run, plan: Plan, now: datetime) -> list[Act]:
     """Return the acts that may have happened unrecorded; they are to be looked up, not performed."""
-    if run.status.phase.final or run.status.phase is RunPhase.ROLLING_BACK:
+    if run.dry_run or run.status.phase.final or run.status.phase is RunPhase.ROLLING_BACK:
         return []
     records = {record.name: record for record in run.status.steps}
     shape = unfold(plan, records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import Enum
 
@@ -105,8 +106,9 @@ def _drive_all(draft: Draft, scope: str, drive: Drive, *, suspended: bool) -> No
             suspended or not places.room_for(step) or _not_needed(draft, step)
         ):
             continue
+        was_open = not phase.final
         drive(draft, step)
-        places.note(step)
+        places.note(step, was_open)
         if draft.record(step).phase is StepPhase.FAILED and policy(draft, step) in (
             OnFailure.FAIL,
             OnFailure.ROLLBACK,
@@ -126,25 +128,34 @@ class _Places:
         group = draft.shape.by_name.get(scope)
         each = group.spec.for_each if group is not None and group.kind is Kind.FOR_EACH else None
         self._most = each.parallelism if each is not None else None
+        self._open: Counter[int | None] = Counter()
         self._active: set[int | None] = set()
         if self._most is None:
             return
         begun: set[int | None] = set()
-        open_: set[int | None] = set()
         for step in draft.shape.of.get(scope, ()):
-            record = draft.record(step)
-            if record.phase is not StepPhase.PENDING:
+            if draft.record(step).phase is not StepPhase.PENDING:
                 begun.add(step.index)
-            if not record.phase.final and not dormant(draft, step):
-                open_.add(step.index)
-        self._active = begun & open_
+            if self._is_open(step):
+                self._open[step.index] += 1
+        self._active = begun & set(self._open)
+
+    def _is_open(self, step: PlannedStep) -> bool:
+        return not self._draft.record(step).phase.final and not dormant(self._draft, step)
 
     def room_for(self, step: PlannedStep) -> bool:
         return self._most is None or step.index in self._active or len(self._active) < self._most
 
-    def note(self, step: PlannedStep) -> None:
-        if self._most is not None and self._draft.record(step).phase is not StepPhase.PENDING:
+    def note(self, step: PlannedStep, was_open: bool) -> None:
+        """Take note of what became of a step; an item all of whose steps have ended makes room."""
+        if self._most is None or not was_open:
+            return
+        if self._draft.record(step).phase is not StepPhase.PENDING:
             self._active.add(step.index)
+        if not self._is_open(step):
+            self._open[step.index] -= 1
+            if not self._open[step.index]:
+                self._active.discard(step.index)
 
 
 def _begin_nothing(draft: Draft, scope: str, before: Mapping[str, StepStatus]) -> None:

@@ -18,6 +18,7 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
 from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
+from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import Accounts
 from kubernaut.metrics import STEP_SECONDS, STEPS
@@ -172,7 +173,10 @@ class Performer:
         if act.prepare:
             intent: Mapping[str, JsonValue] = await action.prepare(cluster, context, parameters) or {}
             return Outcome(OutcomeKind.PREPARED, intent=intent)
-        return _done(await (action.undo if act.undo else action.perform)(cluster, context, parameters))
+        perform = action.undo if act.undo else action.perform
+        if live.execution.spec.dry_run:
+            return _done(as_dry_run(await perform(DryRunCluster(cluster), context, parameters)))
+        return _done(await perform(cluster, context, parameters))
 
     def _place(self, live: LiveRun, act: Act) -> tuple[GatedCluster, StepContext]:
         """Return where an act happens: the cluster as the Workflow's account, and what the action may know."""

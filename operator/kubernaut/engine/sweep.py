@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from kubernaut.api.names import LABEL_MANAGED_BY, MANAGER
+from kubernaut.api.names import LABEL_MANAGED_BY, LABEL_WORKFLOW, MANAGER
 from kubernaut.core.errors import Conflict, NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.ports import OperatorCluster
@@ -16,10 +18,28 @@ log = logging.getLogger(__name__)
 Snapshot = tuple[str, str]
 
 
+KEPT: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A snapshot as far as it matters here."""
+
+    ref: ObjectRef
+    workflow: str
+    revision: int
+    made: datetime
+
+    @property
+    def name(self) -> Snapshot:
+        return self.ref.namespace, self.ref.name
+
+
 class SnapshotSweep:
     """Deletes snapshots that no run and no Workflow refers to.
 
-    A young one is spared: a run may be about to claim it.
+    A young one is spared: a run may be about to claim it. So are the newest ten of a Workflow that exists, for people
+    who want to go back to one.
     """
 
     def __init__(
@@ -40,21 +60,28 @@ class SnapshotSweep:
         Raises:
             ClusterError: they can't be listed or deleted; what is left is swept the next time.
         """
-        deleted = 0
+        found: dict[tuple[str, str], list[_Kept]] = {}
         selector = f"{LABEL_MANAGED_BY}={MANAGER}"
         pages = self._cluster.list_pages("apps/v1", "ControllerRevision", label_selector=selector)
         async for page in pages:
-            needed = used()
-            for manifest in page:
-                if not self._young(manifest) and _name(manifest) not in needed:
-                    deleted += await self._delete(manifest)
+            for one in map(_kept, page):
+                found.setdefault((one.ref.namespace, one.workflow), []).append(one)
+        deleted = 0
+        for snapshots in found.values():
+            for one in self._unneeded(snapshots, used()):
+                deleted += await self._delete(one.ref)
         if deleted:
             log.info("deleted snapshots that nobody needs", extra={"snapshots": deleted})
         return deleted
 
-    async def _delete(self, manifest: Manifest) -> bool:
-        ref = ObjectRef.of(manifest)
-        self._forget(*_name(manifest))
+    def _unneeded(self, snapshots: list[_Kept], needed: set[Snapshot]) -> list[_Kept]:
+        newest = sorted(snapshots, key=lambda one: (one.revision, one.made), reverse=True)
+        in_use = any(one.name in needed for one in snapshots)
+        old = newest[KEPT:] if in_use else newest
+        return [one for one in old if one.name not in needed and not self._young(one)]
+
+    async def _delete(self, ref: ObjectRef) -> bool:
+        self._forget(ref.namespace, ref.name)
         try:
             WRITES.labels("snapshot").inc()
             await self._cluster.delete(ref, uid=ref.uid)
@@ -62,10 +89,14 @@ class SnapshotSweep:
             return False
         return True
 
-    def _young(self, manifest: Manifest) -> bool:
-        made = datetime.fromisoformat(manifest["metadata"]["creationTimestamp"])
-        return self._clock() - made < self._spare_for
+    def _young(self, one: _Kept) -> bool:
+        return self._clock() - one.made < self._spare_for
 
 
-def _name(manifest: Manifest) -> Snapshot:
-    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+def _kept(manifest: Manifest) -> _Kept:
+    meta = manifest["metadata"]
+    labels = meta.get("labels") or {}
+    made = datetime.fromisoformat(meta["creationTimestamp"])
+    return _Kept(
+        ObjectRef.of(manifest), labels.get(LABEL_WORKFLOW, ""), int(manifest.get("revision", 0)), made
+    )

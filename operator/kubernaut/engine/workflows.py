@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import WorkflowSpec, WorkflowStatus
+from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.conditions import ready
 from kubernaut.core.content import content_hash, snapshot_name
@@ -27,6 +28,7 @@ class WorkflowReconciler:
         self._cluster = cluster
         self._catalogue = catalogue
         self._clock = clock
+        self._snapshots = Snapshots(cluster)
 
     async def reconcile(self, manifest: Manifest) -> None:
         """Write the status where it is not what it should be.
@@ -40,6 +42,8 @@ class WorkflowReconciler:
             if new == old or manifest["metadata"].get("deletionTimestamp"):
                 return
             ref = ObjectRef.of(manifest)
+            if new.snapshot is not None and new.snapshot != old.snapshot:
+                await self._keep(manifest)
             body = {"status": merge_patch_of(new)}
             try:
                 WRITES.labels("workflow").inc()
@@ -50,6 +54,13 @@ class WorkflowReconciler:
                 manifest = await self._cluster.get(ref)
             except NotFound:
                 return
+
+    async def _keep(self, manifest: Manifest) -> None:
+        """Keep the content as a revision that runs can follow and people can go back to."""
+        meta = manifest["metadata"]
+        spec = WorkflowSpec.model_validate(manifest["spec"])
+        WRITES.labels("snapshot").inc()
+        await self._snapshots.ensure(meta["namespace"], meta["name"], spec, int(meta.get("generation", 1)))
 
     def _status(self, manifest: Manifest, old: WorkflowStatus) -> WorkflowStatus:
         meta = manifest["metadata"]

@@ -39,8 +39,8 @@ class Bench:
         world.locks._wake = queue.add
         cluster = world.cluster
         runs = world.reconciler()
-        runs._hold = self.gate.hold
-        runs._watches._wake = queue.add
+        runs._hold = runs.starter._hold = self.gate.hold
+        runs._lookout._wake = queue.add
         self.engine = Engine(
             Parts(
                 settings=Settings(workers=4, resync=timedelta(minutes=10)),
