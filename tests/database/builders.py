@@ -23,6 +23,8 @@ def a_step(position: int = 0, **changes: Any) -> StepRecord:
         "duration_seconds": 2.0,
         "outputs": {"restarts": 4, "symptoms": ["CrashLoopBackOff"], "nested": {"a": [1, 2.5, None, True]}},
         "changed": ("Deployment shop/web: revision 2 -> 1",),
+        "branch": "high",
+        "items": 2,
     }
     return StepRecord(**{**values, **changes})
 
@@ -50,6 +52,13 @@ def a_run(**changes: Any) -> RunRecord:
         "parameters": {"deployment": "web"},
         "steps": (a_step(0), a_step(1)),
         "revision": 100,
+        "trigger_by": "anna@example.com",
+        "trigger_reason": "page 4711",
+        "parent_uid": "r-0",
+        "outputs": {"restarts": 4},
+        "workflow_revision": 3,
+        "undone": ("step-1",),
+        "priority": 10,
     }
     return RunRecord(**{**values, **changes})
 

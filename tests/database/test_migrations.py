@@ -22,7 +22,8 @@ SELECT 'column', c.relname, a.attname,
        coalesce(pg_get_expr(d.adbin, d.adrelid), '')
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE c.relnamespace = 'kubernaut'::regnamespace AND a.attnum > 0 AND c.relkind <> 'i'
+WHERE c.relnamespace = 'kubernaut'::regnamespace AND c.relkind <> 'i'
+      AND a.attnum > 0 AND NOT a.attisdropped
 UNION ALL
 SELECT 'index', tablename, indexname, indexdef, '' FROM pg_indexes WHERE schemaname = 'kubernaut'
 UNION ALL

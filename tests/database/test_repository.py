@@ -100,6 +100,14 @@ async def test_the_stream_brings_every_finished_run_once_in_batches(database: Da
     assert batch.position == position
 
 
+async def test_dry_runs_are_nothing_to_learn_from(database: Database) -> None:
+    await RunWriter(database).write([a_run(), a_run(dry_run=True)])
+    repository = Repository(database)
+    assert [run.dry_run for run in (await repository.finished_runs_after()).runs] == [False]
+    assert await repository.verdict_counts() == {("shop", "crash-loop"): {"Remediated": 1}}
+    assert len((await repository.list_runs()).items) == 2
+
+
 async def test_a_run_that_is_mirrored_late_is_not_missed(database: Database) -> None:
     writer, repository = RunWriter(database), Repository(database)
     await writer.write([a_run()])

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kubernaut.api.execution import StepStatus, WorkflowExecution
+from kubernaut.api.execution import StepPhase, StepStatus, WorkflowExecution
 from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.core.paths import DeclaredSteps, Order, items_below
 
 MAX_SYMPTOMS = 64
+# Behind all that the Workflow declares.
+_UNDECLARED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,12 @@ class StepRecord:
     """One step of a run.
 
     Attributes:
-        position: index of the step in its Workflow, unique within the run.
-        action: the action's name, or None for waits and approvals and where the snapshot is not known.
+        name: its path, as in each/0/restart.
+        position: its place in the run, in the order of the Workflow; unique within the run.
+        action: the action's name, or None for steps of other kinds and where the snapshot is not known.
         changed: what the step changed, in words.
+        branch: the case that a switch took.
+        items: how many items of a forEach were begun.
     """
 
     name: str
@@ -44,6 +50,8 @@ class StepRecord:
     duration_seconds: float | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
+    branch: str | None = None
+    items: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,13 @@ class RunRecord:
         symptoms: sorted, unique; from the steps' outputs.
         parameters: as given.
         revision: the object's resourceVersion; of two records of a run the higher one is kept.
+        trigger_by, trigger_reason: who started it, and why in words; empty where nobody said.
+        retry_from: name of the run whose failed part it repeats.
+        parent_uid: the run that started it as a subflow.
+        outputs: what the Workflow declares as outputs of the whole run.
+        workflow_revision: the Workflow's revision that the run followed.
+        undone: the steps that were put back, in the order of the Workflow.
+        priority: the Workflow's.
     """
 
     uid: str
@@ -80,6 +95,15 @@ class RunRecord:
     parameters: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[StepRecord, ...] = ()
     revision: int = 0
+    trigger_by: str = ""
+    trigger_reason: str = ""
+    dry_run: bool = False
+    retry_from: str | None = None
+    parent_uid: str | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    workflow_revision: int | None = None
+    undone: tuple[str, ...] = ()
+    priority: int = 0
 
     @property
     def key(self) -> RunKey:
@@ -128,6 +152,15 @@ def record_of(run: WorkflowExecution, spec: WorkflowSpec | None = None) -> RunRe
         parameters=run.given(),
         steps=steps,
         revision=_revision(meta.resource_version),
+        trigger_by=run.spec.trigger.by,
+        trigger_reason=run.spec.trigger.reason,
+        dry_run=run.spec.dry_run,
+        retry_from=run.spec.retry_from.name if run.spec.retry_from else None,
+        parent_uid=run.spec.parent.uid if run.spec.parent else None,
+        outputs=dict(status.outputs or {}) if status else {},
+        workflow_revision=workflow.revision if workflow else None,
+        undone=tuple(step.name for step in steps if step.phase == StepPhase.ROLLED_BACK.value),
+        priority=spec.priority if spec else 0,
     )
 
 
@@ -143,28 +176,33 @@ def _seconds(started: datetime | None, finished: datetime | None) -> float | Non
 
 
 def _steps(records: list[StepStatus], spec: WorkflowSpec | None) -> tuple[StepRecord, ...]:
-    declared = {step.name: (at, step.action) for at, step in enumerate(spec.steps)} if spec else {}
-    beyond = len(declared)
-    steps = []
+    declared = DeclaredSteps(spec) if spec else None
+    items = items_below([record.name for record in records])
+    found: list[tuple[Order, str | None, StepStatus]] = []
     for at, record in enumerate(records):
-        position, action = declared.get(record.name, (beyond + at, None))
-        steps.append(
-            StepRecord(
-                name=record.name,
-                position=position,
-                phase=record.phase.value,
-                action=action,
-                attempts=record.attempt,
-                reason=record.reason,
-                message=record.message,
-                started_at=record.started_at,
-                finished_at=record.finished_at,
-                duration_seconds=_seconds(record.started_at, record.finished_at),
-                outputs=dict(record.outputs or {}),
-                changed=tuple(record.changed or ()),
-            )
-        )
-    return tuple(sorted(steps, key=lambda step: step.position))
+        step = declared.find(record.name) if declared else None
+        found.append((step.order, step.step.action, record) if step else ((_UNDECLARED, at), None, record))
+    found.sort(key=lambda one: one[0])
+    return tuple(_step(at, action, record, items) for at, (_, action, record) in enumerate(found))
+
+
+def _step(position: int, action: str | None, record: StepStatus, items: Mapping[str, int]) -> StepRecord:
+    return StepRecord(
+        name=record.name,
+        position=position,
+        phase=record.phase.value,
+        action=action,
+        attempts=record.attempt,
+        reason=record.reason,
+        message=record.message,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        duration_seconds=_seconds(record.started_at, record.finished_at),
+        outputs=dict(record.outputs or {}),
+        changed=tuple(record.changed or ()),
+        branch=record.branch,
+        items=items.get(record.name),
+    )
 
 
 def _symptoms(steps: tuple[StepRecord, ...]) -> tuple[str, ...]:

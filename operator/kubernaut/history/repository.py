@@ -18,7 +18,7 @@ from kubernaut.history.records import RunRecord, StepRecord
 from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
 
 _LIST_COLUMNS = ", ".join(RUN_COLUMNS)
-_BRIEF_RUN = ", ".join(column for column in RUN_COLUMNS if column != "parameters")
+_BRIEF_RUN = ", ".join(column for column in RUN_COLUMNS if column not in ("parameters", "outputs"))
 _STEP = ", ".join(STEP_COLUMNS)
 _BRIEF_STEP = ", ".join(column for column in STEP_COLUMNS if column not in ("outputs", "changed"))
 _FINISHED = ("Succeeded", "Failed", "Cancelled")
@@ -92,11 +92,12 @@ class Repository:
         """Return finished runs with their steps in the order in which they reached the history.
 
         Runs that are mirrored late come late, so none is missed; a run whose record was replaced comes again.
-        Without ``details`` parameters, outputs and changes are left empty (symptoms are there).
+        Dry runs are left out: they changed nothing, so there is nothing to learn from them. Without ``details``
+        parameters, outputs and changes are left empty (symptoms are there).
         """
         query = (
             f"SELECT {_LIST_COLUMNS if details else _BRIEF_RUN}, position FROM kubernaut.runs "
-            "WHERE position > $1 AND phase = ANY($2::text[]) ORDER BY position LIMIT $3"
+            "WHERE position > $1 AND phase = ANY($2::text[]) AND NOT dry_run ORDER BY position LIMIT $3"
         )
         async with self._database.connection() as connection:
             rows = await connection.fetch(query, position, _FINISHED, limit)
@@ -119,10 +120,11 @@ class Repository:
     async def verdict_counts(
         self, *, namespace: str | None = None, since: datetime | None = None
     ) -> dict[tuple[str, str], dict[str, int]]:
-        """Return how often each verdict occurred, by (namespace, workflow); "" where there is none."""
+        """Return how often each verdict occurred, by (namespace, workflow), but for dry runs; "" where there is none."""
         query = (
             "SELECT namespace, workflow, coalesce(verdict, '') AS verdict, count(*) AS runs FROM kubernaut.runs "
-            "WHERE ($1::text IS NULL OR namespace = $1) AND ($2::timestamptz IS NULL OR created_at >= $2) "
+            "WHERE NOT dry_run AND ($1::text IS NULL OR namespace = $1) "
+            "AND ($2::timestamptz IS NULL OR created_at >= $2) "
             "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         )
         counts: dict[tuple[str, str], dict[str, int]] = {}

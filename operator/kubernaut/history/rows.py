@@ -19,11 +19,13 @@ from kubernaut.history.records import RunRecord, StepRecord
 RUN_COLUMNS = (
     *("uid", "created_at", "revision", "namespace", "name", "workflow", "content_hash", "service_account"),
     *("trigger", "phase", "verdict", "target_kind", "target_name", "target_uid", "started_at", "finished_at"),
-    *("duration_seconds", "reason", "message", "symptoms", "parameters"),
+    *("duration_seconds", "reason", "message", "symptoms", "parameters", "trigger_by", "trigger_reason"),
+    *("dry_run", "retry_from", "parent_uid", "outputs", "workflow_revision", "undone", "priority"),
 )
 STEP_COLUMNS = (
     *("run_uid", "created_at", "position", "name", "action", "phase", "attempts", "reason", "message"),
     *("started_at", "finished_at", "duration_seconds", "outputs", "changed"),
+    *("branch", "items"),
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ESCAPED_NUL = b"\\u0000"
@@ -54,6 +56,15 @@ def run_row(run: RunRecord) -> Row:
         _text(run.message),
         [_clean(symptom) for symptom in run.symptoms],
         to_json(run.parameters),
+        _clean(run.trigger_by),
+        _clean(run.trigger_reason),
+        run.dry_run,
+        run.retry_from,
+        run.parent_uid,
+        to_json(run.outputs),
+        run.workflow_revision,
+        run.undone,
+        run.priority,
     )
 
 
@@ -75,6 +86,8 @@ def step_rows(run: RunRecord) -> Iterable[Row]:
             step.duration_seconds,
             to_json(step.outputs),
             [_clean(line) for line in step.changed],
+            step.branch,
+            step.items,
         )
 
 
@@ -83,7 +96,9 @@ def run_of(row: Mapping[str, Any], steps: Iterable[StepRecord] = ()) -> RunRecor
     values = dict(row)
     values.pop("position", None)
     values["symptoms"] = tuple(values.get("symptoms") or ())
+    values["undone"] = tuple(values.get("undone") or ())
     values["parameters"] = from_json(values.get("parameters"))
+    values["outputs"] = from_json(values.get("outputs"))
     return RunRecord(**values, steps=tuple(steps))
 
 
@@ -132,6 +147,9 @@ def storable(run: RunRecord) -> RunRecord:
         message=_text(run.message),
         symptoms=tuple(map(_clean, run.symptoms)),
         parameters=_clean_all(run.parameters),
+        trigger_by=_clean(run.trigger_by),
+        trigger_reason=_clean(run.trigger_reason),
+        outputs=_clean_all(run.outputs),
         steps=steps,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubernaut.api.base import format_time
-from kubernaut.api.execution import WorkflowExecution
+from kubernaut.api.execution import WorkflowExecution, WorkflowExecutionSpec
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.history.records import MAX_SYMPTOMS, RunKey, StepRecord, record_of
 
@@ -129,6 +129,59 @@ def test_a_step_that_the_snapshot_does_not_know_comes_last() -> None:
     steps = record_of(a_run(steps=[stranger, known]), SPEC).steps
     assert [step.name for step in steps] == ["settle", "stranger"]
     assert len({step.position for step in steps}) == 2
+
+
+def test_steps_of_templates_are_remembered_with_their_actions() -> None:
+    spec = WorkflowSpec.model_validate(
+        {
+            "serviceAccountName": "repair",
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "priority": 7,
+            "steps": [
+                {"name": "each", "forEach": {"items": ["a", "b"], "template": "one"}},
+                {
+                    "name": "decide",
+                    "switch": {"cases": [{"name": "high", "when": "true", "template": "one"}]},
+                },
+            ],
+            "templates": [{"name": "one", "steps": [{"name": "restart", "action": "restart_pod"}]}],
+        }
+    )
+    done = {"phase": "Succeeded"}
+    records = [
+        {"name": "decide", "branch": "high", **done},
+        {"name": "decide/high/restart", "phase": "RolledBack"},
+        {"name": "each", **done},
+        {"name": "each/1/restart", **done},
+        {"name": "each/0/restart", **done},
+    ]
+    record = record_of(a_run(phase="Succeeded", steps=records), spec)
+    assert [(step.name, step.position, step.action) for step in record.steps] == [
+        ("each", 0, None),
+        ("each/0/restart", 1, "restart_pod"),
+        ("each/1/restart", 2, "restart_pod"),
+        ("decide", 3, None),
+        ("decide/high/restart", 4, "restart_pod"),
+    ]
+    assert [step.items for step in record.steps] == [2, None, None, None, None]
+    assert record.steps[3].branch == "high"
+    assert record.undone == ("decide/high/restart",)
+    assert record.priority == 7
+
+
+def test_what_started_a_run_and_what_it_gave_is_remembered() -> None:
+    run = a_run(**{**FINISHED, "outputs": {"restarts": 4}})
+    spec = {
+        "workflowRef": {"name": "crash-loop"},
+        "trigger": {"type": "Subflow", "by": "anna", "reason": "page 4711"},
+        "dryRun": True,
+        "retryFrom": {"name": "web-0"},
+        "parent": {"name": "all", "uid": "p-1", "step": "each/0/repair"},
+    }
+    record = record_of(run.replace(spec=WorkflowExecutionSpec.model_validate(spec)))
+    assert (record.trigger, record.trigger_by, record.trigger_reason) == ("Subflow", "anna", "page 4711")
+    assert (record.dry_run, record.retry_from, record.parent_uid) == (True, "web-0", "p-1")
+    assert record.outputs == {"restarts": 4}
 
 
 def test_a_run_that_never_began_has_no_duration() -> None:
