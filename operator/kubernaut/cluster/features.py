@@ -164,7 +164,8 @@ class Features:
     def see(self, data: Mapping[str, Any]) -> None:
         """Take what the ConfigMap's data says. Never raises."""
         new, old = read_flags(data), self._flags
-        if self._read and new == old:
+        known = self._read
+        if known and new == old:
             return
         self._flags, self._read = new, True
         for feature in Feature:
@@ -172,7 +173,7 @@ class Features:
         FLAGS_INVALID.set(len(new.problems))
         for problem in set(new.problems) - set(old.problems):
             log.warning("an entry of the switch's ConfigMap is not understood: %s", problem)
-        if new.off != old.off:
+        if new.off != (old.off if known else frozenset()):
             log.warning("features switched off: %s", ", ".join(sorted(new.off)) or "none")
         for callback in self._callbacks:
             try:

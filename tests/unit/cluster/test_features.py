@@ -112,6 +112,12 @@ def test_a_change_is_told_once_in_log_metric_and_callback(caplog: pytest.LogCapt
     assert (enabled("rollback"), len(told)) == (1, 2)
 
 
+def test_a_start_with_everything_on_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Features().see({})
+    assert caplog.records == []
+
+
 def test_a_callback_that_fails_holds_up_no_other() -> None:
     features, told = Features(), []
 
