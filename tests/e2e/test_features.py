@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -22,13 +23,11 @@ def features(world: World, **flags: str) -> None:
     told = world.kubernaut("features", *(f"{name}={value}" for name, value in flags.items()))
     assert told.returncode == 0, told.stderr
     for name, value in flags.items():
-        wanted = 1 if value == "on" else 0
-        until(
-            f"the operator knows that {name} is {value}",
-            lambda name=name, wanted=wanted: (
-                world.operator.metric("kubernaut_feature_enabled", feature=name) == wanted
-            ),
-        )
+        until(f"the operator knows that {name} is {value}", partial(_known, world, name, value))
+
+
+def _known(world: World, name: str, value: str) -> bool:
+    return world.operator.metric("kubernaut_feature_enabled", feature=name) == (1 if value == "on" else 0)
 
 
 def events(place: Place) -> list[str]:
