@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
@@ -21,7 +20,9 @@ from kubernaut import __version__, logs
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
+from kubernaut.cluster.leases import Leases
 from kubernaut.cluster.policies import PolicyCheck
+from kubernaut.cluster.session import Session
 from kubernaut.cluster.signing import load_signer
 from kubernaut.cluster.switch import ActingSwitch
 from kubernaut.cluster.watching import SharedWatches
@@ -38,8 +39,9 @@ from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
+from kubernaut.engine.shards import ShardKeeper
 from kubernaut.engine.sweep import SnapshotSweep
-from kubernaut.engine.targets import TargetWatches
+from kubernaut.engine.targets import Lookout
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.handlers import WatchGuard, registry_for, settings_for
 from kubernaut.history.database import Database
@@ -126,6 +128,7 @@ class Application:
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims = Claims(connection, catalogue, utcnow)
+        self.shards = _shards(settings, connection)
         parts = Parts(
             settings=settings,
             cluster=own,
@@ -134,9 +137,10 @@ class Application:
                 claims,
                 performer,
                 locks,
-                TargetWatches(self._watches, self.queue.add),
+                Lookout(connection, self._watches, self.queue.add),
                 gate.hold,
                 utcnow,
+                gate.off,
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow),
             afterlife=Afterlife(
@@ -148,7 +152,9 @@ class Application:
             check_policies=self._check_policies,
             sweep=SnapshotSweep(own, claims.forget_snapshot, utcnow, settings.resync),
             clock=utcnow,
-            instance=os.environ.get("HOSTNAME") or socket.gethostname(),
+            instance=settings.replica,
+            shards=self.shards,
+            target_key=claims.target_key,
         )
         self.engine = Engine(parts, self.queue)
         if self.history is not None:
@@ -157,6 +163,10 @@ class Application:
         features.on_change(self.engine.wake_all)
         self.ready = False
         BREAKER.labels("kubernetes").set_function(lambda: connection.breaker.state != "closed")
+
+    def not_ready(self) -> str | None:
+        """Return why this replica is not ready, or None; one to which others left nothing to do is."""
+        return self.shards.trouble if self.ready else "the operator is starting"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set.
@@ -173,8 +183,8 @@ class Application:
             await self.switch.read()
             reading = asyncio.create_task(self.switch.run())
             stack.callback(reading.cancel)
-            await self.engine.start()
             stack.push_async_callback(self.engine.stop)
+            await self.engine.start()
             await self._watch(stop)
 
     async def _watch(self, stop: asyncio.Event) -> None:
@@ -239,7 +249,12 @@ async def operate(settings: Settings) -> None:
             await ApiConnection.load(settings.kubeconfig, breaker=Breaker("the API server"))
         )
         health = HealthServer(
-            settings.bind, settings.port, probes.seconds_since_progress, probes.not_ready, probes.broken
+            settings.bind,
+            settings.port,
+            probes.seconds_since_progress,
+            probes.not_ready,
+            probes.broken,
+            probes.ready,
         )
         stack.push_async_callback(health.stop)
         port = await health.start()
@@ -272,7 +287,20 @@ class Probes:
         """Return why the operator is not ready, or None."""
         if self.application is None:
             return "the operator waits for the API server"
-        return None if self.application.ready else "the operator is starting"
+        return self.application.not_ready()
+
+    def ready(self) -> str:
+        """Return what to say where it is ready."""
+        standby = self.application is not None and self.application.shards.standby
+        return "ok; other replicas hold all shards, and this one stands by" if standby else "ok"
+
+
+def _shards(settings: Settings, connection: ApiConnection) -> ShardKeeper:
+    """Return what keeps this replica's share of the shards."""
+    duration, renew = settings.lease_duration.total_seconds(), settings.lease_renew.total_seconds()
+    leases = Leases(connection.own(), settings.namespace, utcnow, timeout=renew)
+    session = Session(leases, settings.replica, settings.shards, duration)
+    return ShardKeeper(leases, session, settings.shards, renew)
 
 
 def _on_signals(call: Callable[[], None]) -> None:
@@ -310,8 +338,9 @@ def main() -> int:
         settings = Settings()
     except ValidationError as error:
         detail = error.errors()[0]
-        name = f"KUBERNAUT_{'_'.join(map(str, detail['loc']))}".upper()
-        print(f"kubernaut: setting {name}: {detail['msg']}", file=sys.stderr)
+        name = "_".join(["KUBERNAUT", *map(str, detail["loc"])]).upper()
+        told = f"setting {name}: {detail['msg']}" if detail["loc"] else detail["msg"]
+        print(f"kubernaut: {told}", file=sys.stderr)
         return 1
     logs.set_up(settings.log_level, settings.log_format)
     try:

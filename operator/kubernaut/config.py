@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kubernaut.api.duration import parse_duration
@@ -48,6 +50,23 @@ class Settings(BaseSettings):
         description="how often live runs and Workflows are listed, lest a watch has died",
     )
     resync: Span = Field(timedelta(minutes=10), description="how often everything is listed again")
+    identity: str | None = Field(
+        None,
+        min_length=1,
+        description="this replica's name: no other's, and kept over restarts; unset: HOSTNAME, else the host's",
+    )
+    shards: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="parts into which targets are divided among replicas; the same on all of them",
+    )
+    lease_duration: Span = Field(
+        timedelta(seconds=6), description="how long a replica that is not heard of keeps its shards"
+    )
+    lease_renew: Span = Field(
+        timedelta(seconds=2), description="how often a replica says that it lives; at most a third of that"
+    )
     policy_check: Span = Field(
         timedelta(seconds=30), description="how often the admission policies are checked"
     )
@@ -58,3 +77,16 @@ class Settings(BaseSettings):
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
+
+    @property
+    def replica(self) -> str:
+        """This replica's name."""
+        return self.identity or os.environ.get("HOSTNAME") or socket.gethostname()
+
+    @model_validator(mode="after")
+    def _a_lease_outlives_two_lost_renewals(self) -> Self:
+        if self.lease_duration < timedelta(seconds=1) or self.lease_renew * 3 > self.lease_duration:
+            raise ValueError(
+                "KUBERNAUT_LEASE_DURATION must be at least 1s, and at least three times KUBERNAUT_LEASE_RENEW"
+            )
+        return self

@@ -18,8 +18,9 @@ from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.homes import stored_home
 from kubernaut.engine.keys import RunKey
-from kubernaut.engine.live import LiveRun, newer
+from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.views import newer
 from kubernaut.history.records import RunKey as HistoryKey
 from kubernaut.history.records import RunRecord, record_of
 from kubernaut.metrics import EXPIRED, SPOOLED, WRITES

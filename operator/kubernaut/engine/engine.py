@@ -77,6 +77,7 @@ class Engine:
         self._parts = parts
         self._queue = queue
         self._known = known = Known(parts.shards, parts.target_key)
+        parts.runs.starter.find = known.live.get
         self._listing = Listing(parts.cluster, known, self)
         self._tenure = Tenure(
             known,

@@ -13,10 +13,11 @@ from kubernaut.core.run import Hold
 from kubernaut.engine.afterlife import FinishedRun
 from kubernaut.engine.homes import home_of
 from kubernaut.engine.keys import RunKey, WorkflowKey
-from kubernaut.engine.live import LiveRun, newer
+from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ownership import Ownership, Shards
 from kubernaut.engine.sharding import Shard
 from kubernaut.engine.sweep import Snapshot
+from kubernaut.engine.views import newer
 from kubernaut.metrics import RUNS_LIVE
 
 # Of so many runs that are gone it is remembered that they are.

@@ -13,8 +13,8 @@ from kubernaut.core.errors import ClusterError
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.keys import RunKey, WorkflowKey
 from kubernaut.engine.known import Known
-from kubernaut.engine.live import newer
 from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.views import newer
 
 log = logging.getLogger(__name__)
 _LIVE = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Cancelled"

@@ -27,12 +27,14 @@ class HealthServer:
         progress: Callable[[], float],
         not_ready: Callable[[], str | None],
         broken: Callable[[], str | None] = lambda: None,
+        ready: Callable[[], str] = lambda: "ok",
     ) -> None:
         self._host = host
         self._port = port
         self._progress = progress
         self._not_ready = not_ready
         self._broken = broken
+        self._say_ready = ready
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -82,4 +84,4 @@ class HealthServer:
 
     async def _ready(self, _: web.Request) -> web.Response:
         reason = self._not_ready()
-        return web.Response(status=503 if reason else 200, text=f"{reason or 'ok'}\n")
+        return web.Response(status=503 if reason else 200, text=f"{reason or self._say_ready()}\n")
