@@ -104,7 +104,7 @@ def test_commands_that_are_named_exist() -> None:
 
 
 def snippets() -> Iterator[tuple[str, Any]]:
-    for path in ("README.md", "docs/concepts.md"):
+    for path in ("README.md", "docs/concepts.md", "docs/workflows.md"):
         for language, text in FENCE.findall((ROOT / path).read_text()):
             if language == "yaml":
                 yield f"{path}: {text.splitlines()[0]}", yaml.safe_load(text)
