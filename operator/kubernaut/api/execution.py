@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
@@ -69,9 +70,11 @@ class StepPhase(StrEnum):
     SKIPPED = "Skipped"
     ROLLED_BACK = "RolledBack"
 
-    @property
-    def final(self) -> bool:
-        return self in (StepPhase.SUCCEEDED, StepPhase.FAILED, StepPhase.SKIPPED, StepPhase.ROLLED_BACK)
+    # A plain attribute, for decisions ask it of every step.
+    final: bool
+
+    def __init__(self, value: str) -> None:
+        self.final = value in ("Succeeded", "Failed", "Skipped", "RolledBack")
 
 
 class Verdict(StrEnum):
@@ -320,6 +323,12 @@ class StepStatus(ApiModel):
         Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)] | None
     ) = None
     """What was changed, a sentence each."""
+
+
+@lru_cache(maxsize=65_536)
+def unbegun(name: str) -> StepStatus:
+    """Return the record of a step that was not begun."""
+    return StepStatus(name=name)
 
 
 class WorkflowExecutionStatus(ApiModel):

@@ -27,13 +27,23 @@ def merge(
     for kind, truth, reason, message in new:
         status = _TRUTH[truth]
         former = before.get(kind)
+        told = limits.cut(message, 2048)
+        if (
+            former is not None
+            and former.status is status
+            and former.reason == reason
+            and former.message == told
+            and former.observed_generation == generation
+        ):
+            merged.append(former)
+            continue
         since = former.last_transition_time if former is not None and former.status is status else now
         merged.append(
             Condition(
                 type=kind,
                 status=status,
                 reason=str(reason),
-                message=limits.cut(message, 2048),
+                message=told,
                 last_transition_time=since,
                 observed_generation=generation,
             )

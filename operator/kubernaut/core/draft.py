@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, Verdict
+from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, Verdict, unbegun
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits
 from kubernaut.core.action import Idempotency
@@ -47,7 +47,7 @@ class Draft:
         records = {record.name: record for record in run.status.steps}
         self.shape: Unfolded = unfold(plan, records)
         self.steps: dict[str, StepStatus] = {
-            step.name: records.get(step.name) or StepStatus(name=step.name) for step in self.shape.steps
+            step.name: records.get(step.name) or unbegun(step.name) for step in self.shape.steps
         }
         self.acts: list[Act] = []
         self.observe = False
@@ -71,9 +71,7 @@ class Draft:
     def grow(self) -> None:
         """Take up the steps of a group that has just begun."""
         self.shape = unfold(self.plan, self.steps)
-        self.steps = {
-            step.name: self.steps.get(step.name) or StepStatus(name=step.name) for step in self.shape.steps
-        }
+        self.steps = {step.name: self.steps.get(step.name) or unbegun(step.name) for step in self.shape.steps}
 
     def fail(self, step: PlannedStep, reason: Reason, message: str) -> None:
         """Record that a step has failed for good."""

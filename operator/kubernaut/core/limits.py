@@ -7,11 +7,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from kubernaut.api.execution import StepStatus
+from kubernaut.api.execution import StepPhase, StepStatus
 
 OUTPUTS: Final = 96 * 1024
 MESSAGES: Final = 32 * 1024
+# Of a status; the API server and etcd take more, but every write of it costs by its size.
+STATUS: Final = 240 * 1024
 MAX_KEYS: Final = 64
+# So many bytes a record takes beside its name and its texts.
+_RECORD: Final = 160
+_SHORT: Final = 40
+_MANY: Final = 200
 MAX_SENTENCES: Final = 16
 SENTENCES: Final = 64 * 1024
 _KEY: Final = re.compile(r"[a-z][a-zA-Z0-9_]{0,62}")
@@ -23,8 +29,51 @@ def size(outputs: Mapping[str, Any] | None) -> int:
 
 
 def outputs_left(records: Iterable[StepStatus]) -> int:
-    """Return how many bytes of outputs the run may still add."""
-    return OUTPUTS - sum(size(record.outputs) for record in records)
+    """Return how many bytes of outputs the run may still add.
+
+    A run of very many steps has less room, for its records take what is left of the status's 256 KiB.
+    """
+    taken = bare = 0
+    for record in records:
+        taken += size(record.outputs)
+        bare += _RECORD + len(record.name) + _SHORT
+    return min(OUTPUTS, STATUS - bare) - taken
+
+
+def fit(records: Sequence[StepStatus]) -> list[StepStatus]:
+    """Return records that fit into the status: where there are very many, done steps tell less.
+
+    First their messages go, then what they changed is cut; the marks on the objects keep it whole.
+    """
+    fitting = list(records)
+    if len(fitting) < _MANY or _taken(fitting) <= STATUS:
+        return fitting
+    fitting = [_brief(record, None) for record in fitting]
+    if _taken(fitting) <= STATUS:
+        return fitting
+    return [_brief(record, _SHORT) for record in fitting]
+
+
+def _taken(records: Iterable[StepStatus]) -> int:
+    return sum(
+        _RECORD
+        + len(record.name)
+        + len((record.message or "").encode())
+        + sum(len(text.encode()) + 3 for text in record.changed or ())
+        + size(record.outputs)
+        for record in records
+    )
+
+
+def _brief(record: StepStatus, most: int | None) -> StepStatus:
+    if not record.phase.final or record.phase is StepPhase.FAILED:
+        return record
+    changed = record.changed
+    if most is not None and changed:
+        changed = [cut(changed[0], most - 3)]
+    if record.message is None and changed == record.changed:
+        return record
+    return record.replace(message=None, changed=changed)
 
 
 def outputs_problem(outputs: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
+from kubernaut.api.execution import RunPhase, StepPhase, WorkflowExecutionStatus, unbegun
 from kubernaut.api.reasons import Reason
 from kubernaut.core import conditions, ending, limits, outcomes, rolling, scopes, stepping
 from kubernaut.core.draft import Draft
@@ -151,11 +151,15 @@ def _target_lost(draft: Draft) -> bool:
 def _fold(draft: Draft) -> WorkflowExecutionStatus:
     """Fold the draft into a status: records of steps that were begun, progress, conditions."""
     records = [draft.record(step) for step in draft.shape.steps]
-    begun = [record for record in records if record != StepStatus(name=record.name)]
+    begun = [
+        record
+        for record in records
+        if record.phase is not StepPhase.PENDING or record != unbegun(record.name)
+    ]
     counted = [step for step in draft.shape.steps if not dormant(draft, step)]
     final = sum(draft.record(step).phase.final for step in counted)
     status = draft.status.replace(
-        observed_generation=draft.run.generation, steps=begun, progress=f"{final}/{len(counted)}"
+        observed_generation=draft.run.generation, steps=limits.fit(begun), progress=f"{final}/{len(counted)}"
     )
     hold = draft.facts.hold
     if hold is None and draft.run.control.paused:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
+from kubernaut.api.execution import RunPhase, StepPhase, unbegun
 from kubernaut.core.action import Idempotency
 from kubernaut.core.draft import effective_params
 from kubernaut.core.errors import StepError
@@ -30,7 +30,7 @@ def to_recall(run: Run, plan: Plan, now: datetime) -> list[Act]:
         return []
     records = {record.name: record for record in run.status.steps}
     shape = unfold(plan, records)
-    everything = {step.name: records.get(step.name) or StepStatus(name=step.name) for step in shape.steps}
+    everything = {step.name: records.get(step.name) or unbegun(step.name) for step in shape.steps}
     params = effective_params(run, plan, everything, shape.steps)
     acts = (_act(run, params, step, now) for step in shape.steps if _may_have_acted(run, step))
     return [act for act in acts if act is not None]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from kubernaut.api.execution import Control, StepStatus, WorkflowExecutionStatus
+from kubernaut.api.execution import Control, StepStatus, WorkflowExecutionStatus, unbegun
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.core.features import Feature
 from kubernaut.core.plan import PlannedStep
@@ -48,14 +48,14 @@ class Run:
         for record in self.status.steps:
             if record.name == name:
                 return record
-        return StepStatus(name=name)
+        return unbegun(name)
 
     def stored_step(self, name: str) -> StepStatus:
         """Return a step's record as the API server holds it."""
         for record in self.stored.steps:
             if record.name == name:
                 return record
-        return StepStatus(name=name)
+        return unbegun(name)
 
 
 class OutcomeKind(Enum):

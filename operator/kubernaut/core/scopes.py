@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import Enum
 
-from kubernaut.api.execution import Remedy, StepPhase, StepStatus
+from kubernaut.api.execution import Remedy, StepPhase, StepStatus, unbegun
 from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import OnFailure
 from kubernaut.core.closing import close
@@ -56,7 +56,7 @@ def _state(draft: Draft, scope: str) -> State:
     """Apply what people said about failed steps, and return where the scope is."""
     done, suspended = True, False
     for step in draft.shape.of.get(scope, ()):
-        if draft.record(step).phase is StepPhase.FAILED:
+        if draft.steps[step.name].phase is StepPhase.FAILED:
             found = policy(draft, step)
             if found is OnFailure.MANUAL:
                 found = _remedied(draft, step)
@@ -67,9 +67,9 @@ def _state(draft: Draft, scope: str) -> State:
                     return State.FAILED
                 case OnFailure.ALTERNATE if step.spec.on_failure is not OnFailure.ALTERNATE:
                     return State.FAILED
-        record = draft.record(step)
-        ended = record.phase.final and (record.phase is not StepPhase.FAILED or covered(draft, step))
-        done = done and (ended or dormant(draft, step))
+        phase = draft.steps[step.name].phase
+        if done and (not phase.final or phase is StepPhase.FAILED):
+            done = (phase is StepPhase.FAILED and covered(draft, step)) or dormant(draft, step)
     if suspended:
         return State.SUSPENDED
     return State.DONE if done else State.MOVING
@@ -102,13 +102,14 @@ def _drive_all(draft: Draft, scope: str, drive: Drive, *, suspended: bool) -> No
     places = _Places(draft, scope)
     for step in draft.shape.of.get(scope, ()):
         phase = draft.record(step).phase
+        if phase.final:
+            continue
         if phase is StepPhase.PENDING and (
             suspended or not places.room_for(step) or _not_needed(draft, step)
         ):
             continue
-        was_open = not phase.final
         drive(draft, step)
-        places.note(step, was_open)
+        places.note(step)
         if draft.record(step).phase is StepPhase.FAILED and policy(draft, step) in (
             OnFailure.FAIL,
             OnFailure.ROLLBACK,
@@ -146,9 +147,9 @@ class _Places:
     def room_for(self, step: PlannedStep) -> bool:
         return self._most is None or step.index in self._active or len(self._active) < self._most
 
-    def note(self, step: PlannedStep, was_open: bool) -> None:
-        """Take note of what became of a step; an item all of whose steps have ended makes room."""
-        if self._most is None or not was_open:
+    def note(self, step: PlannedStep) -> None:
+        """Take note of what became of a step that was open; an item whose steps have all ended makes room."""
+        if self._most is None:
             return
         if self._draft.record(step).phase is not StepPhase.PENDING:
             self._active.add(step.index)
@@ -163,6 +164,6 @@ def _begin_nothing(draft: Draft, scope: str, before: Mapping[str, StepStatus]) -
     inside = {step.name: step for step in draft.shape.below(scope)}
     draft.acts = [act for act in draft.acts if act.step.name not in inside]
     for name, step in inside.items():
-        record = before.get(name) or StepStatus(name=name)
+        record = before.get(name) or unbegun(name)
         if in_doubt(step, draft.steps[name]) and not in_doubt(step, record):
             draft.steps[name] = record

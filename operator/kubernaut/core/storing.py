@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
+from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus, unbegun
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Idempotency
 from kubernaut.core.plan import Kind, PlannedStep
@@ -30,13 +30,13 @@ def must_store_first(
     before = {record.name: record for record in stored.steps}
     now = {record.name: record for record in status.steps}
     return any(
-        step.name in now and _moved(step, before.get(step.name, StepStatus(name=step.name)), now[step.name])
+        step.name in now and _moved(step, before.get(step.name, unbegun(step.name)), now[step.name])
         for step in steps
     )
 
 
 def _moved(step: PlannedStep, before: StepStatus, now: StepStatus) -> bool:
-    if _place(step, before) == _place(step, now):
+    if before is now or _place(step, before) == _place(step, now):
         return False
     if now.intent != before.intent or now.undo_attempt != before.undo_attempt:
         return True
