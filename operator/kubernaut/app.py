@@ -34,6 +34,7 @@ from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.engine import Engine, Key, Parts
+from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
@@ -46,6 +47,7 @@ from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.handlers import WatchGuard, registry_for, settings_for
 from kubernaut.history.database import Database
 from kubernaut.history.mirror import Mirror
+from kubernaut.history.repository import Repository
 from kubernaut.history.seen import SeenAvailable
 from kubernaut.history.spool import Spool
 from kubernaut.metrics import BREAKER, MIRROR_BACKLOG
@@ -159,6 +161,8 @@ class Application:
         self.engine = Engine(parts, self.queue)
         if self.history is not None:
             self.history.engine = self.engine
+            estimator = Estimator(Repository(self.history.database), enabled=lambda: features.on(Feature.ETA))
+            parts.runs.estimate = estimator.of
         self.switch.on_change(lambda *_: self.engine.on_switch())
         features.on_change(self.engine.wake_all)
         self.ready = False

@@ -13,7 +13,7 @@ from database.builders import MOMENT, a_run, some_runs
 from kubernaut.history.database import Database
 from kubernaut.history.pages import RunFilter
 from kubernaut.history.records import RunRecord
-from kubernaut.history.repository import InvalidCursor, Repository
+from kubernaut.history.repository import _DURATIONS, InvalidCursor, Repository
 from kubernaut.history.writer import POSITION_LOCK, RunWriter
 
 
@@ -169,6 +169,58 @@ async def test_durations_of_the_last_good_runs_give_an_estimate(database: Databa
     assert statistics.median_seconds == 74.0
     assert statistics.lower_seconds < 74.0 < statistics.upper_seconds < statistics.p90_seconds
     assert await Repository(database).duration_statistics("shop", "none") is None
+
+
+async def test_runs_with_the_same_content_say_how_long_it_takes_where_there_are_enough(
+    database: Database,
+) -> None:
+    repository = Repository(database)
+    old = [a_run(duration_seconds=100.0 + n, content_hash="old") for n in range(10)]
+    new = [a_run(duration_seconds=float(n), content_hash="new") for n in range(1, 5)]
+    await RunWriter(database).write([*old, *new])
+    all_of_them = await repository.durations("shop", "crash-loop", "new")
+    assert all_of_them is not None
+    assert (all_of_them.runs, all_of_them.p90_seconds > 100) == (14, True)
+    await RunWriter(database).write([a_run(duration_seconds=5.0, content_hash="new")])
+    found = await repository.durations("shop", "crash-loop", "new")
+    assert found is not None
+    assert (found.runs, found.median_seconds) == (5, 3.0)
+    assert (found.p10_seconds, found.p90_seconds) == pytest.approx((1.4, 4.6))
+    assert await repository.durations("shop", "none", "new") is None
+
+
+async def test_only_whole_and_real_runs_that_ended_well_say_how_long_it_takes(database: Database) -> None:
+    others = [
+        *some_runs(9, phase="Failed"),
+        *some_runs(9, dry_run=True),
+        *some_runs(9, retry_from="web-0"),
+        *some_runs(9, duration_seconds=None),
+        *some_runs(4),
+    ]
+    await RunWriter(database).write(others)
+    assert await Repository(database).durations("shop", "crash-loop", "abc") is None
+
+
+async def test_only_the_newest_runs_say_how_long_it_takes(database: Database) -> None:
+    runs = [a_run(duration_seconds=float(n), created_at=MOMENT + timedelta(days=n)) for n in range(1, 61)]
+    await RunWriter(database).write(runs)
+    found = await Repository(database).durations("shop", "crash-loop", "abc", last=5)
+    assert found is not None
+    assert (found.runs, found.median_seconds) == (5, 58.0)
+
+
+async def test_how_long_it_takes_is_answered_from_an_index(database: Database) -> None:
+    await RunWriter(database).write(some_runs(300))
+    async with database.connection() as connection:
+        await connection.execute("VACUUM ANALYZE kubernaut.runs")
+        statement = _DURATIONS
+        for number, value in enumerate(("'shop'", "'crash-loop'", "'abc'", "200", "5"), start=1):
+            statement = statement.replace(f"${number}", value)
+        await connection.execute("SET enable_seqscan = off")
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}"))
+        await connection.execute("RESET enable_seqscan")
+    assert "Index Only Scan Backward using runs_2026_03_namespace_workflow_created_at_duration" in plan
+    assert "Sort Key: " not in plan
 
 
 async def test_verdicts_are_counted_by_workflow(database: Database) -> None:

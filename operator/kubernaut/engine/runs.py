@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from kubernaut.api.execution import RunPhase
+from kubernaut.api.execution import Eta, RunPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.core.features import Feature
 from kubernaut.core.machine import advance
@@ -82,6 +82,8 @@ class RunReconciler:
         self._capacities = capacities or Unlimited()
         self._store = StatusStore(self._own)
         self.starter = Starter(self._own, claims, locks, self._store, hold, clock)
+        # Never waits: what is known by then goes out with a status that is written anyway.
+        self.estimate: Callable[[LiveRun], Eta | None] = lambda live: None
 
     async def reconcile(self, live: LiveRun) -> float | None:
         """Move a run as far as it goes now; return after how many seconds to look again, or None.
@@ -194,6 +196,8 @@ class RunReconciler:
         return not live.granted <= before
 
     async def _stored(self, live: LiveRun) -> bool:
+        if live.status.eta is None and not live.status.phase.final and (eta := self.estimate(live)):
+            live.status = live.status.replace(eta=eta)
         live.wrote_at = asyncio.get_running_loop().time()
         return await self._store.store(live)
 

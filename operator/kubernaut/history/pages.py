@@ -51,6 +51,16 @@ class DurationStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Durations:
+    """How long ``runs`` earlier runs took, in seconds: their 10th, 50th and 90th percentile, interpolated."""
+
+    runs: int
+    p10_seconds: float
+    median_seconds: float
+    p90_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PatternRecord:
     """A pattern as it is kept between two analyses.
 

@@ -13,7 +13,7 @@ import orjson
 
 from kubernaut.history.database import Connection, Database
 from kubernaut.history.errors import HistoryError
-from kubernaut.history.pages import DurationStatistics, Page, RunBatch, RunFilter
+from kubernaut.history.pages import Durations, DurationStatistics, Page, RunBatch, RunFilter
 from kubernaut.history.records import RunRecord, StepRecord
 from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
 
@@ -22,6 +22,20 @@ _BRIEF_RUN = ", ".join(column for column in RUN_COLUMNS if column not in ("param
 _STEP = ", ".join(STEP_COLUMNS)
 _BRIEF_STEP = ", ".join(column for column in STEP_COLUMNS if column not in ("outputs", "changed"))
 _FINISHED = ("Succeeded", "Failed", "Cancelled")
+# The conditions are those of the index runs_durations, so no row has to be read. Of the newest runs, those with the
+# same content count where there are enough of them, else all.
+_DURATIONS = """
+WITH newest AS MATERIALIZED (
+    SELECT duration_seconds AS seconds, content_hash = $3 AS same FROM kubernaut.runs
+    WHERE namespace = $1 AND workflow = $2 AND phase = 'Succeeded' AND NOT dry_run AND retry_from IS NULL
+        AND duration_seconds IS NOT NULL
+    ORDER BY created_at DESC LIMIT $4
+), chosen AS (
+    SELECT seconds FROM newest WHERE same OR (SELECT count(*) FILTER (WHERE same) FROM newest) < $5
+)
+SELECT count(*) AS runs, percentile_cont(ARRAY[0.1, 0.5, 0.9]) WITHIN GROUP (ORDER BY seconds) AS seconds
+FROM chosen
+"""
 
 
 class InvalidCursor(HistoryError):
@@ -117,10 +131,22 @@ class Repository:
             rows = await connection.fetch(query, namespace, workflow, last)
         return statistics_of([row["duration_seconds"] for row in rows])
 
+    async def durations(
+        self, namespace: str, workflow: str, content_hash: str, *, last: int = 200, enough: int = 5
+    ) -> Durations | None:
+        """Return how long the last runs of a Workflow took that succeeded; None where there are not enough.
+
+        Those that had the same content count, or all where these are not enough. Dry runs and runs that repeat only
+        a part of another don't count.
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_DURATIONS, namespace, workflow, content_hash, last, enough)
+        return Durations(row["runs"], *row["seconds"]) if row["runs"] >= enough else None
+
     async def verdict_counts(
         self, *, namespace: str | None = None, since: datetime | None = None
     ) -> dict[tuple[str, str], dict[str, int]]:
-        """Return how often each verdict occurred, by (namespace, workflow), but for dry runs; "" where there is none."""
+        """Return how often each verdict occurred, by (namespace, workflow), without dry runs; "" where none."""
         query = (
             "SELECT namespace, workflow, coalesce(verdict, '') AS verdict, count(*) AS runs FROM kubernaut.runs "
             "WHERE NOT dry_run AND ($1::text IS NULL OR namespace = $1) "
