@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
 from types import TracebackType
@@ -13,18 +12,19 @@ from rich.console import RenderableType
 from rich.live import Live
 
 from kubernaut.api.execution import WorkflowExecution
-from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cli.errors import CliError, Exit
-from kubernaut.cli.objects import RUN, fetch, follow, snapshot
 from kubernaut.cli.outcome import finished
-from kubernaut.cli.outline import Row, rows
 from kubernaut.cli.output import console, show
+from kubernaut.cli.seeing import Sight, seen
 from kubernaut.cli.times import now, span
 from kubernaut.cli.views import progress
+from kubernaut.cli.visible import ROOM
 from kubernaut.core.ports import Cluster
 
 # How often the live view's clocks are redrawn, in seconds.
 _REDRAW = 0.25
+_FEWEST = 6
+_BESIDE = 12
 
 
 class Screen(Protocol):
@@ -36,7 +36,7 @@ class Screen(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, run: WorkflowExecution, steps: list[Row]) -> None:
+    def show(self, sight: Sight) -> None:
         """Show the run as it is now."""
         ...
 
@@ -52,7 +52,7 @@ class Silent:
     ) -> None:
         return None
 
-    def show(self, run: WorkflowExecution, steps: list[Row]) -> None:
+    def show(self, sight: Sight) -> None:
         """Show nothing."""
 
 
@@ -60,23 +60,23 @@ class Lines(Silent):
     """Prints a line for each change."""
 
     def __init__(self) -> None:
-        self._before: WorkflowExecution | None = None
-        self._steps: list[Row] = []
+        self._before: Sight | None = None
 
-    def show(self, run: WorkflowExecution, steps: list[Row]) -> None:
+    def show(self, sight: Sight) -> None:
         """Print what is not as it was."""
-        show(*progress.changes(self._before, self._steps, run, steps, now()), flush=True)
-        self._before, self._steps = run, steps
+        before, old = (self._before.run, self._before.steps) if self._before else (None, [])
+        show(*progress.changes(before, old, sight.run, sight.steps, now(), sight.spec), flush=True)
+        self._before = sight
 
 
 class Terminal:
     """Redraws a table in place, its clocks too."""
 
     def __init__(self) -> None:
-        self._run: WorkflowExecution | None = None
-        self._steps: list[Row] = []
+        self._sight: Sight | None = None
+        self._console = console()
         self._live = Live(
-            console=console(), refresh_per_second=1 / _REDRAW, get_renderable=self._drawn, transient=False
+            console=self._console, refresh_per_second=1 / _REDRAW, get_renderable=self._drawn, transient=False
         )
 
     def __enter__(self) -> Self:
@@ -88,13 +88,17 @@ class Terminal:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, run: WorkflowExecution, steps: list[Row]) -> None:
+    def show(self, sight: Sight) -> None:
         """Draw the run."""
-        self._run, self._steps = run, steps
+        self._sight = sight
         self._live.refresh()
 
     def _drawn(self) -> RenderableType:
-        return progress.live(self._run, self._steps, now()) if self._run is not None else ""
+        if self._sight is None:
+            return ""
+        # What does not fit is cut off by the terminal; some lines are for what is told beside the steps.
+        room = min(ROOM, max(_FEWEST, self._console.height - _BESIDE))
+        return progress.live(self._sight.run, self._sight.steps, now(), self._sight.spec, room)
 
 
 def screen() -> Screen:
@@ -113,10 +117,11 @@ async def to_the_end(
     last: WorkflowExecution | None = None
     try:
         async with asyncio.timeout(timeout.total_seconds() if timeout is not None else None):
-            async with aclosing(_seen(cluster, namespace, name)) as states:
+            async with aclosing(seen(cluster, namespace, name)) as sights:
                 with on:
-                    async for last, spec in states:
-                        on.show(last, rows(last, spec))
+                    async for sight in sights:
+                        last = sight.run
+                        on.show(sight)
                         if finished(last):
                             return last
     except TimeoutError:
@@ -127,18 +132,3 @@ async def to_the_end(
             Exit.NOT_IN_TIME,
         ) from None
     raise AssertionError("a watch ends only with an error")
-
-
-async def _seen(
-    cluster: Cluster, namespace: str, name: str
-) -> AsyncGenerator[tuple[WorkflowExecution, WorkflowSpec | None], None]:
-    """Yield the run at each change with what it follows, which is read again once the run has its snapshot."""
-    # A watch waits for a cluster that is away; a first read says so at once.
-    await fetch(cluster, RUN, namespace, name)
-    spec: WorkflowSpec | None = None
-    final = False
-    async for run in follow(cluster, namespace, name):
-        resolved = run.status is not None and run.status.workflow is not None
-        if spec is None or (resolved and not final):
-            spec, final = await snapshot(cluster, run) or spec, resolved
-        yield run, spec

@@ -20,6 +20,7 @@ from kubernaut.cli.text import line, safe
 from kubernaut.cli.times import now
 from kubernaut.cli.views import run as run_view
 from kubernaut.cli.views import runs as runs_view
+from kubernaut.cli.visible import ROOM
 from kubernaut.core.errors import AlreadyExists, ClusterError
 
 
@@ -89,7 +90,11 @@ async def one(place: Place, name: str, form: Format) -> int:
         emit(bare(found), form)
         return Exit.OK
     run = parsed(WorkflowExecution, found)
-    show(run_view.details(run, rows(run, await snapshot(place.cluster, run)), now()))
+    spec = await snapshot(place.cluster, run)
+    # Asked for all, the table is not cut to what matters now.
+    steps = rows(run, spec)
+    room = len(steps) if form is Format.WIDE else ROOM
+    show(run_view.details(run, steps, now(), spec, room))
     return Exit.OK
 
 

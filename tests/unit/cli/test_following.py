@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kubernaut.cli import following
 from kubernaut.cli.outline import rows
+from kubernaut.cli.seeing import Sight
 from unit.cli.samples import REPAIRED, RESOLVED, run, spec
 
 
@@ -20,7 +21,7 @@ def test_a_terminal_is_redrawn_and_keeps_the_end(monkeypatch: pytest.MonkeyPatch
     assert isinstance(screen, following.Terminal)
     with screen:
         for state in (run({**RESOLVED, "phase": "Running"}), run(REPAIRED)):
-            screen.show(state, rows(state, spec()))
+            screen.show(Sight(state, spec(), rows(state, spec())))
     last = file.getvalue().split("shop/crash-loop-abcde")[-1]
     assert "Succeeded" in last
     assert "3/3" in last
@@ -32,7 +33,7 @@ def test_a_pipe_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(screen, following.Lines)
     with screen:
         for state in (run({**RESOLVED, "phase": "Running"}), run(REPAIRED), run(REPAIRED)):
-            screen.show(state, rows(state, spec()))
+            screen.show(Sight(state, spec(), rows(state, spec())))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[1] for line in lines] == [
         "run crash-loop-abcde: Running",

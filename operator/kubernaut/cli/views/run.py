@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,24 +13,49 @@ from rich.text import Text
 from kubernaut.api.base import Condition
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.reasons import explain
+from kubernaut.api.workflow import Lifecycle, WorkflowSpec
 from kubernaut.cli.outline import Row, progress
 from kubernaut.cli.text import cell, line, safe
 from kubernaut.cli.times import age, between, moment
+from kubernaut.cli.views.asking import asking
+from kubernaut.cli.views.expected import expected
+from kubernaut.cli.views.result import changed, ending, mode, outputs, relatives
 from kubernaut.cli.views.steps import steps
 from kubernaut.cli.views.words import fields, heading, phase, table, verdict, word
+from kubernaut.cli.visible import ROOM
+
+LIFECYCLES: Final = {
+    Lifecycle.DRAFT: "Draft: only dry runs start",
+    Lifecycle.DEPRECATED: "Deprecated: only runs that a person starts",
+}
 
 
-def details(run: WorkflowExecution, rows: Sequence[Row], at: datetime) -> RenderableType:
-    """Return all that the run's object says: summary, steps, conditions."""
-    parts: list[RenderableType] = [summary(run, rows, at)]
+def details(
+    run: WorkflowExecution,
+    rows: Sequence[Row],
+    at: datetime,
+    spec: WorkflowSpec | None = None,
+    room: int = ROOM,
+) -> RenderableType:
+    """Return all that the run's object says: summary, what to type, steps, outputs, conditions."""
+    parts: list[RenderableType] = [summary(run, rows, at, spec)]
+    waiting = asking(run, rows, spec, at)
+    if waiting:
+        parts += [heading("Waits for a person"), *waiting]
     if rows:
-        parts += [heading("Steps"), steps(rows, at)]
+        parts += [heading("Steps"), steps(rows, at, room)]
+    if run.spec.dry_run:
+        parts += [heading("Result"), changed(run)]
+    if outputs(run):
+        parts += [heading("Outputs"), fields([(name, safe(value)) for name, value in outputs(run)])]
     if run.status and run.status.conditions:
         parts += [heading("Conditions"), conditions(run.status.conditions, at)]
     return Group(*parts)
 
 
-def summary(run: WorkflowExecution, rows: Sequence[Row], at: datetime) -> Table:
+def summary(
+    run: WorkflowExecution, rows: Sequence[Row], at: datetime, spec: WorkflowSpec | None = None
+) -> Table:
     """Return the run's head as names and values."""
     meta, status, trigger = run.metadata, run.status, run.spec.trigger
     resolved = status.workflow if status else None
@@ -40,13 +66,18 @@ def summary(run: WorkflowExecution, rows: Sequence[Row], at: datetime) -> Table:
     pairs = [
         ("Run", safe(f"{meta.namespace}/{meta.name}")),
         ("Workflow", safe(line(run.spec.workflow_ref.name + content))),
+        ("Lifecycle", safe(lifecycle(spec), "yellow")),
+        ("Mode", safe(mode(run), "yellow")),
         ("Phase", word(phase(run))),
+        ("Outcome", safe(ending(run))),
         ("Progress", safe(progress(run, rows))),
+        ("Expected", safe(expected(run, at))),
         ("Verdict", word(verdict(run)) if verdict(run) else Text()),
         ("Target", safe(f"{found.kind} {found.name} (uid {found.uid})" if found else "")),
         ("Acts as", safe(f"ServiceAccount {resolved.service_account_name}" if resolved else "")),
         ("Parameters", safe(", ".join(f"{p.name}={line(p.value)}" for p in run.spec.parameters))),
         ("Trigger", safe(line(f"{started}: {trigger.reason}" if trigger.reason else started))),
+        *((name, safe(text)) for name, text in relatives(run)),
         ("Created", safe(_when(meta.creation_timestamp, at))),
         ("Took", safe(took)),
         ("Asked", safe(asked(run))),
@@ -78,8 +109,18 @@ def asked(run: WorkflowExecution) -> str:
     said += ["pause"] if control.paused else []
     for record in control.approvals:
         why = f" ({line(record.reason)})" if record.reason else ""
-        said.append(line(f"{record.decision.value} {record.step} by {record.by}") + why)
+        with_ = "".join(f", {given.name}={line(given.value)}" for given in record.parameters)
+        said.append(line(f"{record.decision.value} {record.step} by {record.by}") + with_ + why)
+    for one in control.interventions:
+        why = f" ({line(one.reason)})" if one.reason else ""
+        said.append(line(f"{one.remedy.value} {one.step} by {one.by}") + why)
+    said += [f"migrate to {line(control.migrate_to)}"] if control.migrate_to else []
     return ", ".join(said)
+
+
+def lifecycle(spec: WorkflowSpec | None) -> str:
+    """Return what a Draft or deprecated Workflow is good for; nothing for an active one."""
+    return LIFECYCLES.get(spec.lifecycle, "") if spec else ""
 
 
 def conditions(found: Sequence[Condition], at: datetime) -> Table:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -18,8 +16,11 @@ from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cli.outline import Row, progress
 from kubernaut.cli.text import line, safe
 from kubernaut.cli.times import age, clock, moment
-from kubernaut.cli.views.run import asked, conditions, trouble
-from kubernaut.cli.views.steps import took
+from kubernaut.cli.views.asking import asking
+from kubernaut.cli.views.expected import expected
+from kubernaut.cli.views.result import changed, ending, mode, outputs, relatives, short_json
+from kubernaut.cli.views.run import asked, conditions, lifecycle, trouble
+from kubernaut.cli.views.steps import started, took
 from kubernaut.cli.views.words import fields, heading, mark, phase, verdict, word
 
 
@@ -34,14 +35,22 @@ def trail(
     parts: list[RenderableType] = [head]
     if source:
         parts.append(safe(source, "yellow"))
+    if run.spec.dry_run:
+        parts.append(safe(mode(run), "yellow"))
     parts += [heading("Trigger"), _in(_trigger(run, at))]
     parts += [heading("Resolved"), _in(_resolved(run, spec))]
     parts.append(heading(f"Steps {progress(run, rows)}".rstrip()))
-    parts += [_in(step(number, row, at)) for number, row in enumerate(rows, 1)]
+    parts += [Padding(step(n, row, at), (0, 0, 0, 2 + 2 * row.depth)) for n, row in enumerate(rows, 1)]
     if not rows:
         parts.append(_in(safe("No step has begun.")))
+    if asking(run, rows, spec, at):
+        parts += [heading("Waits for a person"), *(_in(text) for text in asking(run, rows, spec, at))]
+    if run.spec.dry_run:
+        parts += [heading("Result"), _in(changed(run))]
+    if outputs(run):
+        parts += [heading("Outputs"), _in(fields([(name, safe(value)) for name, value in outputs(run)]))]
     parts += [heading("Verification"), _in(_verification(run, spec))]
-    parts += [heading("Verdict"), _in(_verdict(run))]
+    parts += [heading("Verdict"), _in(_verdict(run, at))]
     if run.status and run.status.conditions:
         parts += [heading("Conditions"), _in(conditions(run.status.conditions, at))]
     parts += [heading("Look by hand"), _in(Group(*(safe(command) for command in by_hand(run, bool(source)))))]
@@ -60,16 +69,21 @@ def step(number: int, row: Row, at: datetime) -> RenderableType:
         f" in {duration}" if record.finished_at and duration else f" for {duration}" if duration else ""
     )
     lines: list[tuple[str, Text]] = [("when", safe(_period(record)))]
+    lines.append(("branch", safe(line(record.branch or ""))))
+    run = started(record)
+    lines.append(("run", safe(line(f"{run} {record.progress or ''}".strip()) if run else "")))
     if row.needs:
         lines.append(("after", safe(", ".join(row.needs))))
     lines.append(("attempts", safe(str(record.attempt) if record.attempt > 1 else "")))
-    lines += [("pinned", safe(_json(record.intent)))] if record.intent else []
+    lines += [("pinned", safe(short_json(record.intent)))] if record.intent and not run else []
     lines += [("changed", safe(line(sentence))) for sentence in record.changed or ()]
     if record.phase is StepPhase.SUCCEEDED and record.changed is None:
         lines.append(("changed", safe("nothing")))
     lines.append(("message", safe(record.message or "")))
     lines += _failure(record)
-    lines += [(f"outputs.{line(key)}", safe(_json(value))) for key, value in (record.outputs or {}).items()]
+    lines += [
+        (f"outputs.{line(key)}", safe(short_json(value))) for key, value in (record.outputs or {}).items()
+    ]
     return Group(head, Padding(fields(lines), (0, 0, 0, 5)))
 
 
@@ -104,6 +118,7 @@ def _trigger(run: WorkflowExecution, at: datetime) -> RenderableType:
             ("who", safe(line(trigger.by) or "not said")),
             ("why", safe(line(trigger.reason) or "not said")),
             ("when", safe(when)),
+            *((name.lower(), safe(text)) for name, text in relatives(run)),
             ("asked since", safe(asked(run))),
         ]
     )
@@ -121,6 +136,8 @@ def _resolved(run: WorkflowExecution, spec: WorkflowSpec | None) -> RenderableTy
     return fields(
         [
             ("workflow", safe(line(f"{workflow.name}{version}"))),
+            ("lifecycle", safe(lifecycle(spec))),
+            ("revision", safe(str(workflow.revision) if workflow.revision is not None else "")),
             ("content", safe(f"{workflow.content_hash}, kept as ControllerRevision {workflow.snapshot}")),
             ("target", safe(line(found) or "not resolved")),
             (
@@ -148,11 +165,12 @@ def _verification(run: WorkflowExecution, spec: WorkflowSpec | None) -> Renderab
     return fields(pairs) if any(text.plain for _, text in pairs) else safe("Not begun.")
 
 
-def _verdict(run: WorkflowExecution) -> RenderableType:
+def _verdict(run: WorkflowExecution, at: datetime) -> RenderableType:
     status = run.status
     given = word(verdict(run)) if verdict(run) else Text("none yet")
     ended = moment(status.finished_at) if status else ""
-    pairs = [("verdict", given), ("ended", safe(ended))]
+    pairs = [("verdict", given), ("outcome", safe(ending(run))), ("ended", safe(ended))]
+    pairs.append(("expected", safe(expected(run, at))))
     pairs += [(name.lower(), text) for name, text in trouble(run)]
     if run.metadata.deletion_timestamp is not None:
         held = FINALIZER in run.metadata.finalizers
@@ -174,8 +192,3 @@ def _failure(record: StepStatus) -> list[tuple[str, Text]]:
 def _period(record: StepStatus) -> str:
     start, end = clock(record.started_at), clock(record.finished_at)
     return f"{start} → {end}" if start and end else start or end
-
-
-def _json(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 400 else f"{text[:397]}..."

@@ -20,6 +20,8 @@ _STYLES: Final = {
     "Running": "cyan",
     "Verifying": "cyan",
     "Waiting": "yellow",
+    "Suspended": "yellow",
+    "Finalizing": "cyan",
     "RollingBack": "yellow",
     "RolledBack": "yellow",
     "Inconclusive": "yellow",

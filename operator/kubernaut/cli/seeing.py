@@ -1,0 +1,115 @@
+"""A run and the runs that its steps started, as they change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+
+from kubernaut.api.execution import StepPhase, WorkflowExecution
+from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.cli.errors import CliError
+from kubernaut.cli.objects import RUN, fetch, follow, snapshot
+from kubernaut.cli.outline import Row, rows
+from kubernaut.core.errors import ClusterError
+from kubernaut.core.ports import Cluster
+
+# So many started runs are followed at once; of more the step's own progress is shown.
+_CHILDREN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One run as it is now: what it follows, and its steps with those of the runs that it started."""
+
+    run: WorkflowExecution
+    spec: WorkflowSpec | None
+    steps: list[Row]
+
+
+_State = tuple[WorkflowExecution, WorkflowSpec | None]
+
+
+async def seen(cluster: Cluster, namespace: str, name: str) -> AsyncGenerator[Sight]:
+    """Yield the run now and at each change of it or of a run that it started, until this is closed.
+
+    Raises:
+        CliError: there is no such run, or it was deleted before its end.
+    """
+    # A watch waits for a cluster that is away; a first read says so at once.
+    await fetch(cluster, RUN, namespace, name)
+    events: asyncio.Queue[tuple[str, _State | Exception]] = asyncio.Queue()
+    tasks = {name: asyncio.create_task(_pump(cluster, namespace, name, events))}
+    states: dict[str, _State] = {}
+    try:
+        while True:
+            which, event = await events.get()
+            if isinstance(event, Exception):
+                if which == name:
+                    raise event
+                continue  # a started run that is gone or may not be read; its step still tells of it
+            states[which] = event
+            if name not in states:
+                continue
+            run, spec = states[name]
+            for child in _children(run)[: _CHILDREN + 1 - len(tasks)]:
+                if child not in tasks:
+                    tasks[child] = asyncio.create_task(_pump(cluster, namespace, child, events))
+            yield Sight(run, spec, joined(rows(run, spec), states))
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+def child_of(row: Row) -> str:
+    """Return the run that a subflow step started, or nothing."""
+    name = (row.record.intent or {}).get("run")
+    return name if isinstance(name, str) else ""
+
+
+def joined(own: Sequence[Row], states: dict[str, _State]) -> list[Row]:
+    """Return a run's steps, each followed by the steps of the run it started: one level down, no further."""
+    found: list[Row] = []
+    for row in own:
+        found.append(row)
+        state = states.get(child_of(row))
+        if state is None or row.record.phase.final:
+            continue
+        run, spec = state
+        inner = [one for one in rows(run, spec) if one.depth == 0]
+        found += [
+            replace(one, depth=row.depth + 1, run=run.metadata.name, section=row.section) for one in inner
+        ]
+    return found
+
+
+def _children(run: WorkflowExecution) -> list[str]:
+    live = [
+        record for record in (run.status.steps if run.status else ()) if record.phase is StepPhase.RUNNING
+    ]
+    return [name for record in live if (name := child_of(Row(record)))]
+
+
+async def _pump(
+    cluster: Cluster, namespace: str, name: str, into: asyncio.Queue[tuple[str, _State | Exception]]
+) -> None:
+    try:
+        async with aclosing(_followed(cluster, namespace, name)) as states:
+            async for state in states:
+                into.put_nowait((name, state))
+    except (CliError, ClusterError) as error:
+        into.put_nowait((name, error))
+
+
+async def _followed(cluster: Cluster, namespace: str, name: str) -> AsyncGenerator[_State]:
+    """Yield the run at each change with what it follows, which is read again once it follows other content."""
+    spec: WorkflowSpec | None = None
+    of: str | None = None
+    async for run in follow(cluster, namespace, name):
+        resolved = run.status.workflow.snapshot if run.status and run.status.workflow else None
+        if spec is None or resolved != of:
+            with suppress(ClusterError):
+                spec, of = await snapshot(cluster, run) or spec, resolved
+        yield run, spec
