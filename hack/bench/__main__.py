@@ -1,19 +1,35 @@
-"""``python hack/bench [NAME ...]``: every benchmark, or those named; one JSON file each in build/bench/."""
+"""``python hack/bench [--quick] [NAME ...]``: every benchmark, or those named; one JSON file each in build/bench/.
+
+A goal that is missed is told as missed. The load of the machine is noted; a full run waits for it to be low first.
+"""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import importlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+import uvloop  # noqa: E402
+
+from bench.ground import ROOT, Ground  # noqa: E402
+from bench.machine import CALM_LOAD, await_calm, load, machine  # noqa: E402
+from bench.plan import FULL, QUICK, Plan  # noqa: E402
+
 OUT = ROOT / "build" / "bench"
-NAMES = ("runs", "discovery")
+#: what needs a cluster, and shares one; each module has ``measure(ground, plan) -> Report``
+ON_A_CLUSTER = ("throughput", "latency", "requests", "memory", "soak")
+#: what is a program of its own
+APART = ("discovery",)
+NAMES = (*ON_A_CLUSTER, *APART)
 
 
 def say(text: str) -> None:
@@ -21,34 +37,80 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def run(name: str) -> None:
-    """Run one benchmark and write its file."""
-    path = OUT / f"{name}.json"
+def on_a_cluster(name: str, ground: Ground, plan: Plan) -> list[str]:
+    """Run one benchmark, write its file, and return its goals in words."""
+    before = await_calm(say, plan.patience_seconds)
     began = time.monotonic()
-    say(name)
-    if name == "runs":
-        from bench import runs
+    say(f"{name} (load {before})")
+    report = uvloop.run(importlib.import_module(f"bench.{name}").measure(ground, plan))
+    document: dict[str, Any] = {
+        **report.to_json(),
+        "quick": plan is QUICK,
+        "etcd_fsync": False,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": machine(),
+        "load_1min_at_start": before,
+        "calm_at_start": before < CALM_LOAD,
+        "load_1min_at_end": load(),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    say(f"{name}: {document['seconds']} s, written to {path.relative_to(ROOT)}")
+    return [f"{name}: {goal.told()}" for goal in report.goals]
 
-        with tempfile.TemporaryDirectory() as folder:
-            report = runs.main(say, Path(folder))
-        path.write_text(json.dumps(report, indent=2) + "\n")
-    else:
-        command = [sys.executable, "-m", f"bench.{name}", "--out", str(path)]
-        subprocess.run(command, cwd=ROOT / "hack", check=True)
-    say(f"{name}: {time.monotonic() - began:.0f} s, written to {path.relative_to(ROOT)}")
-    print(path.read_text())
+
+def apart(name: str, plan: Plan) -> list[str]:
+    """Run a benchmark that is a program of its own."""
+    path = OUT / f"{name}.json"
+    say(name)
+    sizes = ["--sizes", "1000", "--rounds", "2"] if plan is QUICK else []
+    command = [sys.executable, "-m", f"bench.{name}", "--out", str(path), *sizes]
+    subprocess.run(command, cwd=ROOT / "hack", check=True, stdout=subprocess.DEVNULL)
+    found = json.loads(path.read_text())
+    return [
+        f"{name}: {'met   ' if met else 'MISSED'} {goal} at {size['runs']} runs"
+        for size in found["sizes"]
+        for goal, met in size["goals_met"].items()
+    ]
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"
 
 
 def main() -> int:
     """Run the benchmarks asked for."""
-    wanted = sys.argv[1:] or list(NAMES)
-    unknown = [name for name in wanted if name not in NAMES]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: does it work at all")
+    given = parser.parse_args()
+    unknown = sorted(set(given.names) - set(NAMES))
     if unknown:
-        print(f"bench: there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
-        return 2
+        parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    wanted = given.names or list(NAMES)
+    plan = QUICK if given.quick else FULL
     OUT.mkdir(parents=True, exist_ok=True)
-    for name in wanted:
-        run(name)
+    told: list[str] = []
+    with contextlib.ExitStack() as stack:
+        here = [name for name in ON_A_CLUSTER if name in wanted]
+        ground = stack.enter_context(Ground.up(say)) if here else None
+        for name in here:
+            assert ground is not None
+            told += on_a_cluster(name, ground, plan)
+    for name in APART:
+        if name in wanted:
+            told += apart(name, plan)
+    print("\n".join(told))
     return 0
 
 

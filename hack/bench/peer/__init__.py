@@ -1,0 +1,1 @@
+"""What we are compared with: a plain stateful Kopf operator that makes the same changes."""
