@@ -1,7 +1,7 @@
-"""A queue of keys: each key at most once in it, at most one worker on it, with delays.
+"""A queue of keys: each key at most once in it, at most one worker on it, with delays, priorities and fairness.
 
 The idea is the work queue of Kubernetes' client-go: what happened is not queued, only that something did, so events
-may be lost, doubled or late.
+may be lost, doubled or late. Who goes first is ``core.scheduling.FairOrder``'s to say.
 """
 
 from __future__ import annotations
@@ -9,24 +9,49 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from kubernaut.core.scheduling import FairOrder
 
 K = TypeVar("K", bound=Hashable)
+# So many delays that were overtaken may stay in the heap before it is built anew.
+_STALE: Final = 64
+
+
+class Rank(NamedTuple):
+    """Where a key waits: higher priorities first, namespaces of one priority by turns."""
+
+    priority: int = 0
+    namespace: str = ""
+
+
+def _alike(_: object) -> Rank:
+    return Rank()
 
 
 class KeyedQueue(Generic[K]):
-    """Keys waiting to be looked at. For one event loop; not thread-safe."""
+    """Keys waiting to be looked at. For one event loop; not thread-safe.
 
-    def __init__(self) -> None:
-        self._ready: OrderedDict[K, None] = OrderedDict()
+    Args:
+        rank: says of a key that is added where it waits.
+        waited: is told how long a key waited for a worker: its priority, and seconds.
+    """
+
+    def __init__(
+        self, rank: Callable[[K], Rank] = _alike, waited: Callable[[int, float], None] | None = None
+    ) -> None:
+        self.rank = rank
+        self._waited = waited
+        self._order: FairOrder[K] = FairOrder()
+        self._ready: dict[K, float] = {}
         self._busy: set[K] = set()
         self._again: set[K] = set()
         self._due: dict[K, tuple[float, int]] = {}
         self._delayed: list[tuple[float, int, K]] = []
         self._count = itertools.count()
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -40,11 +65,14 @@ class KeyedQueue(Generic[K]):
 
     def add(self, key: K) -> None:
         """Have the key looked at soon; one that is being looked at is looked at again afterwards."""
-        self._due.pop(key, None)
+        if self._due:
+            self._due.pop(key, None)
         if key in self._busy:
             self._again.add(key)
         elif key not in self._ready:
-            self._ready[key] = None
+            self._ready[key] = self._now() if self._waited is not None else 0.0
+            priority, namespace = self.rank(key)
+            self._order.add(key, priority, namespace)
             self._wake_next()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -52,14 +80,18 @@ class KeyedQueue(Generic[K]):
         if seconds <= 0:
             self.add(key)
             return
-        due = asyncio.get_running_loop().time() + seconds
+        due = self._now() + seconds
         known = self._due.get(key)
         if key in self._ready or (known is not None and known[0] <= due):
             return
         mark = next(self._count)
         self._due[key] = (due, mark)
         heapq.heappush(self._delayed, (due, mark, key))
-        self._arm()
+        if len(self._delayed) > 2 * len(self._due) + _STALE:
+            self._delayed = [(*when, key) for key, when in self._due.items()]
+            heapq.heapify(self._delayed)
+        if self._timer is None or self._delayed[0][1] == mark:
+            self._arm()
 
     async def get(self) -> K | None:
         """Return the next key, which is then this worker's until ``done``; None once closed."""
@@ -71,13 +103,14 @@ class KeyedQueue(Generic[K]):
             try:
                 await waiter
             except asyncio.CancelledError:
-                if waiter.done() and self._ready:
+                if not waiter.cancelled() and self._ready:
                     self._wake_next()  # this worker was woken, but will not come
                 raise
-            finally:
-                self._waiters.remove(waiter)
-        key, _ = self._ready.popitem(last=False)
+        key, priority = self._order.take()
+        since = self._ready.pop(key)
         self._busy.add(key)
+        if self._waited is not None:
+            self._waited(priority, self._now() - since)
         if self._ready:
             self._wake_next()
         return key
@@ -97,9 +130,16 @@ class KeyedQueue(Generic[K]):
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        self._waiters.clear()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def _wake_next(self) -> None:
-        for waiter in self._waiters:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            # One that was cancelled while it waited is still here.
             if not waiter.done():
                 waiter.set_result(None)
                 return
@@ -112,7 +152,8 @@ class KeyedQueue(Generic[K]):
             self._timer = asyncio.get_running_loop().call_at(self._delayed[0][0], self._release)
 
     def _release(self) -> None:
-        now = asyncio.get_running_loop().time()
+        self._timer = None
+        now = self._now()
         while self._delayed and self._delayed[0][0] <= now + 0.001:
             due, mark, key = heapq.heappop(self._delayed)
             if self._due.get(key) == (due, mark):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from kubernaut.engine.queue import KeyedQueue
+from kubernaut.engine.queue import KeyedQueue, Rank
 
 pytestmark = pytest.mark.looptime
 
@@ -113,3 +113,44 @@ async def test_a_worker_that_gives_up_waiting_does_not_swallow_a_key() -> None:
     queue.add("a")
     first.cancel()
     assert await asyncio.wait_for(second, 1) == "a"
+
+
+async def test_a_busy_namespace_does_not_hold_up_the_single_key_of_another() -> None:
+    queue = KeyedQueue[str](lambda key: Rank(0, key.split("/")[0]))
+    for number in range(1000):
+        queue.add(f"many/{number}")
+    queue.add("one/0")
+    assert [await queue.get() for _ in range(2)] == ["many/0", "one/0"]
+
+
+async def test_higher_priorities_go_first_and_say_how_long_they_waited() -> None:
+    waited: list[tuple[int, float]] = []
+    queue = KeyedQueue[str](
+        lambda key: Rank(int(key), ""), lambda priority, seconds: waited.append((priority, seconds))
+    )
+    queue.add("1")
+    await asyncio.sleep(2)
+    queue.add("7")
+    assert [await queue.get(), await queue.get()] == ["7", "1"]
+    assert [(priority, round(seconds)) for priority, seconds in waited] == [(7, 0), (1, 2)]
+
+
+async def test_of_many_workers_that_gave_up_waiting_none_swallows_a_key() -> None:
+    queue = KeyedQueue[str]()
+    waiting = [asyncio.create_task(queue.get()) for _ in range(10)]
+    await asyncio.sleep(0)
+    for task in waiting[:9]:
+        task.cancel()
+    await asyncio.sleep(0)
+    queue.add("a")
+    assert await asyncio.wait_for(waiting[9], 1) == "a"
+
+
+async def test_delays_that_events_overtake_do_not_pile_up() -> None:
+    queue = KeyedQueue[str]()
+    for _ in range(1000):
+        queue.add_after("a", 3600)
+        queue.add("a")
+        assert await queue.get() == "a"
+        queue.done("a")
+    assert len(queue._delayed) < 200
