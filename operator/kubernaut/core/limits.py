@@ -37,7 +37,7 @@ def outputs_left(records: Iterable[StepStatus]) -> int:
     for record in records:
         taken += size(record.outputs)
         bare += _RECORD + len(record.name) + _SHORT
-    return min(OUTPUTS, STATUS - bare) - taken
+    return max(0, min(OUTPUTS, STATUS - bare) - taken)
 
 
 def fit(records: Sequence[StepStatus]) -> list[StepStatus]:
