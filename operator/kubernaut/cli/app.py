@@ -41,11 +41,13 @@ def root(
 
 
 app.command()(runs.run)
+app.command()(runs.retry)
 app.command()(runs.watch)
 app.command()(runs.status)
 app.command()(why)
 app.command()(control.approve)
 app.command()(control.deny)
+app.command()(control.remedy)
 app.command()(control.cancel)
 app.command()(control.pause)
 app.command()(control.resume)

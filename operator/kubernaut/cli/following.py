@@ -18,6 +18,7 @@ from kubernaut.cli.output import console, show
 from kubernaut.cli.seeing import Sight, seen
 from kubernaut.cli.times import now, span
 from kubernaut.cli.views import progress
+from kubernaut.cli.views.result import changed
 from kubernaut.cli.visible import ROOM
 from kubernaut.core.ports import Cluster
 
@@ -66,6 +67,8 @@ class Lines(Silent):
         """Print what is not as it was."""
         before, old = (self._before.run, self._before.steps) if self._before else (None, [])
         show(*progress.changes(before, old, sight.run, sight.steps, now(), sight.spec), flush=True)
+        if sight.run.spec.dry_run and finished(sight.run):
+            show(changed(sight.run), flush=True)
         self._before = sight
 
 

@@ -10,13 +10,15 @@ from typing import Any, Final
 from kubernaut.api.base import ConditionStatus
 from kubernaut.api.execution import (
     ParameterValue,
+    RetryFrom,
     Trigger,
+    TriggerType,
     WorkflowExecution,
     WorkflowExecutionSpec,
     WorkflowRef,
 )
 from kubernaut.api.names import FINALIZER, LABEL_WORKFLOW
-from kubernaut.api.workflow import Parameter, Workflow, WorkflowSpec
+from kubernaut.api.workflow import Lifecycle, Parameter, Workflow, WorkflowSpec
 from kubernaut.cli.errors import CliError
 from kubernaut.core.errors import StepError
 from kubernaut.core.parameters import parse_parameters
@@ -26,7 +28,7 @@ _LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_VALUE: Final = 4096
 
 
-def assignments(given: Sequence[str]) -> dict[str, str]:
+def assignments(given: Sequence[str], flag: str = "-p") -> dict[str, str]:
     """Read ``name=value`` pairs.
 
     Raises:
@@ -36,7 +38,9 @@ def assignments(given: Sequence[str]) -> dict[str, str]:
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise CliError(f"-p {pair!r} is not name=value", "Write it as in -p deployment=checkout.")
+            raise CliError(
+                f"{flag} {pair!r} is not name=value", f"Write it as in {flag} deployment=checkout."
+            )
         if name in values:
             raise CliError(f"parameter {name!r} is given twice", "Give each parameter once.")
         if len(value) > _MAX_VALUE:
@@ -48,13 +52,19 @@ def assignments(given: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def check(workflow: Workflow, values: Mapping[str, str]) -> None:
+def check(workflow: Workflow, values: Mapping[str, str], *, dry_run: bool = False) -> None:
     """Check what the operator would refuse.
 
     Raises:
-        CliError: the Workflow is not ready, or a parameter is unknown, missing or of the wrong type.
+        CliError: the Workflow is a draft or not ready, or a parameter is unknown, missing or of the wrong type.
     """
     name = workflow.metadata.name
+    if workflow.spec.lifecycle is Lifecycle.DRAFT and not dry_run:
+        raise CliError(
+            f"Workflow {name} is a draft (spec.lifecycle: Draft): only dry runs of it start",
+            f"Add --dry-run, or make it active: kubectl patch kwf {name} -n {workflow.metadata.namespace} "
+            '--type=merge -p \'{"spec":{"lifecycle":"Active"}}\'',
+        )
     try:
         parse_parameters(workflow.spec, values)
     except StepError as error:
@@ -77,14 +87,25 @@ def run_name(workflow: str) -> str:
 
 
 def manifest(
-    workflow: str, namespace: str, values: Mapping[str, str], *, name: str, by: str, reason: str
+    workflow: str,
+    namespace: str,
+    values: Mapping[str, str],
+    *,
+    name: str,
+    by: str,
+    reason: str,
+    dry_run: bool = False,
+    retry_from: str = "",
 ) -> dict[str, Any]:
     """Return the run's object, with the finalizer that keeps it until the history has it."""
+    kind = TriggerType.RETRY if retry_from else TriggerType.MANUAL
     run = WorkflowExecution(
         spec=WorkflowExecutionSpec(
             workflow_ref=WorkflowRef(name=workflow),
             parameters=[ParameterValue(name=key, value=value) for key, value in values.items()],
-            trigger=Trigger(by=by[:253], reason=reason[:1024]),
+            trigger=Trigger(type=kind, by=by[:253], reason=reason[:1024]),
+            dry_run=dry_run,
+            retry_from=RetryFrom(name=retry_from) if retry_from else None,
         )
     ).wire()
     run["spec"].pop("control", None)

@@ -5,33 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kubernaut.api.execution import Decision, WorkflowExecution
-from kubernaut.api.workflow import Workflow
-from kubernaut.cli import controlling, starting
-from kubernaut.cli.errors import CliError, Exit
-from kubernaut.cli.following import Silent, screen, to_the_end
+from kubernaut.api.execution import WorkflowExecution
+from kubernaut.cli import controlling
+from kubernaut.cli.errors import Exit
+from kubernaut.cli.following import screen, to_the_end
 from kubernaut.cli.forms import Format
-from kubernaut.cli.objects import RUN, WORKFLOW, fetch, fetch_all, parsed, snapshot
+from kubernaut.cli.objects import RUN, fetch, fetch_all, parsed, snapshot
 from kubernaut.cli.outcome import exit_code
 from kubernaut.cli.outline import rows
 from kubernaut.cli.output import bare, emit, note, show
 from kubernaut.cli.place import Place
-from kubernaut.cli.text import line, safe
+from kubernaut.cli.text import safe
 from kubernaut.cli.times import now
 from kubernaut.cli.views import run as run_view
 from kubernaut.cli.views import runs as runs_view
 from kubernaut.cli.visible import ROOM
-from kubernaut.core.errors import AlreadyExists, ClusterError
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A run that is to be started, as the arguments say."""
-
-    workflow: str
-    params: tuple[str, ...]
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +32,6 @@ class Which:
     verdict: str = ""
     live: bool = False
     labels: str = ""
-
-
-async def start(
-    place: Place, wanted: Wanted, watch: bool, wait: bool, limit: timedelta | None, form: Format
-) -> int:
-    """Check, create, say how to follow; then follow where asked."""
-    values = starting.assignments(wanted.params)
-    workflow = parsed(Workflow, await fetch(place.cluster, WORKFLOW, place.namespace, wanted.workflow))
-    starting.check(workflow, values)
-    name = wanted.name or starting.run_name(wanted.workflow)
-    body = starting.manifest(
-        wanted.workflow, place.namespace, values, name=name, by=await _who(place), reason=wanted.reason
-    )
-    try:
-        created = await place.cluster.create(body)
-    except AlreadyExists:
-        raise CliError(
-            f"there is a run {name!r} in namespace {place.namespace} already", "Give another --name."
-        ) from None
-    if not (watch or wait):
-        if form.for_programs:
-            emit(bare(created), form)
-        else:
-            show(*(safe(text) for text in _how_to_follow(place, name)))
-        return Exit.OK
-    note(f"Run {name} was created in namespace {place.namespace}.")
-    ended = await to_the_end(place.cluster, place.namespace, name, screen() if watch else Silent(), limit)
-    if form.for_programs:
-        emit(bare(await fetch(place.cluster, RUN, place.namespace, name)), form)
-    elif wait and not watch:
-        show(run_view.summary(ended, rows(ended, None), now()))
-    return exit_code(ended)
 
 
 async def watched(place: Place, name: str, limit: timedelta | None) -> int:
@@ -126,34 +82,6 @@ async def control(place: Place, name: str, change: controlling.Change, done: str
     patched = await controlling.change(place.cluster, place.namespace, name, change)
     show(safe(f"Run {place.namespace}/{name} {done if patched is not None else already}."))
     return Exit.OK
-
-
-async def answer(place: Place, name: str, step: str, decision: Decision, reason: str) -> int:
-    """Approve or deny a step in one's own name."""
-    by = await place.whoami()
-    run = parsed(WorkflowExecution, await fetch(place.cluster, RUN, place.namespace, name))
-    spec = await snapshot(place.cluster, run)
-    change = controlling.answer(step, decision, by, reason, spec)
-    said = "approved" if decision is Decision.APPROVE else "denied"
-    return await control(place, name, change, f"step {step}: {said} by {by}", f"step {step}: {said} already")
-
-
-async def _who(place: Place) -> str:
-    try:
-        return await place.whoami()
-    except ClusterError:
-        # Who started it is for people to read; an API server that does not tell must not prevent a repair.
-        return ""
-
-
-def _how_to_follow(place: Place, name: str) -> list[str]:
-    space = f" -n {line(place.namespace)}"
-    return [
-        f"Run {name} was created in namespace {place.namespace}.",
-        f"Follow it:    kubernaut watch {name}{space}",
-        f"Ask why:      kubernaut why {name}{space}",
-        f"With kubectl: kubectl get kwfe {name}{space} -w",
-    ]
 
 
 def _matches(run: WorkflowExecution, which: Which) -> bool:

@@ -29,7 +29,9 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["status", "--phase", "Gone"], "there is no phase 'Gone'"),
         (["status", "x", "-A"], "don't go together"),
         (["status", "-o", "xml"], "'xml' is not one of"),
-        (["approve", "x"], "Missing argument 'STEP'"),
+        (["remedy", "x"], "Missing argument 'STEP'"),
+        (["remedy", "x", "y", "mend"], "there is no remedy 'mend'"),
+        (["retry", "x", "--timeout", "5m"], "--timeout needs --watch or --wait"),
         (["lint"], "Missing argument"),
         (["features", "rollback"], "'rollback' is not NAME=VALUE"),
         (["features", "rolback=off"], "there is no feature 'rolback' (did you mean rollback?)"),
@@ -53,7 +55,8 @@ def test_bad_usage_is_told_and_exits_1(
     [
         *(["run", "x"], ["watch", "x"], ["status"], ["why", "x"], ["patterns"], ["stop"], ["start"]),
         *(["features"], ["features", "rollback=off", "capacity.node-drain=2"]),
-        *(["cancel", "x"], ["approve", "x", "y"]),
+        *(["cancel", "x"], ["approve", "x", "y"], ["approve", "x"], ["retry", "x"]),
+        ["remedy", "x", "y", "skip"],
     ],
 )
 def test_without_a_cluster_every_command_says_so_and_exits_3(

@@ -13,17 +13,32 @@ from kubernaut.cli.options import AllNamespaces, Context, Kubeconfig, Namespace,
 
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter of the Workflow; may be repeated."),
+    typer.Option(
+        "-p", "--param", "--set", metavar="NAME=VALUE", help="A parameter of the Workflow; may be repeated."
+    ),
 ]
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-p", "--param", metavar="NAME=VALUE", help="Another value for a parameter; may be repeated."
+    ),
+]
+Named = Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the new run; else made up.")]
+Watched = Annotated[bool, typer.Option("-w", "--watch", help="Show how it goes, to its end.")]
+Waited = Annotated[bool, typer.Option("--wait", help="Wait for its end, showing only that.")]
 
 
 def run(
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the Workflow to run.")],
     param: Parameters = None,
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the run; else made up.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; have the API server check every change.")
+    ] = False,
+    name: Named = "",
     reason: Why = "",
-    watch_it: Annotated[bool, typer.Option("-w", "--watch", help="Show how it goes, to its end.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, showing only that.")] = False,
+    watch_it: Watched = False,
+    wait: Waited = False,
     timeout: Timeout = "",
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
@@ -32,24 +47,58 @@ def run(
 ) -> int:
     """Start a run of a Workflow.
 
-    Parameters are checked here first, against the Workflow. With --watch or --wait the exit code says how the run
-    ended: 0 it succeeded, 2 it failed or did not help, 6 it did not end within --timeout.
+    Parameters are checked here first, against the Workflow. With --dry-run the API server checks every change and
+    stores none; the run tells what would change. With --watch or --wait the exit code says how the run ended: 0 it
+    succeeded, 2 it failed or did not help, 6 it did not end within --timeout.
     """
-    limit = duration(timeout)
-    if limit is not None and not (watch_it or wait):
-        raise CliError("--timeout needs --watch or --wait", "Add one of them.")
-    if watch_it and output.for_programs:
-        raise CliError(f"--watch can't be combined with -o {output.value}", f"Use --wait -o {output.value}.")
-    from kubernaut.cli import work
+    how = _follow(watch_it, wait, timeout, output)
+    from kubernaut.cli import launching
     from kubernaut.cli.place import within
 
-    wanted = work.Wanted(workflow, tuple(param or ()), name, reason)
+    wanted = launching.Wanted(workflow, tuple(param or ()), name, reason, dry_run)
     return within(
-        kubeconfig,
-        context,
-        namespace,
-        lambda place: work.start(place, wanted, watch_it, wait, limit, output),
+        kubeconfig, context, namespace, lambda place: launching.start(place, wanted, launching.Follow(*how))
     )
+
+
+def retry(
+    run: RunName,
+    values: Changes = None,
+    name: Named = "",
+    reason: Why = "",
+    watch_it: Watched = False,
+    wait: Waited = False,
+    timeout: Timeout = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+    output: Output = Format.TEXT,
+) -> int:
+    """Try a failed or cancelled run again from where it failed, as a new run.
+
+    The new run has the same Workflow and parameters, but for those given by --set, and takes over the steps that were
+    done and are declared as before.
+    """
+    how = _follow(watch_it, wait, timeout, output)
+    from kubernaut.cli import launching
+    from kubernaut.cli.place import within
+
+    wanted = launching.Wanted(run, tuple(values or ()), name, reason)
+    return within(
+        kubeconfig, context, namespace, lambda place: launching.retry(place, wanted, launching.Follow(*how))
+    )
+
+
+def _follow(
+    watch: bool, wait: bool, timeout: str, form: Format
+) -> tuple[bool, bool, timedelta | None, Format]:
+    """Return how to follow a run that is started. Raises CliError where the options don't go together."""
+    limit = duration(timeout)
+    if limit is not None and not (watch or wait):
+        raise CliError("--timeout needs --watch or --wait", "Add one of them.")
+    if watch and form.for_programs:
+        raise CliError(f"--watch can't be combined with -o {form.value}", f"Use --wait -o {form.value}.")
+    return watch, wait, limit, form
 
 
 def watch(
