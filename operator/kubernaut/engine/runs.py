@@ -81,7 +81,7 @@ class RunReconciler:
         self._off = off
         self._capacities = capacities or Unlimited()
         self._store = StatusStore(self._own)
-        self.starter = Starter(self._own, claims, locks, self._store, hold, clock)
+        self.starter = Starter(self._own, claims, locks, self._store, hold, clock, off)
         # Never waits: what is known by then goes out with a status that is written anyway.
         self.estimate: Callable[[LiveRun], Eta | None] = lambda live: None
 

@@ -18,12 +18,13 @@ from kubernaut.core.errors import (
     Unavailable,
     UnknownOutcome,
 )
+from kubernaut.core.features import Feature
 from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
-from kubernaut.core.naming import child_run
 from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
 from kubernaut.engine.claims import Claims
+from kubernaut.engine.concurrency import Concurrency, ConcurrentRun
 from kubernaut.engine.homes import target_home
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
@@ -48,6 +49,7 @@ class Starter:
         store: StatusStore,
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
+        off: Callable[[], frozenset[Feature]] = frozenset,
     ) -> None:
         self._own = own
         self._claims = claims
@@ -56,6 +58,7 @@ class Starter:
         self._hold = hold
         self._clock = clock
         self.find: Callable[[RunKey], LiveRun | None] = lambda key: None
+        self._concurrency = Concurrency(own, locks, lambda key: self.find(key), off)
 
     async def has_finalizer(self, live: LiveRun) -> bool:
         """Put the finalizer on a run that a person created; a run that is going away gets none."""
@@ -103,6 +106,8 @@ class Starter:
         if hold is None and live.view().control.paused:
             hold = Hold(Reason.PAUSED, "The run is paused by a person.")
         if hold is not None:
+            # Others that wait for the target must not wait for this one's turn.
+            self._locks.release(live.key)
             await self._wait_for(live, hold)
             return False
         try:
@@ -118,27 +123,17 @@ class Starter:
         if live.gone or not live.at_home(home):
             return False
         if not live.execution.spec.dry_run:
-            holder = self._locks.take(target.uid, live.key)
+            try:
+                holder = await self._concurrency.take(live, target.uid, claim.plan.spec)
+            except ConcurrentRun as error:
+                await self.refuse(live, error.reason, sentence(error))
+                return False
             if holder is not None:
                 message = f"{target.kind} {target.name} is being repaired by run {holder}."
                 await self._wait_for(live, Hold(Reason.TARGET_BUSY, message))
                 return False
         live.plan, live.params, live.status = claim.plan, claim.params, claim.status
         return True
-
-    def family(self, live: LiveRun) -> RunKey | None:
-        """Return the run that started this one, where that run's own record says so: they share its lock."""
-        ref = live.execution.spec.parent
-        if ref is None:
-            return None
-        parent = self.find(RunKey(live.key.namespace, ref.name))
-        if parent is None or parent.uid != ref.uid:
-            return None
-        record = next((one for one in parent.status.steps if one.name == ref.step), None)
-        if record is None:
-            return None
-        name = child_run(parent.key.name, parent.uid, ref.step, record.attempt)
-        return parent.key if name == live.key.name else None
 
     async def _wait_for(self, live: LiveRun, hold: Hold) -> None:
         """Say in the run's conditions why it does not begin."""
@@ -171,7 +166,7 @@ class Starter:
         if live.gone:
             return False
         if not live.execution.spec.dry_run:
-            self._locks.take(live.status.target.uid, live.key)
+            self._locks.hold(live.status.target.uid, live.key)
         try:
             live.plan, live.params = await self._claims.again(live)
         except NotFound as error:

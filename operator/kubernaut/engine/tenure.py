@@ -98,8 +98,10 @@ class Tenure:
         while keys := self._known.waiting(shards):
             for number, key in enumerate(keys):
                 live = self._known.adopt(key)
-                if live is not None and live.status.target is not None:
-                    self._locks.take(live.status.target.uid, live.key)
+                if live is None:
+                    continue
+                if live.status.target is not None and not live.execution.spec.dry_run:
+                    self._locks.hold(live.status.target.uid, live.key)
                 runs += 1
                 if number % _SLICE == _SLICE - 1:
                     await asyncio.sleep(0)

@@ -1,0 +1,162 @@
+"""What becomes of a run whose target is held: it waits, gives way, or takes the place of an older one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import ValidationError
+
+from kubernaut.api.execution import WorkflowExecution, WorkflowExecutionStatus
+from kubernaut.api.names import ANNOTATION_REPLACED_BY, API_VERSION
+from kubernaut.api.reasons import Reason
+from kubernaut.api.workflow import ConcurrencyPolicy, WorkflowSpec
+from kubernaut.core.errors import Conflict, NotFound, StepError, UnknownOutcome
+from kubernaut.core.features import Feature
+from kubernaut.core.naming import child_run
+from kubernaut.core.ports import ObjectRef
+from kubernaut.engine.keys import RunKey
+from kubernaut.engine.live import LiveRun
+from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.ports import OperatorCluster
+from kubernaut.metrics import WRITES
+
+log = logging.getLogger(__name__)
+_MOST_ABOVE: Final = 16
+_TRIES: Final = 5
+_UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class ConcurrentRun(StepError):
+    """The target is held, and the Workflow of the new run forbids that it waits."""
+
+    reason = Reason.CONCURRENT_RUN
+
+
+class Concurrency:
+    """Takes locks on targets for runs, as their Workflow's ``concurrencyPolicy`` says.
+
+    Args:
+        find: returns a live run that this replica drives, or None.
+    """
+
+    def __init__(
+        self,
+        own: OperatorCluster,
+        locks: TargetLocks,
+        find: Callable[[RunKey], LiveRun | None],
+        off: Callable[[], frozenset[Feature]],
+    ) -> None:
+        self._own = own
+        self._locks = locks
+        self._find = find
+        self._off = off
+
+    async def take(self, live: LiveRun, target_uid: str, spec: WorkflowSpec) -> RunKey | None:
+        """Take the target for a run that is not claimed yet; return None, or the run that it waits for.
+
+        Raises:
+            ConcurrentRun: the Workflow forbids a second run.
+            ClusterError: a run that is to be replaced could not be cancelled.
+        """
+        above = await self._above(live)
+        holder = self._locks.take(
+            target_uid,
+            live.key,
+            sharing_with=above,
+            priority=0 if Feature.PRIORITIES in self._off() else spec.priority,
+            created=live.execution.metadata.creation_timestamp,
+        )
+        if holder is None:
+            return None
+        if spec.concurrency_policy is ConcurrencyPolicy.FORBID:
+            self._locks.release(live.key)
+            message = f"run {holder} holds the target, and concurrencyPolicy of the Workflow is Forbid"
+            raise ConcurrentRun(message)
+        if spec.concurrency_policy is ConcurrencyPolicy.REPLACE:
+            for key in self._replaceable(live):
+                old = self._find(key)
+                if old is not None and self._of_same_workflow(live, old):
+                    await self._replace(old, live)
+        return holder
+
+    def _replaceable(self, live: LiveRun) -> list[RunKey]:
+        """Return the run that holds the target, and older ones that wait for it."""
+        holder, created = self._locks.holder(live.key), live.execution.metadata.creation_timestamp
+        found = self._locks.older(live.key)
+        old = self._find(holder) if holder is not None else None
+        if old is not None and (old.execution.metadata.creation_timestamp or _UNKNOWN) <= (
+            created or _UNKNOWN
+        ):
+            found.insert(0, old.key)
+        return found
+
+    @staticmethod
+    def _of_same_workflow(live: LiveRun, old: LiveRun) -> bool:
+        alike = old.execution.spec.workflow_ref == live.execution.spec.workflow_ref
+        return alike and old.key.namespace == live.key.namespace
+
+    async def _replace(self, old: LiveRun, new: LiveRun) -> None:
+        """Cancel a run, and say in the same patch which run took its place."""
+        body = {
+            "metadata": {"annotations": {ANNOTATION_REPLACED_BY: new.key.name}},
+            "spec": {"control": {"cancel": True}},
+        }
+        for _ in range(_TRIES):
+            if old.gone or old.deleting or old.execution.spec.control.cancel:
+                return
+            try:
+                WRITES.labels("replace").inc()
+                written = await self._own.patch(old.ref, body, resource_version=old.resource_version)
+            except NotFound:
+                return
+            except (Conflict, UnknownOutcome):
+                written = await self._own.get(old.ref)
+                if written["metadata"]["uid"] != old.uid:
+                    return
+            else:
+                log.info("run replaced", extra={"run": str(old.key), "by": str(new.key)})
+            old.observe(written)
+            old.waiting.set()
+            self._locks.wake(old.key)
+        if not old.execution.spec.control.cancel:
+            raise Conflict(f"{old.ref} keeps being changed by others; it is replaced later", status=409)
+
+    async def _above(self, live: LiveRun) -> list[RunKey]:
+        """Return the runs that started this one, and each other: as far as their own records say so.
+
+        What a run says of its parent itself proves nothing: anybody may write it. One that another replica drives is
+        read, which costs a request.
+
+        Raises:
+            ClusterError: it can't be read.
+        """
+        found: list[RunKey] = []
+        name, execution = live.key.name, live.execution
+        while (parent := execution.spec.parent) is not None and len(found) < _MOST_ABOVE:
+            key = RunKey(live.key.namespace, parent.name)
+            seen = await self._look(key)
+            if seen is None or seen[0].metadata.uid != parent.uid:
+                break
+            execution, status = seen
+            record = next((one for one in status.steps if one.name == parent.step), None)
+            if record is None or child_run(key.name, parent.uid, parent.step, record.attempt) != name:
+                break
+            found.append(key)
+            name = key.name
+        return found
+
+    async def _look(self, key: RunKey) -> tuple[WorkflowExecution, WorkflowExecutionStatus] | None:
+        live = self._find(key)
+        if live is not None:
+            return live.execution, live.status
+        try:
+            manifest = await self._own.get(
+                ObjectRef(API_VERSION, "WorkflowExecution", key.namespace, key.name)
+            )
+            execution = WorkflowExecution.model_validate(manifest)
+        except (NotFound, ValidationError):
+            return None
+        return execution, execution.status or WorkflowExecutionStatus()
