@@ -134,6 +134,7 @@ def full_workflow() -> Object:
         "contentHash": "0123456789abcdef",
         "snapshot": "example-0123456789",
         "revision": 1,
+        "revisions": [{"snapshot": "example-0123456789", "contentHash": "0123456789abcdef", "revision": 1}],
         "conditions": [_CONDITION],
     }
     return _object("Workflow", spec, status)

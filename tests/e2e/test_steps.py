@@ -318,7 +318,10 @@ def test_a_paused_run_moves_to_a_newer_revision_where_the_plan_allows(place: Pla
         "the Workflow has another snapshot",
     )
     run.control(migrateTo=new["status"]["snapshot"])
-    run.wait(lambda r: r["status"]["workflow"]["snapshot"] == new["status"]["snapshot"], "the run has moved")
+    snapshot = new["status"]["snapshot"]
+    run.wait(
+        lambda r: r.get("status", {}).get("workflow", {}).get("snapshot") == snapshot, "the run has moved"
+    )
     run.control(paused=False)
     place.label(go="1")
     status = run.end()

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 
 from kubernaut.api.base import DnsName
 from kubernaut.api.execution import (
+    Control,
     ParameterValue,
     ParentRef,
     RunPhase,
@@ -85,7 +86,8 @@ class StartRun:
             try:
                 return _done(await cluster.create(body))
             except AlreadyExists:
-                return _done(_ours(await _there(cluster, _ref(context, parameters)), context))
+                there = await _there(cluster, _ref(context, parameters))
+                return _done(_ours(there, context, body))
             except UnknownOutcome as error:
                 # Sent again under the same name: if the first one landed, this one finds it.
                 doubt = error
@@ -103,7 +105,8 @@ class StartRun:
             ClusterError: that can't be seen now.
         """
         try:
-            return _done(_ours(await cluster.get(_ref(context, parameters)), context))
+            seen = await cluster.get(_ref(context, parameters))
+            return _done(_ours(seen, context, _manifest(context, parameters)))
         except ClusterError as error:
             if error.transient:
                 raise
@@ -166,8 +169,14 @@ def _is_ours(seen: Manifest, context: StepContext) -> bool:
     return child_of(seen) == (context.run_uid, context.step)
 
 
-def _ours(seen: Manifest, context: StepContext) -> Manifest:
-    if not _is_ours(seen, context):
+def _ours(seen: Manifest, context: StepContext, wanted: Manifest) -> Manifest:
+    """Return the run as found, where it is what the step starts: its name is no secret, so others could take it.
+
+    Raises:
+        StepError: PreconditionFailed, where it is of another Workflow, parent or step, or has other parameters.
+    """
+    there, ours = (WorkflowExecutionSpec.model_validate(one["spec"]) for one in (seen, wanted))
+    if there.replace(control=Control()) != ours.replace(control=Control()):
         raise StepError(
             f"{ObjectRef.of(seen)} exists and was not started by step {context.step} of run {context.run_name}; find "
             "out who created it, and delete it",

@@ -41,6 +41,7 @@ from kubernaut.api.steps import (
 
 MAX_STEPS: Final = 1000
 MAX_NAME: Final = 63
+MAX_REVISIONS: Final = 10
 
 TtlSeconds = Annotated[int, Field(ge=0, le=315_360_000), UNQUOTED]
 HistoryLimit = Annotated[int, Field(ge=0, le=10_000), UNQUOTED]
@@ -200,6 +201,17 @@ class WorkflowSpec(ApiModel):
         return self
 
 
+class Revision(ApiModel):
+    """One content that the Workflow has had."""
+
+    snapshot: DnsName
+    """The ControllerRevision that holds it."""
+    content_hash: Annotated[str, StringConstraints(max_length=64)]
+    """SHA-256 of the content."""
+    revision: Count
+    """The Workflow's revision that had it last."""
+
+
 class WorkflowStatus(ApiModel):
     """What the operator says of a Workflow."""
 
@@ -211,6 +223,10 @@ class WorkflowStatus(ApiModel):
     """The ControllerRevision that holds this content."""
     revision: Count | None = None
     """How many times the content has changed."""
+    revisions: Annotated[list[Revision], Field(max_length=MAX_REVISIONS), ListMap("snapshot")] = Field(
+        default_factory=list
+    )
+    """The newest contents, newest first; paused runs can move to these."""
     conditions: Annotated[list[Condition], Field(max_length=16), ListMap("type")] = Field(
         default_factory=list
     )
@@ -272,6 +288,7 @@ __all__ = [
     "Parameter",
     "ParameterType",
     "Retry",
+    "Revision",
     "Step",
     "StepName",
     "Target",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubernaut.api.execution import StepPhase
+from kubernaut.api.execution import MAX_RECORDS, StepPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits, scopes
 from kubernaut.core.closing import close
@@ -92,8 +92,20 @@ def _gather(draft: Draft, step: PlannedStep) -> bool:
     if limits.size(outputs) > limits.outputs_left(draft.steps.values()):
         raise StepError(f"the {len(items)} items are too large", reason=Reason.OUTPUT_TOO_LARGE)
     draft.set(step, outputs=outputs)
+    return _unfolded(draft, step)
+
+
+def _unfolded(draft: Draft, step: PlannedStep) -> bool:
+    """Take up the items' steps; more than a run can record fail the step before any is begun."""
     draft.grow()
-    return True
+    if len(draft.steps) <= MAX_RECORDS:
+        return True
+    steps = len(draft.steps)
+    draft.set(step, outputs=None)
+    draft.grow()
+    message = f"with its items the run has {steps} steps; at most {MAX_RECORDS} are allowed"
+    draft.fail(step, Reason.TOO_MANY_ITEMS, message)
+    return False
 
 
 def _select(draft: Draft, step: PlannedStep) -> None:
@@ -111,4 +123,4 @@ def _select(draft: Draft, step: PlannedStep) -> None:
 def gathered(draft: Draft, step: PlannedStep) -> None:
     """Go on with the items that a selection found."""
     draft.set(step, phase=StepPhase.RUNNING, finished_at=None)
-    draft.grow()
+    _unfolded(draft, step)

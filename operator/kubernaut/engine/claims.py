@@ -19,7 +19,7 @@ from kubernaut.api.execution import (
 )
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
-from kubernaut.api.workflow import Lifecycle, WorkflowSpec
+from kubernaut.api.workflow import Lifecycle, WorkflowSpec, WorkflowStatus
 from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.carrying import carried_over, migration_problem
 from kubernaut.core.compiling import compile_plan
@@ -129,7 +129,8 @@ class Claims:
             return []
         if status.target.uid != target.uid:
             raise _refused(f"run {name} was about another {target.kind} {target.name}, which is gone")
-        spec = await self._snapshots.get(live.key.namespace, status.workflow.snapshot)
+        was = status.workflow
+        spec = await self._content(live.key.namespace, was.snapshot, was.content_hash)
         old_plan = self._plan(status.workflow.name, spec)
         old_params = parse_parameters(spec, old.given())
         return carried_over(plan, params, name, status, old_plan, old_params)
@@ -143,24 +144,23 @@ class Claims:
         claimed = live.status.workflow
         assert claimed is not None
         assert live.plan is not None
-        try:
-            spec = await self._snapshots.get(live.key.namespace, snapshot)
-            plan = self._plan(claimed.name, spec)
-            params = parse_parameters(spec, live.execution.given())
-        except NotFound:
-            message = f"there is no revision {snapshot!r}"
-            raise StepError(message, reason=Reason.MIGRATION_REFUSED) from None
-        digest = content_hash(spec)
-        if snapshot_name(claimed.name, digest) != snapshot:
-            message = f"{snapshot} is not a revision of Workflow {claimed.name}"
+        # Who may write ControllerRevisions must not decide what an account does: only what the Workflow had counts.
+        status = WorkflowStatus.model_validate((await self._workflow(live)).get("status") or {})
+        recorded = next((one for one in status.revisions if one.snapshot == snapshot), None)
+        if recorded is None:
+            message = f"{snapshot} is none of the newest revisions of Workflow {claimed.name}"
             raise StepError(message, reason=Reason.MIGRATION_REFUSED)
+        digest = recorded.content_hash
+        spec = await self._content(live.key.namespace, snapshot, digest)
+        plan = self._plan(claimed.name, spec)
+        params = parse_parameters(spec, live.execution.given())
         problem = migration_problem(live.plan, plan, live.status)
         if problem is not None:
             raise StepError(f"it can't move to {snapshot}: {problem}", reason=Reason.MIGRATION_REFUSED)
         resolved = claimed.replace(
             content_hash=digest,
             snapshot=snapshot,
-            revision=None,
+            revision=recorded.revision,
             ttl_seconds_after_finished=spec.ttl_seconds_after_finished,
             successful_runs_history_limit=spec.successful_runs_history_limit,
             failed_runs_history_limit=spec.failed_runs_history_limit,
@@ -205,9 +205,21 @@ class Claims:
         assert resolved is not None
         plan = self._plans.get(resolved.content_hash)
         if plan is None:
-            spec = await self._snapshots.get(live.key.namespace, resolved.snapshot)
+            spec = await self._content(live.key.namespace, resolved.snapshot, resolved.content_hash)
             plan = self._plan(resolved.name, spec)
         return plan, parse_parameters(plan.spec, live.execution.given())
+
+    async def _content(self, namespace: str, snapshot: str, digest: str) -> WorkflowSpec:
+        """Read a snapshot that holds this content, and no other.
+
+        Raises:
+            StepError: PreconditionFailed, where somebody put other content under its name.
+        """
+        spec = await self._snapshots.get(namespace, snapshot)
+        if content_hash(spec) != digest:
+            message = f"ControllerRevision {namespace}/{snapshot} no longer holds what the run claimed"
+            raise StepError(message, reason=Reason.PRECONDITION_FAILED)
+        return spec
 
     async def _workflow(self, live: LiveRun) -> Manifest:
         name = live.execution.spec.workflow_ref.name

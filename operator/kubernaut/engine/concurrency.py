@@ -9,7 +9,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from kubernaut.api.execution import WorkflowExecution, WorkflowExecutionStatus
+from kubernaut.api.execution import (
+    ParentRef,
+    StepPhase,
+    StepStatus,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+)
 from kubernaut.api.names import ANNOTATION_REPLACED_BY, API_VERSION
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import ConcurrencyPolicy, WorkflowSpec
@@ -134,7 +140,7 @@ class Concurrency:
             ClusterError: it can't be read.
         """
         found: list[RunKey] = []
-        name, execution = live.key.name, live.execution
+        name, uid, execution = live.key.name, live.uid, live.execution
         while (parent := execution.spec.parent) is not None and len(found) < _MOST_ABOVE:
             key = RunKey(live.key.namespace, parent.name)
             seen = await self._look(key)
@@ -142,10 +148,10 @@ class Concurrency:
                 break
             execution, status = seen
             record = next((one for one in status.steps if one.name == parent.step), None)
-            if record is None or child_run(key.name, parent.uid, parent.step, record.attempt) != name:
+            if record is None or not _started(key, parent, record, name, uid):
                 break
             found.append(key)
-            name = key.name
+            name, uid = key.name, parent.uid
         return found
 
     async def _look(self, key: RunKey) -> tuple[WorkflowExecution, WorkflowExecutionStatus] | None:
@@ -160,3 +166,13 @@ class Concurrency:
         except (NotFound, ValidationError):
             return None
         return execution, execution.status or WorkflowExecutionStatus()
+
+
+def _started(key: RunKey, parent: ParentRef, record: StepStatus, name: str, uid: str) -> bool:
+    """Whether a step's record says that it started this run: by UID, or by name while the start is under way."""
+    if record.phase.final:
+        return False
+    if record.intent is not None:
+        return record.intent.get("uid") == uid
+    begun = record.phase is StepPhase.RUNNING
+    return begun and child_run(key.name, parent.uid, parent.step, record.attempt) == name

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from pydantic import ValidationError
 
 from kubernaut.api.reasons import REASONS, Reason
-from kubernaut.api.workflow import WorkflowSpec, WorkflowStatus
+from kubernaut.api.workflow import MAX_REVISIONS, Lifecycle, Revision, WorkflowSpec, WorkflowStatus
 from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.conditions import ready
@@ -19,6 +20,11 @@ from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.store import merge_patch_of
 from kubernaut.metrics import WRITES
+
+_LIFE: Final = {
+    Lifecycle.DRAFT: "only dry runs of it start",
+    Lifecycle.DEPRECATED: "only runs that a person or another run starts",
+}
 
 
 class WorkflowReconciler:
@@ -86,13 +92,22 @@ class WorkflowReconciler:
             return old.replace(observed_generation=generation, conditions=told)
         digest = content_hash(spec)
         revision = old.revision or 0
+        snapshot = snapshot_name(meta["name"], digest)
         if digest != old.content_hash:
             revision += 1
+        revisions = old.revisions
+        if digest != old.content_hash or not revisions:
+            newest = Revision(snapshot=snapshot, content_hash=digest, revision=revision)
+            others = [one for one in revisions if one.snapshot != snapshot]
+            revisions = [newest, *others][:MAX_REVISIONS]
         message = f"{len(spec.steps)} steps; acts as ServiceAccount {spec.service_account_name}."
+        if spec.lifecycle is not Lifecycle.ACTIVE:
+            message += f" It is {spec.lifecycle.value}: {_LIFE[spec.lifecycle]}."
         return old.replace(
             observed_generation=generation,
             content_hash=digest,
-            snapshot=snapshot_name(meta["name"], digest),
+            snapshot=snapshot,
             revision=revision,
+            revisions=revisions,
             conditions=ready(old.conditions, True, Reason.VALID, message, now, generation),
         )
