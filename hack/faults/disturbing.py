@@ -40,7 +40,7 @@ class Disturbing(Peace):
 class Meddling(Peace):
     """Drops, doubles, swaps and delays events of watches, ends streams with 410, refuses and cuts watches off."""
 
-    def __init__(self, seed: int, *, share: float = 0.25) -> None:
+    def __init__(self, seed: int, *, share: float = 0.4) -> None:
         self._random = random.Random(seed)
         self._share = share
         self.points: Counter[str] = Counter()
@@ -67,12 +67,13 @@ async def meddled(world: World, seed: int, least: int, shapes: Sequence[Shape] =
     """Meddle at least so often with watches."""
     script = Meddling(seed)
     world.proxy.script = script
-    cutting = asyncio.create_task(_cut(world, script.points))
+    cut: Counter[str] = Counter()
+    cutting = asyncio.create_task(_cut(world, cut))
     try:
         report = await _rounds(world, script.points, least, shapes)
     finally:
         cutting.cancel()
-    return {"seed": seed, "by_way": script.points, **report}
+    return {"seed": seed, "by_way": script.points + cut, **report}
 
 
 async def _rounds(world: World, points: Counter[str], least: int, shapes: Sequence[Shape]) -> dict[str, Any]:

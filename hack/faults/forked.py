@@ -71,6 +71,7 @@ class ForkedOperator:
         self._before = str(before) if before else None
         self._process: ForkServerProcess | None = None
         self.starts = 0
+        self.kills = 0
 
     def start(self) -> None:
         """Start it."""
@@ -92,6 +93,7 @@ class ForkedOperator:
     def kill(self) -> None:
         """SIGKILL; it does nothing more from now on."""
         if self._process is not None and self._process.pid is not None:
+            self.kills += 1
             os.kill(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import statistics
 import time
@@ -23,7 +24,7 @@ _BRISK = ("sequential", "outputs", "parallel", "rollback", "parallel-rollback")
 
 
 class _Outages:
-    """Stops Postgres for a moment, again and again, until cancelled."""
+    """Stops Postgres for a moment, again and again, until told to end."""
 
     def __init__(
         self, postgres: LocalPostgres, seed: int, away: tuple[float, float], every: tuple[float, float]
@@ -31,16 +32,21 @@ class _Outages:
         self._postgres = postgres
         self._random = random.Random(seed)
         self._away, self._every = away, every
+        self._ending = asyncio.Event()
         self.times = 0
+
+    def end(self) -> None:
+        """Leave Postgres alone once it is there again."""
+        self._ending.set()
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._random.uniform(*self._every))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), self._random.uniform(*self._every))
+                return
             await asyncio.to_thread(self._postgres.stop)
-            try:
-                await asyncio.sleep(self._random.uniform(*self._away))
-            finally:
-                await asyncio.to_thread(self._postgres.start)
+            await asyncio.sleep(self._random.uniform(*self._away))
+            await asyncio.to_thread(self._postgres.start)
             self.times += 1
 
 
@@ -62,8 +68,8 @@ async def crashing(
             disturbed: list[float] = []
             while findings.runs < runs and findings.good:
                 disturbed += await _brisk(world, findings)
-            crashes.cancel()
-            await asyncio.gather(crashes, return_exceptions=True)
+            outages.end()
+            await crashes
             say(f"{outages.times} crashes of Postgres in {findings.runs} runs")
             await asyncio.to_thread(postgres.stop)
             absent = await _without(world, findings, gone)

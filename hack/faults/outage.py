@@ -19,7 +19,7 @@ from faults.world import World, say
 API = "kube-apiserver"
 _AT_WORK = 12
 #: how long a breaker may take to open, in seconds
-_OPENING = 3.0
+_OPENING = 5.0
 #: how the API server is away, by the name of the trial
 REFUSALS = {
     "429": Fault.BUSY,

@@ -26,6 +26,8 @@ from localrun.access import account_kubeconfig
 KUBERNAUT = "kubernaut.io/v1alpha1"
 LOOK_EVERY = 0.2
 _BATCH = "faults/batch"
+#: how often an operator may end by itself, as where it can't begin while the API server is away
+_DEATHS = 10
 
 
 def say(text: str) -> None:
@@ -85,15 +87,21 @@ class World:
             self.operator.start()
             await self.operator.ended()
             self.proxy.generation += 1
+            if self.operator.starts > self.operator.kills + _DEATHS and not self._stopping:
+                raise RuntimeError(f"the operator ends by itself, again and again:\n{self.operator.tail()}")
+
+    def demand_operator(self) -> None:
+        """Raise what keeps the operator from running at all, if anything does."""
+        if self._supervisor is not None and self._supervisor.done():
+            self._supervisor.result()
 
     async def _end(self) -> None:
         assert self._supervisor is not None
         self.operator.terminate()
-        try:
-            await asyncio.wait_for(asyncio.shield(self._supervisor), 20)
-        except TimeoutError:
+        _, late = await asyncio.wait({self._supervisor}, timeout=20)
+        if late:
             self.operator.kill()
-            await self._supervisor
+            await asyncio.wait(late)
 
     # Runs
 
@@ -164,6 +172,7 @@ class Batch:
         runs: dict[str, Manifest] = {}
         while waiting and loop.time() < deadline:
             await asyncio.sleep(LOOK_EVERY)
+            self._world.demand_operator()
             try:
                 found = await self._list(KUBERNAUT, "WorkflowExecution")
             except ClusterError:

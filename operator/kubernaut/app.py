@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,8 +25,9 @@ from kubernaut.cluster.session import Session
 from kubernaut.cluster.signing import load_signer
 from kubernaut.cluster.switch import ActingSwitch
 from kubernaut.cluster.watching import SharedWatches
+from kubernaut.cluster.watchsession import watch_session
 from kubernaut.config import Settings
-from kubernaut.core.errors import KubernautError, Unavailable
+from kubernaut.core.errors import ClusterError, KubernautError
 from kubernaut.core.features import Feature
 from kubernaut.core.marker import Signer
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
@@ -44,13 +44,15 @@ from kubernaut.engine.shards import ShardKeeper
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.targets import Lookout
 from kubernaut.engine.workflows import WorkflowReconciler
-from kubernaut.handlers import WatchGuard, registry_for, settings_for
+from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
+from kubernaut.history.breaker import Breaker as HistoryBreaker
 from kubernaut.history.database import Database
+from kubernaut.history.dsn import describe
 from kubernaut.history.mirror import Mirror
 from kubernaut.history.repository import Repository
 from kubernaut.history.seen import SeenAvailable
 from kubernaut.history.spool import Spool
-from kubernaut.metrics import BREAKER, MIRROR_BACKLOG
+from kubernaut.metrics import MIRROR_BACKLOG, show_breaker
 from kubernaut.server.health import HealthServer
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,13 @@ class History:
 
     def __init__(self, settings: Settings, load: RecordLoader, enabled: Callable[[], bool]) -> None:
         assert settings.dsn is not None
-        self.database = Database(settings.dsn.get_secret_value())
+        dsn = settings.dsn.get_secret_value()
+        breaker = HistoryBreaker(
+            f"Postgres at {describe(dsn)}",
+            failures=settings.history_breaker_failures,
+            pause=settings.history_breaker_probe.total_seconds(),
+        )
+        self.database = Database(dsn, breaker=breaker)
         spool = Spool(settings.state_dir / "spool", most_bytes=settings.spool_bytes)
         self.mirror = Mirror(
             self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
@@ -74,7 +82,7 @@ class History:
         self.seen = SeenAvailable(self.database)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
-        BREAKER.labels("postgres").set_function(lambda: self.mirror.state != "closed")
+        show_breaker("postgres", lambda: self.mirror.state)
 
     async def _stored(self, uids: Sequence[str]) -> None:
         if self.engine is not None:
@@ -166,7 +174,7 @@ class Application:
         self.switch.on_change(lambda *_: self.engine.on_switch())
         features.on_change(self.engine.wake_all)
         self.ready = False
-        BREAKER.labels("kubernetes").set_function(lambda: connection.breaker.state != "closed")
+        show_breaker("kubernetes", lambda: connection.breaker.state)
 
     def not_ready(self) -> str | None:
         """Return why this replica is not ready, or None; one to which others left nothing to do is."""
@@ -229,13 +237,10 @@ class Application:
     async def _check_policies(self) -> list[str]:
         return await self._policies.problems(now=True)
 
-    def _login(self, settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
-        if self._settings.kubeconfig is not None:
-            os.environ["KUBECONFIG"] = str(self._settings.kubeconfig)
-            return kopf.login_with_kubeconfig(settings=settings)
-        return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
-            settings=settings
-        )
+    def _login(self, _: kopf.OperatorSettings) -> kopf.AiohttpSession:
+        """Have Kopf watch through our own session: behind the same breaker, with the same credentials."""
+        session = watch_session(self._connection, WATCHED)
+        return kopf.AiohttpSession(server=self._connection.host, aiohttp_session=session)
 
 
 async def operate(settings: Settings) -> None:
@@ -250,7 +255,14 @@ async def operate(settings: Settings) -> None:
     probes = Probes()
     async with contextlib.AsyncExitStack() as stack:
         connection = await stack.enter_async_context(
-            await ApiConnection.load(settings.kubeconfig, breaker=Breaker("the API server"))
+            await ApiConnection.load(
+                settings.kubeconfig,
+                breaker=Breaker(
+                    "the API server",
+                    fail_max=settings.breaker_failures,
+                    probe_every=settings.breaker_probe.total_seconds(),
+                ),
+            )
         )
         health = HealthServer(
             settings.bind,
@@ -328,11 +340,13 @@ async def _patiently(connection: ApiConnection, settings: Settings, stop: asynci
     while not stop.is_set():
         try:
             return await load_signer(connection.own(), settings.namespace)
-        except Unavailable as error:
+        except ClusterError as error:
+            if not error.transient:
+                raise
             log.warning("waiting for the API server", extra={"host": connection.host, "error": str(error)})
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-            pause = min(pause * 2, 10.0)
+                await asyncio.wait_for(stop.wait(), max(pause, error.retry_after or 0.0))
+            pause = min(pause * 2, 5.0)
     return None
 
 

@@ -73,6 +73,18 @@ class Settings(BaseSettings):
     shutdown_grace: Span = Field(
         timedelta(seconds=10), description="how long effects under way may take to end"
     )
+    breaker_failures: int = Field(
+        10, ge=1, description="failures in a row after which the API server counts as away"
+    )
+    breaker_probe: Span = Field(
+        timedelta(seconds=1), description="how often an API server that is away is tried again"
+    )
+    history_breaker_failures: int = Field(
+        3, ge=1, description="failures in a row after which Postgres counts as away"
+    )
+    history_breaker_probe: Span = Field(
+        timedelta(seconds=5), description="how often a Postgres that is away is tried again"
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -79,6 +81,12 @@ BREAKER: Final = Gauge(
     ["service"],
     registry=REGISTRY,
 )
+BREAKER_STATE: Final = Gauge(
+    "kubernaut_breaker_state",
+    "1 for the state (closed, open, half-open) that the circuit breaker of a service is in, else 0.",
+    ["service", "state"],
+    registry=REGISTRY,
+)
 HEARTBEAT: Final = Gauge(
     "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
 )
@@ -95,3 +103,10 @@ TAKEOVERS: Final = Counter(
     ["how"],
     registry=REGISTRY,
 )
+
+
+def show_breaker(service: str, state: Callable[[], str]) -> None:
+    """Have the state of a service's circuit breaker (closed, open, half-open) shown in the metrics."""
+    BREAKER.labels(service).set_function(lambda: state() != "closed")
+    for name in ("closed", "open", "half-open"):
+        BREAKER_STATE.labels(service, name).set_function(partial(lambda name: state() == name, name))

@@ -7,6 +7,7 @@ from pathlib import Path
 from faults import campaigns, disturbing, history
 from faults.arena import Arena
 from faults.campaigns import shown
+from faults.fault import EventFault
 from faults.world import World
 
 SEED = 7
@@ -17,6 +18,16 @@ async def test_answers_lost_requests_doubled_and_refused_change_nothing(arena: A
         report = await disturbing.disturbed(world, SEED, 30)
     assert campaigns.good(report), shown(report)
     assert report["cases"] >= 30
+
+
+async def test_events_dropped_doubled_and_swapped_and_watches_told_410_change_nothing(
+    arena: Arena, tmp_path: Path
+) -> None:
+    async with World.running(arena, arena.places[3], tmp_path) as world:
+        report = await disturbing.meddled(world, SEED, 40)
+    assert campaigns.good(report), shown(report)
+    assert report["cases"] >= 40
+    assert set(EventFault) <= set(report["by_way"]), shown(report)
 
 
 async def test_runs_are_stored_once_whenever_postgres_crashes(arena: Arena, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from kubernaut.cluster.account import AccountCluster, OperatorCluster
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.call import Call, demand_precondition
 from kubernaut.cluster.discovery import Discovery
+from kubernaut.cluster.patience import Patience
 from kubernaut.cluster.resources import SELF_REVIEW, Resource
 from kubernaut.core.errors import ClusterError, Invalid, Unavailable
 
@@ -107,6 +108,7 @@ class ApiConnection:
         self._renewing = asyncio.Lock()
         self._retired: list[aiohttp.ClientSession] = []
         self._doubtful_until = monotonic() + _DOUBT_SECONDS
+        self._patience = Patience(monotonic)
         self._take(credentials)
 
     @classmethod
@@ -176,6 +178,11 @@ class ApiConnection:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @property
+    def credentials(self) -> Credentials:
+        """Who we are there, as last loaded."""
+        return self._credentials
+
     def own(self) -> OperatorCluster:
         """Return the cluster as the credentials' own account sees it."""
         return OperatorCluster(self)
@@ -231,6 +238,8 @@ class ApiConnection:
 
     async def _admitted(self, call: Call, path: str, account: str, timeout: float, urgent: bool) -> bytes:
         self.breaker.admit()
+        if not urgent:
+            self._patience.demand(call, account)
         try:
             code, headers, data = await self._answered(call, path, account, timeout, urgent)
             if code == 403 and self._monotonic() < self._doubtful_until:
@@ -241,7 +250,7 @@ class ApiConnection:
                 return data
             raise errors.from_answer(call, code, headers, data, account)
         except ClusterError as error:
-            self._note(error)
+            self._note(error, call, account)
             raise
 
     async def _demand_ready(self, call: Call, timeout: float) -> None:
@@ -258,11 +267,15 @@ class ApiConnection:
             raise Unavailable(message, status=503)
         self._doubtful_until = float("-inf")
 
-    def _note(self, error: ClusterError) -> None:
+    def _note(self, error: ClusterError, call: Call, account: str) -> None:
         if error.status == 0:
             self._doubtful_until = self._monotonic() + _DOUBT_SECONDS
-        if error.status == 0 or error.status >= 500:
-            self.breaker.failed()
+        # An eviction's 429 is a disruption budget's.
+        busy = error.status == 429 and call.subresource != "eviction"
+        if busy:
+            self._patience.asked(account, error.retry_after)
+        if error.status == 0 or error.status >= 500 or busy:
+            self.breaker.failed(error.retry_after)
         else:
             self.breaker.succeeded()
 
@@ -292,7 +305,7 @@ class ApiConnection:
                 raise errors.not_sent(call, self.host, error) from error
             except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
                 raise errors.no_answer(call, self.host, error) from error
-            if code != 401 or last or not await self._renew():
+            if code != 401 or last or not await self.renew():
                 break
         return code, answer, data
 
@@ -304,6 +317,7 @@ class ApiConnection:
             ClusterError: as ``send``; also from the iterator, where the connection breaks.
         """
         self.breaker.admit()
+        self._patience.demand(call, account)
         headers = await self._headers_for(account, "")
         times = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS)
         try:
@@ -318,9 +332,9 @@ class ApiConnection:
                 if response.status >= 300:
                     data = await response.read()
                     if response.status == 401:
-                        await self._renew()
+                        await self.renew()
                     refusal = errors.from_answer(call, response.status, response.headers, data, account)
-                    self._note(refusal)
+                    self._note(refusal, call, account)
                     raise refusal
                 self.breaker.succeeded()
                 try:
@@ -354,7 +368,7 @@ class ApiConnection:
             self._headers[account, content_type] = headers
         return headers
 
-    async def _renew(self) -> bool:
+    async def renew(self) -> bool:
         """Load the credentials anew, at most every few seconds; return whether they may be others now."""
         if self._reload is None:
             return False

@@ -21,9 +21,10 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 log = logging.getLogger(__name__)
 
-SERVER_SECONDS: Final = 300
+SERVER_SECONDS: Final = 600
 FIRST_PAUSE: Final = 0.2
-LAST_PAUSE: Final = 30.0
+# Not more: who waits for an object has to hear of it soon after the API server is back.
+LAST_PAUSE: Final = 5.0
 POLL_SECONDS: Final = 2.0
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -50,7 +51,8 @@ async def watch_object(
     """Yield the object as it is now and after each change; None where it does not exist.
 
     States in between may be skipped; the last one never is. A server that is away is waited for (pauses of
-    0.2 s to 30 s, or as long as it asks), and a resourceVersion that is too old leads to a new list.
+    0.2 s to 5 s, or as long as it asks), and a resourceVersion that is too old leads to a new list; so does the
+    end of a stream, lest an event that went astray be missed for longer than a stream lasts.
 
     Raises:
         ClusterError: the watch is refused (Forbidden, Invalid), which waiting does not mend.
@@ -83,6 +85,7 @@ async def watch_object(
                         told = state
                         yield manifest
             # A stream that ends without a word must not be asked for again at once, over and over.
+            version = ""
             await pause.short()
         except errors.Expired:
             version = ""

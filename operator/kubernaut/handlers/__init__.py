@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import kopf
@@ -46,6 +47,13 @@ class WatchGuard:
         return sorted(self._seen - alive)
 
 
+class Backoffs:
+    """Pauses between attempts, without end: Kopf would give up, and the operator with it, after the last of them."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))
+
+
 class Listener(Protocol):
     """What takes note of events."""
 
@@ -57,7 +65,7 @@ class Listener(Protocol):
 
 
 def registry_for(
-    listener: Listener, login: Callable[[kopf.OperatorSettings], kopf.ConnectionInfo | None]
+    listener: Listener, login: Callable[[kopf.OperatorSettings], kopf.AiohttpSession | None]
 ) -> kopf.OperatorRegistry:
     """Return Kopf's registry with our handlers.
 
@@ -66,7 +74,7 @@ def registry_for(
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def _login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+    async def _login(settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
         return login(settings)
 
     @kopf.on.event(GROUP, VERSION, "workflowexecutions", registry=registry)
@@ -96,6 +104,9 @@ def settings_for() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
+    settings.watching.reconnect_backoff = 0.5
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = Backoffs()
+    settings.networking.enforce_retry_after = True
     settings.persistence.diffbase_storage = NoDiffs()
     return settings

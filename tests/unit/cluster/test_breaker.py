@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from kubernaut.cluster.breaker import Breaker
@@ -99,3 +101,26 @@ def test_says_when_to_try_again() -> None:
     with pytest.raises(Unavailable, match="the API server does not answer") as caught:
         breaker.admit()
     assert caught.value.retry_after == pytest.approx(0.75)
+
+
+def test_waits_as_long_as_the_service_asks() -> None:
+    clock = Clock()
+    breaker = make(clock, [])
+    for _ in range(3):
+        breaker.failed(7.0)
+    clock.now += 6.9
+    assert not admitted(breaker)
+    clock.now += 0.2
+    assert admitted(breaker)
+
+
+async def test_who_waits_goes_on_when_another_request_finds_the_service_back() -> None:
+    breaker = make(Clock(), [])
+    for _ in range(3):
+        breaker.failed(1000.0)
+    waiting = [asyncio.create_task(breaker.admitted()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    breaker.succeeded()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)
