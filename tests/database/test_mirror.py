@@ -18,6 +18,7 @@ from kubernaut.history.errors import HistoryUnavailable
 from kubernaut.history.mirror import Mirror
 from kubernaut.history.records import RunKey, RunRecord
 from kubernaut.history.spool import Spool
+from kubernaut.history.writer import RunWriter
 from localpostgres import LocalPostgres
 
 
@@ -323,3 +324,19 @@ async def test_without_a_spool_nothing_is_kept_and_the_answer_says_so(
     database: Database, cluster: Cluster
 ) -> None:
     assert not await Mirror(database, cluster.load, cluster.mirrored).keep(a_run())
+
+
+async def test_what_was_stored_in_an_earlier_life_is_not_loaded_again(
+    database: Database, cluster: Cluster
+) -> None:
+    old, new = some_runs(30), some_runs(3, workflow="new")
+    await RunWriter(database).write(old)
+    mirror = Mirror(database, cluster.load, cluster.mirrored)
+    cluster.add(*new)
+    async with running(mirror):
+        for run in (*old, *new):
+            assert mirror.offer(replace(run.key, fresh=False))
+        await mirror.idle()
+    assert sorted(cluster.told) == sorted(run.uid for run in (*old, *new))
+    assert (mirror.stored, cluster.loads) == (3, 1)
+    assert len(await stored(database)) == 33

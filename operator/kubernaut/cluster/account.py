@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 from kubernaut.cluster.call import JSON, MERGE, STRATEGIC, Call, on
+from kubernaut.cluster.collections import Event, watch_collection
 from kubernaut.cluster.errors import Expired, parsed
 from kubernaut.cluster.resources import Resource
 from kubernaut.cluster.watching import Stream, watch_object
@@ -233,6 +234,14 @@ class OperatorCluster(AccountCluster):
             api_version, kind, namespace, label_selector, field_selector, limit, resume=True
         ):
             yield items
+
+    async def watch_all(
+        self, api_version: str, kind: str, *, field_selector: str = ""
+    ) -> AsyncIterator[Event]:
+        """Yield what happens to objects of all namespaces from now on (see ``collections``)."""
+        resource = await self._connection.resource(api_version, kind)
+        async for event in watch_collection(self._connection, resource, field_selector=field_selector):
+            yield event
 
     async def patch_status(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:
         """Merge-patch the status subresource with ``{"status": {...}}`` under an optimistic lock.

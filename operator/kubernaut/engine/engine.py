@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kubernaut.config import Settings
-from kubernaut.core.errors import ClusterError
+from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife
+from kubernaut.engine.endings import final, watch_endings
 from kubernaut.engine.events import finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
+from kubernaut.engine.expiry import Expiry
+from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.holds import Gate
-from kubernaut.engine.keys import Heartbeat, RunKey, WorkflowKey
+from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
 from kubernaut.engine.listing import Listing
 from kubernaut.engine.live import LiveRun
@@ -43,7 +46,7 @@ from kubernaut.metrics import (
 )
 
 log = logging.getLogger(__name__)
-Key = RunKey | WorkflowKey | Heartbeat
+Key = RunKey | WorkflowKey | Departure | Heartbeat
 HEARTBEAT_SECONDS = 2.0
 MAX_BACKOFF = 60.0
 # Effects under way may take so long before their shard is given away.
@@ -79,6 +82,7 @@ class Engine:
         self._known = known = Known(parts.shards, parts.target_key)
         parts.runs.starter.find = known.live.get
         self._listing = Listing(parts.cluster, known, self)
+        self._expiry = Expiry(known.finished.values, self._expirable, self._expire, parts.clock)
         self._tenure = Tenure(
             known,
             parts.shards,
@@ -105,10 +109,13 @@ class Engine:
         key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         uid = manifest["metadata"]["uid"]
         seen = self._known.version(key)
-        if event == "DELETED" or (seen is not None and seen[0] != uid):
+        if event == "DELETED":
+            self._departed(key, uid)
+            return
+        live = self._known.live.get(key)
+        ended = live is not None and final(manifest) and not live.status.phase.final
+        if ended or (seen is not None and seen[0] != uid):
             self.forget(key)
-            if event == "DELETED":
-                return
         live, finished = self._known.live.get(key), self._known.finished.get(key)
         if live is not None:
             live.observe(manifest)
@@ -118,6 +125,44 @@ class Engine:
         elif not self._known.take_up(key, manifest):
             return
         self._queue.add(key)
+
+    def on_ended(self, event: str, manifest: Manifest) -> None:
+        """Take note of what happened to a finished run."""
+        if event != "DELETED":
+            self.on_run(event, manifest)
+            return
+        key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        seen = self._known.version(key)
+        if seen is not None and seen[0] == manifest["metadata"]["uid"]:
+            self.forget(key)
+
+    def on_gap(self) -> None:
+        """List all runs soon: events of finished ones may have been missed."""
+        self._listing.ask()
+
+    def _departed(self, key: RunKey, uid: str) -> None:
+        """Take note that a run is not among the live ones any more: it has ended, or it is gone."""
+        live, other = self._known.live.get(key), self._known.others.get(key)
+        if live is not None and live.uid == uid:
+            # Where its end is just being written here, that tells what became of it.
+            if not live.status.phase.final:
+                self._queue.add(Departure(*key, uid))
+        elif other is not None and other.uid == uid:
+            self.forget(key)
+
+    async def _find_out(self, departure: Departure) -> None:
+        """Look what became of a live run that is not among the live ones any more."""
+        key = RunKey(departure.namespace, departure.name)
+        live = self._known.live.get(key)
+        if live is None or live.uid != departure.uid:
+            return
+        try:
+            manifest = await self._parts.cluster.get(live.ref)
+        except NotFound:
+            if self._known.live.get(key) is live:
+                self.forget(key)
+            return
+        self.on_run(None, manifest)
 
     def on_workflow(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a Workflow."""
@@ -280,6 +325,9 @@ class Engine:
             self._beat_at = time.monotonic()
             HEARTBEAT.set(time.time())
             return None
+        if isinstance(key, Departure):
+            await self._find_out(key)
+            return None
         if isinstance(key, WorkflowKey):
             workflow = self._known.workflows.get(key)
             if workflow is not None and self._tenure.is_global:
@@ -360,7 +408,18 @@ class Engine:
     def _loops(self) -> tuple[Coroutine[None, None, None], ...]:
         settings = self._parts.settings
         relisting = self._listing.keep_relisting(settings)
-        return self._beat(), self._check(), relisting, self._listing.keep_resyncing(settings, self._sweep)
+        resyncing = self._listing.keep_resyncing(settings, self._sweep)
+        endings = watch_endings(self._parts.cluster, self)
+        return self._beat(), self._check(), relisting, resyncing, endings, self._expiry.run()
+
+    def _expirable(self, run: FinishedRun) -> bool:
+        known = self._known.finished.get(run.key) is run and self._known.looked_after(run)
+        return known and self._parts.afterlife.expirable(run)
+
+    async def _expire(self, run: FinishedRun) -> None:
+        await self._parts.afterlife.expire(run)
+        if self._known.finished.get(run.key) is run:
+            self.forget(run.key)
 
     async def _sweep(self) -> None:
         if self._tenure.is_global:

@@ -26,6 +26,17 @@ class WorkflowKey(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
+class Departure(NamedTuple):
+    """A run that left the watch on live runs: it was deleted, or somebody else ended it."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 class Heartbeat(NamedTuple):
     """Nothing to do, but to show that workers work."""
 

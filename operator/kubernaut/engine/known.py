@@ -10,7 +10,7 @@ from kubernaut.api.execution import RunPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.core.ports import Manifest
 from kubernaut.core.run import Hold
-from kubernaut.engine.afterlife import FinishedRun
+from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.homes import home_of
 from kubernaut.engine.keys import RunKey, WorkflowKey
 from kubernaut.engine.live import LiveRun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -11,13 +12,17 @@ from kubernaut.api.names import API_VERSION
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError
 from kubernaut.core.ports import Manifest
+from kubernaut.engine.endings import LIVE
 from kubernaut.engine.keys import RunKey, WorkflowKey
 from kubernaut.engine.known import Known
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.views import newer
 
 log = logging.getLogger(__name__)
-_LIVE = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Cancelled"
+# Finished runs are listed at leisure: nothing that is live waits for them.
+FIRST_RESYNC = 1.0
+_PAGE = 200
+_BETWEEN_PAGES = 0.05
 
 
 class Listener(Protocol):
@@ -37,6 +42,11 @@ class Listing:
         self._cluster = cluster
         self._known = known
         self._listener = listener
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Have everything listed soon."""
+        self._asked.set()
 
     async def load(self) -> None:
         """List Workflows, and then live runs: which shard a run belongs to may hang on its Workflow."""
@@ -51,17 +61,17 @@ class Listing:
         """List all runs again, take up what was missed, forget what is gone."""
         before = self._known.keys()
         listed: set[RunKey] = set()
-        async for page in self._cluster.list_pages(API_VERSION, "WorkflowExecution"):
+        async for page in self._cluster.list_pages(API_VERSION, "WorkflowExecution", limit=_PAGE):
             for manifest in page:
                 self._listener.on_run(None, manifest)
                 listed.add(RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
-            await asyncio.sleep(0)
+            await asyncio.sleep(_BETWEEN_PAGES)
         for key in before - listed:
             self._listener.forget(key)
 
     async def _live(self) -> int:
         found, number = 0, self._known.list_begins()
-        async for page in self._cluster.list_pages(API_VERSION, "WorkflowExecution", field_selector=_LIVE):
+        async for page in self._cluster.list_pages(API_VERSION, "WorkflowExecution", field_selector=LIVE):
             for manifest in page:
                 key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
                 known = self._known.version(key)
@@ -99,9 +109,14 @@ class Listing:
                     log.info("listing found what no watch had brought yet", extra={"objects": found})
 
     async def keep_resyncing(self, settings: Settings, sweep: Callable[[], Awaitable[None]]) -> None:
-        """List everything again now and then: a deletion that a watch missed is never repeated."""
+        """List everything soon after the start, for finished runs are not watched; and again now and then."""
+        pause = FIRST_RESYNC
         while True:
-            await asyncio.sleep(settings.resync.total_seconds())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._asked.wait()
+            self._asked.clear()
+            pause = settings.resync.total_seconds()
             try:
                 await self.resync()
                 await sweep()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from kubernaut.cluster.collections import Event
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 
@@ -26,6 +27,10 @@ class OperatorCluster(Cluster, Protocol):
         limit: int = 500,
     ) -> AsyncIterator[list[Manifest]]:
         """Yield pages of objects of all namespaces (or one)."""
+        ...
+
+    def watch_all(self, api_version: str, kind: str, *, field_selector: str = "") -> AsyncIterator[Event]:
+        """Yield what happens to objects of all namespaces from now on, a GAP first and where some was missed."""
         ...
 
     async def create_event(self, event: Manifest) -> None:

@@ -164,6 +164,7 @@ class Mirror:
         return {}
 
     async def _store_keys(self, keys: Sequence[RunKey]) -> None:
+        keys = await self._not_stored(keys)
         if not keys:
             return
         records = [record for record in await self._load(keys) if record is not None]
@@ -172,6 +173,14 @@ class Mirror:
             log.error("run %s is not stored: %s", uid, error)
         if stored := [record.uid for record in records if record.uid not in refused]:
             await self._on_mirrored(stored)
+
+    async def _not_stored(self, keys: Sequence[RunKey]) -> list[RunKey]:
+        """Leave out what is stored: after a restart that is nearly everything, and to load it again costs most."""
+        old = [key.uid for key in keys if not key.fresh]
+        stored = await self._writer.stored(old) if old else frozenset[str]()
+        if stored:
+            await self._on_mirrored(sorted(stored))
+        return [key for key in keys if key.uid not in stored]
 
     async def _replay(self) -> None:
         if self._spool is None or not len(self._spool):

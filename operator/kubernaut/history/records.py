@@ -18,11 +18,16 @@ _UNDECLARED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """Where a run is found in the cluster; ``uid`` alone identifies it."""
+    """Where a run is found in the cluster; ``uid`` alone identifies it.
+
+    Attributes:
+        fresh: whether it has just finished; one that has not may be stored already.
+    """
 
     uid: str
     namespace: str
     name: str
+    fresh: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

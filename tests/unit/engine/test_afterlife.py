@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from kubernaut.api.names import FINALIZER
 from kubernaut.core.features import Feature
-from kubernaut.engine.afterlife import Afterlife, FinishedRun, RecordLoader
+from kubernaut.engine.afterlife import Afterlife, RecordLoader
+from kubernaut.engine.finished import FinishedRun
+from kubernaut.engine.live import LiveRun
 from kubernaut.history.records import RunKey, RunRecord
 from unit.engine.test_runs import finish
 from unit.engine.world import World, scale
@@ -120,24 +123,54 @@ async def test_without_a_history_nothing_waits_for_one() -> None:
     assert finalizers(world) == []
 
 
-async def test_a_run_expires_after_its_time_and_not_before_it_is_stored() -> None:
-    world, mirror = World(), FakeMirror()
-    run = await finished(world, ttlSecondsAfterFinished=60)
-    looks = afterlife(world, mirror)
-    await asyncio.sleep(100)
-    await looks.reconcile(run)
-    assert ("WorkflowExecution", "shop", "run") in world.cluster.objects
+async def test_a_run_that_may_expire_is_stored_first() -> None:
+    world = World()
+    run = await finished(world)
+    assert not afterlife(world, FakeMirror()).expirable(run)
+    assert afterlife(world, None).expirable(run), "there is no history that would have to store it"
     run.mirrored = True
-    await looks.reconcile(run)
-    deleted = [w for w in world.cluster.written() if w.startswith("delete")]
-    assert deleted == ["delete WorkflowExecution shop/run"]
+    assert afterlife(world, FakeMirror()).expirable(run)
+    assert not afterlife(world, FakeMirror(), frozenset({Feature.EXPIRY})).expirable(run)
 
 
-async def test_a_run_that_is_stored_waits_for_its_time() -> None:
+async def test_an_expired_run_is_deleted_in_two_requests() -> None:
+    world = World()
+    run = await finished(world)
+    before = len(world.cluster.written())
+    await afterlife(world, None).expire(run)
+    assert world.cluster.written()[before:] == [
+        "patch WorkflowExecution shop/run",
+        "delete WorkflowExecution shop/run",
+    ]
+    await afterlife(world, None).expire(run)  # it is gone: nothing to do
+
+
+async def test_another_run_of_the_same_name_is_not_deleted() -> None:
+    world = World()
+    run = await finished(world)
+    world.cluster.drop("WorkflowExecution", "run")
+    world.run(finalizers=[FINALIZER], uid="another")
+    await afterlife(world, None).expire(run)
+    assert ("WorkflowExecution", "shop", "run") in world.cluster.objects
+    assert finalizers(world) == [FINALIZER]
+
+
+async def test_a_finished_run_is_the_same_as_lived_and_as_read() -> None:
     world = World()
     run = await finished(world, ttlSecondsAfterFinished=60)
-    run.mirrored = True
-    assert await afterlife(world, FakeMirror()).reconcile(run) == pytest.approx(60, abs=2)
+    world.cluster.edit(
+        "WorkflowExecution",
+        "run",
+        {"status": {"workflow": {"successfulRunsHistoryLimit": 3, "failedRunsHistoryLimit": 1}}},
+    )
+    manifest = world.cluster.find("WorkflowExecution", "run")
+    read, lived = FinishedRun.of(manifest), FinishedRun.of_live(LiveRun.of(manifest))
+    assert (lived.fresh, read.fresh) == (True, False)
+    assert replace(lived, fresh=False) == read
+    assert (read.ttl, read.limit, read.workflow, read.succeeded) == (60, 3, "fix", True)
+    assert read.expires_at is not None
+    assert run.finished_at is not None
+    assert read.expires_at - run.finished_at == timedelta(seconds=60)
 
 
 async def test_records_are_loaded_with_their_actions_and_what_is_gone_is_none() -> None:
@@ -157,16 +190,6 @@ async def test_records_are_loaded_with_their_actions_and_what_is_gone_is_none() 
     (bare,) = await RecordLoader(world.cluster)(keys[:1])
     assert bare is not None
     assert bare.steps[0].action is None
-
-
-async def test_with_expiry_switched_off_nothing_is_deleted_and_it_is_looked_at_again() -> None:
-    world = World()
-    run = await finished(world, ttlSecondsAfterFinished=0)
-    run.mirrored = True
-    assert await afterlife(world, FakeMirror(), frozenset({Feature.EXPIRY})).reconcile(run) == 10.0
-    assert not [one for one in world.cluster.written() if one.startswith("delete")]
-    assert await afterlife(world, FakeMirror(), frozenset(Feature) - {Feature.EXPIRY}).reconcile(run) is None
-    assert [one for one in world.cluster.written() if one.startswith("delete")]
 
 
 async def test_with_expiry_switched_off_a_deletion_by_a_person_still_goes_on() -> None:

@@ -297,3 +297,85 @@ async def test_what_a_dead_watch_does_not_bring_is_found_by_listing() -> None:
         await asyncio.sleep(20)
         assert bench.world.stored()["phase"] == "Cancelled"
         assert await engine.relist() == 0, "nothing is new"
+
+
+async def test_a_live_run_that_left_the_watch_is_forgotten_where_it_is_gone() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "pause", "wait": {"duration": "1h"}}, timeout="2h")
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        await asyncio.sleep(1)
+        left = dict(bench.world.cluster.find("WorkflowExecution", "run"))
+        engine.on_run("DELETED", left)
+        await asyncio.sleep(1)
+        assert not engine.finished(left["metadata"]["uid"]), "it is still there: only the watch lost it"
+        bench.world.cluster.drop("WorkflowExecution", "run")
+        engine.on_run("DELETED", left)
+        await asyncio.sleep(1)
+        assert engine.finished(left["metadata"]["uid"])
+    assert len(bench.world.locks) == 0
+
+
+async def test_a_live_run_that_somebody_else_ended_is_looked_after_as_a_finished_one() -> None:
+    bench = Bench(World())
+    bench.world.workflow({"name": "pause", "wait": {"duration": "1h"}}, timeout="2h")
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        await asyncio.sleep(1)
+        ended = {"status": {"phase": "Failed", "finishedAt": "2026-01-01T00:00:02.000000Z"}}
+        bench.world.cluster.edit("WorkflowExecution", "run", ended)
+        engine.on_run("DELETED", bench.world.cluster.find("WorkflowExecution", "run"))
+        await asyncio.sleep(1)
+        assert [key.name for key in bench.mirror.offered] == ["run"]
+        assert len(bench.world.locks) == 0
+
+
+async def test_that_a_run_left_the_watch_because_it_ended_here_changes_nothing() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2), ttlSecondsAfterFinished=60)
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        bench.tell()
+        await asyncio.sleep(1)
+        reads = len(bench.world.cluster.requests)
+        bench.tell(event="DELETED")
+        await asyncio.sleep(1)
+        assert len(bench.world.cluster.requests) == reads
+        uid = bench.world.cluster.find("WorkflowExecution", "run")["metadata"]["uid"]
+        engine.on_mirrored([uid])
+        await asyncio.sleep(70)
+    assert bench.world.cluster.written()[-1] == "delete WorkflowExecution shop/run", "it expired all the same"
+
+
+async def test_a_finished_run_that_a_person_deletes_is_let_go_at_once() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run(finalizers=[FINALIZER])
+    async with bench.running() as engine:
+        bench.tell()
+        await asyncio.sleep(1)
+        uid = bench.world.cluster.find("WorkflowExecution", "run")["metadata"]["uid"]
+        engine.on_mirrored([uid])
+        going = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+        bench.world.cluster.edit("WorkflowExecution", "run", going)
+        engine.on_ended("MODIFIED", bench.world.cluster.find("WorkflowExecution", "run"))
+        await asyncio.sleep(1)
+        last = bench.world.cluster.find("WorkflowExecution", "run")
+        assert last["metadata"].get("finalizers") is None
+        engine.on_ended("DELETED", last)
+        assert engine._known.finished == {}
+
+
+async def test_finished_runs_of_earlier_days_are_found_while_live_ones_go_on() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run("old", finalizers=[FINALIZER])
+    bench.world.cluster.edit(
+        "WorkflowExecution",
+        "old",
+        {"status": {"phase": "Succeeded", "finishedAt": "2025-12-31T23:00:00.000000Z"}},
+    )
+    async with bench.running():
+        assert bench.mirror.offered == []
+        await asyncio.sleep(2)
+        assert [(key.name, key.fresh) for key in bench.mirror.offered] == [("old", False)]

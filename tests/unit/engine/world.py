@@ -10,6 +10,7 @@ from typing import Any
 
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION
+from kubernaut.cluster.collections import Event
 from kubernaut.core.errors import AlreadyExists
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Manifest, ObjectRef
@@ -66,6 +67,12 @@ class EngineCluster(FakeCluster):
             for (k, _, _), one in self.objects.items()
             if k == kind and not (live and one.get("status", {}).get("finishedAt"))
         ]
+
+    async def watch_all(
+        self, api_version: str, kind: str, *, field_selector: str = ""
+    ) -> AsyncIterator[Event]:
+        await asyncio.Event().wait()
+        yield Event("", {})
 
     def own(self) -> EngineCluster:
         return self

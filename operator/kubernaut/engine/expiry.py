@@ -1,0 +1,129 @@
+"""Which finished runs leave the cluster, and at what pace: their time is over, or there are too many of them.
+
+It is looked at again and again what there is, so nothing has to be remembered and nothing can be missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from datetime import datetime
+from typing import Final
+
+from kubernaut.core.errors import ClusterError
+from kubernaut.engine.finished import FinishedRun
+
+log = logging.getLogger(__name__)
+LOOK_EVERY: Final = 5.0
+#: seconds to leave an API server alone that refused
+RELENT: Final = 10.0
+# A scan of so many runs holds the event loop for some milliseconds.
+_SLICE: Final = 2_000
+_Group = tuple[str, str, bool]
+
+
+async def due(runs: Collection[FinishedRun], now: datetime) -> list[FinishedRun]:
+    """Return the runs that should go, those first that finished first.
+
+    By namespace, Workflow and outcome only as many stay as the newest claimed run of them says; each run stays at
+    most as long as it says itself. Runs that are being deleted count as gone.
+    """
+    groups: dict[_Group, list[tuple[datetime, str, FinishedRun]]] = {}
+    found: dict[str, FinishedRun] = {}
+    for number, run in enumerate(list(runs)):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+        if run.deleted_at is not None or run.finished_at is None:
+            continue
+        expires = run.expires_at
+        if expires is not None and expires <= now:
+            found[run.uid] = run
+        group = (run.key.namespace, run.workflow, run.succeeded)
+        groups.setdefault(group, []).append((run.finished_at, run.uid, run))
+    for members in groups.values():
+        found.update((run.uid, run) for run in _surplus(members))
+        await asyncio.sleep(0)
+    return sorted(found.values(), key=lambda run: (run.finished_at or now, run.uid))
+
+
+def _surplus(members: list[tuple[datetime, str, FinishedRun]]) -> Iterable[FinishedRun]:
+    if all(run.limit is None for _, _, run in members):
+        return ()
+    members.sort(key=lambda one: one[:2], reverse=True)
+    limit = next((run.limit for _, _, run in members if run.claimed), None)
+    return () if limit is None else (run for _, _, run in members[limit:])
+
+
+class Expiry:
+    """Deletes what is due, never many at once.
+
+    Args:
+        runs: all finished runs that are known; others' count for the limits, too.
+        expirable: whether a run may be deleted, and by this replica.
+        expire: deletes it.
+        now: the time.
+        per_second: most deletions begun in a second.
+        at_once: most under way at the same time; the rest of the connections is for live runs.
+    """
+
+    def __init__(
+        self,
+        runs: Callable[[], Collection[FinishedRun]],
+        expirable: Callable[[FinishedRun], bool],
+        expire: Callable[[FinishedRun], Awaitable[None]],
+        now: Callable[[], datetime],
+        *,
+        per_second: float = 50.0,
+        at_once: int = 4,
+    ) -> None:
+        self._runs = runs
+        self._expirable = expirable
+        self._expire = expire
+        self._now = now
+        self._gap = 1.0 / per_second
+        self._at_once = at_once
+
+    async def run(self) -> None:
+        """Look and delete until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await self.once()
+            except ClusterError as error:
+                log.info("finished runs are deleted later", extra={"error": str(error)})
+                await asyncio.sleep(RELENT)
+
+    async def once(self) -> int:
+        """Delete what is due now; return how many were.
+
+        Raises:
+            ClusterError: the API server refused or is away; what is left is due the next time.
+        """
+        waiting = [run for run in await due(self._runs(), self._now()) if self._expirable(run)]
+        if not waiting:
+            return 0
+        runs, done = iter(waiting), 0
+        turn = asyncio.Lock()
+
+        async def work() -> None:
+            nonlocal done
+            while True:
+                async with turn:
+                    run = next(runs, None)
+                    if run is None:
+                        return
+                    await asyncio.sleep(self._gap)
+                # The turn took its time: it may be another's by now, or somebody switched expiry off.
+                if self._expirable(run):
+                    await self._expire(run)
+                    done += 1
+
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(self._at_once, len(waiting))):
+                    workers.create_task(work())
+        except* ClusterError as errors:
+            raise errors.exceptions[0] from None
+        log.info("deleted finished runs", extra={"runs": done})
+        return done
