@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubernaut.api.execution import StepStatus
 from kubernaut.core.naming import child_run
 from kubernaut.engine.live import LiveRun
 from unit.engine.world import World
@@ -132,6 +133,13 @@ async def test_a_paused_run_gives_up_its_turn() -> None:
     assert place.told("c")[0] == "Running"
 
 
+def says(place: Place, parent: LiveRun, **record: Any) -> None:
+    """Have the parent's own record of its step be so, in memory and as stored."""
+    stored = place.cluster.find("WorkflowExecution", parent.key.name)["status"]["steps"][0]
+    stored.update(record)
+    parent.status = parent.status.replace(steps=[StepStatus.model_validate(stored)])
+
+
 def born(place: Place, parent: LiveRun, name: str | None = None) -> tuple[str, dict[str, Any]]:
     """Return name and parent of a run that a step of another started."""
     ref = {"name": parent.key.name, "uid": parent.uid, "step": "pause", "depth": 1}
@@ -142,6 +150,7 @@ def born(place: Place, parent: LiveRun, name: str | None = None) -> tuple[str, d
 async def test_a_run_shares_the_lock_of_the_run_that_started_it_wherever_that_is_driven(here: bool) -> None:
     place = Place("Forbid")
     parent = await place.go("a")
+    says(place, parent, phase="Running")
     name, ref = born(place, parent)
     if not here:
         del place.live["a"]
@@ -150,6 +159,21 @@ async def test_a_run_shares_the_lock_of_the_run_that_started_it_wherever_that_is
     live = place.live[name] = place.take_up(name)
     await place.runs.reconcile(live)
     assert place.told(name)[0] == "Running"
+
+
+@pytest.mark.parametrize(
+    "record", [{"phase": "Waiting", "intent": {"run": "x", "uid": "another"}}, {"phase": "Waiting"}]
+)
+async def test_a_run_that_took_the_name_of_a_started_one_shares_nothing(record: dict[str, Any]) -> None:
+    place = Place("Forbid")
+    parent = await place.go("a")
+    says(place, parent, **record)
+    name, ref = born(place, parent)
+    place.run(name, **OURS)
+    place.cluster.find("WorkflowExecution", name)["spec"]["parent"] = ref
+    live = place.live[name] = place.take_up(name)
+    await place.runs.reconcile(live)
+    assert place.told(name)[2] == "ConcurrentRun"
 
 
 async def test_a_run_that_only_says_so_shares_nothing() -> None:
