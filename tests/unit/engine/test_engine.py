@@ -17,6 +17,7 @@ from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.holds import Gate
+from kubernaut.engine.ownership import Alone, Keeper
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.workflows import WorkflowReconciler
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.looptime
 class Bench:
     """An engine around a world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, shards: Keeper | None = None) -> None:
         self.world, self.mirror, self.switch = world, FakeMirror(), FakeSwitch()
         self.problems: list[str] = []
         self.gate = Gate(self.switch)
@@ -62,6 +63,8 @@ class Bench:
                 sweep=SnapshotSweep(cluster, lambda *name: self.forgotten.append(name), world.clock),
                 clock=world.clock,
                 instance="test",
+                shards=shards or Alone(),
+                target_key=runs.starter._claims.target_key,
             ),
             queue,
         )
