@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kubernaut.cli.commands import control, learned, runs, switch
+from kubernaut.cli.commands import control, learned, revisions, runs, switch
 from kubernaut.cli.commands.features import features
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.version import print_version, show_version
@@ -51,6 +51,9 @@ app.command()(control.remedy)
 app.command()(control.cancel)
 app.command()(control.pause)
 app.command()(control.resume)
+app.command()(revisions.revisions)
+app.command()(revisions.rollback)
+app.command()(revisions.migrate)
 app.command()(switch.stop)
 app.command()(switch.start)
 app.command()(features)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
@@ -88,7 +88,7 @@ async def snapshot(cluster: Cluster, run: WorkflowExecution) -> WorkflowSpec | N
     return None
 
 
-async def follow(cluster: Cluster, namespace: str, name: str) -> AsyncIterator[WorkflowExecution]:
+async def follow(cluster: Cluster, namespace: str, name: str) -> AsyncGenerator[WorkflowExecution]:
     """Yield the run now and after each change, until it is deleted.
 
     Raises:

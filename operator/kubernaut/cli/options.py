@@ -28,6 +28,7 @@ Timeout = Annotated[
 ]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who ask later.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run (a WorkflowExecution).")]
+WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the Workflow.")]
 Dsn = Annotated[
     str,
     typer.Option(

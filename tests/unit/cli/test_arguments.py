@@ -30,6 +30,11 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["status", "x", "-A"], "don't go together"),
         (["status", "-o", "xml"], "'xml' is not one of"),
         (["remedy", "x"], "Missing argument 'STEP'"),
+        (["revisions", "x", "--show", "1", "--diff", "2"], "--show and --diff don't go together"),
+        (["revisions", "x", "1"], "needs --diff"),
+        (["revisions", "x", "--diff", "1", "-o", "json"], "--diff can't be combined with -o json"),
+        (["rollback", "x"], "Missing option '--to'"),
+        (["migrate", "x", "--to", "1", "--timeout", "soon"], "'soon' is not a duration"),
         (["remedy", "x", "y", "mend"], "there is no remedy 'mend'"),
         (["retry", "x", "--timeout", "5m"], "--timeout needs --watch or --wait"),
         (["lint"], "Missing argument"),
@@ -56,7 +61,8 @@ def test_bad_usage_is_told_and_exits_1(
         *(["run", "x"], ["watch", "x"], ["status"], ["why", "x"], ["patterns"], ["stop"], ["start"]),
         *(["features"], ["features", "rollback=off", "capacity.node-drain=2"]),
         *(["cancel", "x"], ["approve", "x", "y"], ["approve", "x"], ["retry", "x"]),
-        ["remedy", "x", "y", "skip"],
+        *(["remedy", "x", "y", "skip"], ["revisions", "x"], ["rollback", "x", "--to", "1"]),
+        ["migrate", "x", "--to", "1"],
     ],
 )
 def test_without_a_cluster_every_command_says_so_and_exits_3(
