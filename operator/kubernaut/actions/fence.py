@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -18,7 +18,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, StepError, UnknownOutcome
-from kubernaut.core.marker import StepMark, read_marker
+from kubernaut.core.marker import Marker, StepMark, read_marker
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 ROUNDS: Final = 8
@@ -77,6 +77,11 @@ async def read(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Manife
         ClusterError: as the API server answers.
     """
     seen = await cluster.get(ref)
+    _check(seen, context, ref)
+    return seen
+
+
+def _check(seen: Manifest, context: StepContext, ref: ObjectRef) -> None:
     meta = seen["metadata"]
     if meta.get("namespace", "") != context.namespace:
         raise StepError(
@@ -88,7 +93,6 @@ async def read(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Manife
             f"{ref} was deleted and made anew: its UID is {meta.get('uid')}, the run pinned {ref.uid}",
             reason=Reason.TARGET_REPLACED,
         )
-    return seen
 
 
 class _Doubt:
@@ -127,7 +131,74 @@ async def apply(
         Conflict: others kept changing the object.
         UnknownOutcome: whether the patch landed could not be found out.
     """
-    doubt, last = _Doubt(), None
+    doubt = _Doubt()
+    done = await _apply_to_recent(cluster, context, ref, decide, finished, doubt)
+    return done or await _apply(cluster, context, ref, decide, finished, doubt)
+
+
+async def _apply_to_recent(
+    cluster: Cluster,
+    context: StepContext,
+    ref: ObjectRef,
+    decide: Callable[[Manifest], Awaitable[Change]],
+    finished: Finished,
+    doubt: _Doubt,
+) -> Done | None:
+    """Change an object that this run has just read or written, without reading it again.
+
+    Returns None where that can't be: there is none such, it has changed since, or nothing would be changed. A
+    refusal, too, has to rest on the object as it is.
+    """
+    seen = context.recent.pop(_key(ref), None)
+    if seen is None:
+        return None
+    try:
+        _check(seen, context, ref)
+        marker = read_marker(seen, context.run_uid, context.signer)
+        if context.step in marker.steps or FENCED in marker.steps:
+            return None
+        wanted = await decide(seen)
+        if wanted.desired is None:
+            return None
+        return await _send(cluster, context, ref, seen, marker, wanted, finished)
+    except UnknownOutcome as error:
+        doubt.arises(error, seen)
+    except StepError:
+        pass
+    return None
+
+
+async def _send(
+    cluster: Cluster,
+    context: StepContext,
+    ref: ObjectRef,
+    seen: Manifest,
+    marker: Marker,
+    wanted: Change,
+    finished: Finished,
+) -> Done:
+    assert wanted.desired is not None
+    new = StepMark(context.attempt, wanted.before, wanted.after, wanted.outputs)
+    marks = marker.with_step(context.step, new).annotation(context.signer)
+    body = _patch(seen, wanted.desired, {**_pruned(seen, finished), **marks})
+    written = await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
+    context.recent[_key(ref)] = written
+    return Done(True, wanted.message, wanted.outputs, sentences(ref, new))
+
+
+def _key(ref: ObjectRef) -> ObjectRef:
+    return replace(ref, uid="")
+
+
+async def _apply(
+    cluster: Cluster,
+    context: StepContext,
+    ref: ObjectRef,
+    decide: Callable[[Manifest], Awaitable[Change]],
+    finished: Finished,
+    doubt: _Doubt,
+) -> Done:
+    last: StepError | None = None
     try:
         for _ in range(ROUNDS):
             seen = await read(cluster, context, ref)
@@ -142,16 +213,11 @@ async def apply(
                 wanted = await decide(seen)
                 if wanted.desired is None:
                     return Done(False, wanted.message, wanted.outputs)
-                new = StepMark(context.attempt, wanted.before, wanted.after, wanted.outputs)
-                marks = marker.with_step(context.step, new).annotation(context.signer)
-                body = _patch(seen, wanted.desired, {**_pruned(seen, finished), **marks})
-                await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
+                return await _send(cluster, context, ref, seen, marker, wanted, finished)
             except Conflict as error:
                 last = error
             except UnknownOutcome as error:
                 doubt.arises(error, seen)
-            else:
-                return Done(True, wanted.message, wanted.outputs, sentences(ref, new))
     except StepError as error:
         if doubt.error is not None and error is not doubt.error:
             raise doubt.error from error

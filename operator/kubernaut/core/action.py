@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
 from kubernaut.core.marker import Signer
-from kubernaut.core.ports import Cluster, ObjectRef, RevisionEvidence, Right
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence, Right
 
 
 class Risk(StrEnum):
@@ -58,6 +58,8 @@ class StepContext:
         intent: what ``prepare`` returned, as stored before this call; None where it returned None.
         signer: signs markers.
         evidence: what was seen of ReplicaSets.
+        recent: objects as this run has just read or written them; a patch that rests on one of these needs no read
+            before, for its resourceVersion tells whether anybody changed the object since.
     """
 
     run_uid: str
@@ -70,6 +72,7 @@ class StepContext:
     signer: Signer
     evidence: RevisionEvidence
     intent: Mapping[str, JsonValue] | None = None
+    recent: MutableMapping[ObjectRef, Manifest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

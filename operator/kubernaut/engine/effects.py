@@ -196,6 +196,7 @@ class Performer:
             signer=self._signer,
             evidence=self._evidence,
             intent=act.intent,
+            recent={} if live.execution.spec.dry_run else live.recent,
         )
         return GatedCluster(account, lambda: self._hold() or live.lease()), context
 

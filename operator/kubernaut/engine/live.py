@@ -29,6 +29,7 @@ class LiveRun:
         granted: steps that hold the scarce resources they want.
         unfenced: steps that an earlier owner may have begun, a request of theirs being on its way still.
         waiting: set when something happened that a worker on this run must notice.
+        recent: objects as the run has just read or written them; forgotten once it rests.
         refusal: why it could not move to another revision while paused, or nothing.
         shard: where it belongs.
         lease: says why nothing may be sent for it now, or None: its shard is another replica's.
@@ -54,6 +55,7 @@ class LiveRun:
     wrote_at: float = 0.0
     gone: bool = False
     refusal: str = ""
+    recent: dict[ObjectRef, Manifest] = field(default_factory=dict)
     left: bool = False
     shard: int = 0
     lease: Callable[[], Hold | None] = lambda: None

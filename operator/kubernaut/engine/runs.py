@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 TELL_EVERY = 1.0
 AGAIN_LATER = 2.0
+# So many objects a run remembers as it has just written them.
+RECENT = 8
 
 
 class Capacities(Protocol):
@@ -122,6 +124,7 @@ class RunReconciler:
             return
         live.left = True
         live.views.keep_only(())
+        live.recent.clear()
         self._locks.release(live.key)
         self._capacities.release(live.key)
         for task in live.tasks.values():
@@ -149,6 +152,8 @@ class RunReconciler:
         live.views.look_away_unwatched()
         while not live.gone:
             decision = self._decide(live, outcomes)
+            if len(live.recent) > RECENT:
+                live.recent.clear()
             live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}
             live.status = decision.status
@@ -242,6 +247,7 @@ class RunReconciler:
     def _rest(self, live: LiveRun, decision: Decision) -> float | None:
         """Arrange what wakes the run again: watches, and time."""
         wanted = self._wanted(live, decision)
+        live.recent.clear()
         live.views.keep_only(wanted)
         for key in wanted:
             self._lookout.ensure(live, key)
