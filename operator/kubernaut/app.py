@@ -50,6 +50,7 @@ from kubernaut.history.database import Database
 from kubernaut.history.dsn import describe
 from kubernaut.history.mirror import Mirror
 from kubernaut.history.repository import Repository
+from kubernaut.history.retention import Retention
 from kubernaut.history.seen import SeenAvailable
 from kubernaut.history.spool import Spool
 from kubernaut.metrics import MIRROR_BACKLOG, show_breaker
@@ -80,6 +81,7 @@ class History:
             self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
         )
         self.seen = SeenAvailable(self.database)
+        self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
         show_breaker("postgres", lambda: self.mirror.state)
@@ -92,6 +94,8 @@ class History:
     async def running(self) -> AsyncIterator[None]:
         """Connect (and migrate) in the background, and mirror meanwhile."""
         tasks = [asyncio.create_task(work) for work in (self._connect(), self.mirror.run(), self.seen.run())]
+        if self._retention:
+            tasks.append(asyncio.create_task(self._retention.run()))
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,16 @@ def _span(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _days(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"[1-9][0-9]{0,4}d", value):
+        raise ValueError(f"{value!r} is not a number of days; write it as in 400d")
+    return timedelta(days=int(value[:-1]))
+
+
 Span = Annotated[timedelta, BeforeValidator(_span)]
+Days = Annotated[timedelta, BeforeValidator(_days)]
 
 
 def _state_dir() -> Path:
@@ -35,6 +45,10 @@ class Settings(BaseSettings):
     namespace: str = Field(SYSTEM_NAMESPACE, description="where the switch and the signing key live")
     dsn: SecretStr | None = Field(
         None, description="Postgres DSN of the history; unset: no history, said aloud"
+    )
+    retention: Days | None = Field(
+        None,
+        description="how long the history is kept, as in 400d; then whole months are dropped; unset: for ever",
     )
     workers: int = Field(64, ge=1, le=1024, description="reconciliations under way at once")
     bind: str = Field("127.0.0.1", description="address of the metrics and health endpoint")
