@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,8 @@ def main() -> int:
     wanted = given.names or list(NAMES)
     plan = QUICK if given.quick else FULL
     OUT.mkdir(parents=True, exist_ok=True)
+    # So that what was started is taken down again, whoever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     told: list[str] = []
     with contextlib.ExitStack() as stack:
         here = [name for name in ON_A_CLUSTER if name in wanted]
