@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from faults import between, disturbing, history, kills, outage
+from faults import between, disturbing, history, kills, outage, stale
 from faults.arena import Arena
 from faults.world import World
 
@@ -61,6 +61,11 @@ async def watches(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str
         return await disturbing.meddled(world, seed, 1000 if long else 4 * CASES)
 
 
+async def stale_servers(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
+    """Freeze the API server that the operator talks to, and let it go when it has gone on at another one."""
+    return await stale.stale(arena, folder, seed, 300 if long else CASES)
+
+
 async def postgres_crashes(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
     """Stop Postgres for 0-2 s again and again, then for long."""
     how: dict[str, Any] = {"runs": 2000, "every": (5.0, 40.0), "gone": 180.0}
@@ -86,6 +91,7 @@ STAGES: dict[str, Stage] = {
     "between-writes": between_writes,
     "disturbances": disturbances,
     "watches": watches,
+    "stale-servers": stale_servers,
     "postgres-crashes": postgres_crashes,
     "api-server-outages": api_server_outages,
 }

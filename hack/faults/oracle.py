@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from faults.shapes.model import Effects, Manifest, Shape
 from faults.witness import Act, Testimony
 
+#: marks that are no step's: the operator seals an object against requests that are still on their way
+_SEAL = "~"
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -86,6 +89,8 @@ def effects_of(acts: Iterable[Act], trials: Iterable[Trial]) -> dict[str, Effect
                 found[owner]["?", "do"] += 1
         elif act.name in targets and act.changed:
             told = _marked(act, by_uid, marks)
+            if told and all(step.startswith(_SEAL) for step, _ in told):
+                continue
             for key in told or [("?", "do")]:
                 found[targets[act.name].name][key] += 1
     return found
@@ -135,7 +140,9 @@ def judge(
         wrong = _otherwise(shape, status, deployments[trial.name], bool(effects))
         if wrong:
             findings.ended_otherwise += 1
-            findings.note(f"{trial.name} ended otherwise: {'; '.join(wrong)}: {_gist(status)}")
+            findings.note(
+                f"{trial.name} ended otherwise: {'; '.join(wrong)}: {dict(effects)} {_gist(status)}"
+            )
     for what in seen.unfenced:
         findings.unfenced += 1
         findings.note(f"no precondition: {what}")

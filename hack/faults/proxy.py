@@ -104,6 +104,7 @@ class Proxy:
         self._lateness = itertools.cycle(_LATE_SECONDS)
         self._late: set[asyncio.Future[None]] = set()
         self._watches: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self.script: Script = Peace()
         self.generation = 0
         self.attempts: list[Attempt] | None = None
@@ -133,8 +134,13 @@ class Proxy:
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     def lead_to(self, server: str) -> None:
-        """Relay what comes from now on to another API server; what is under way ends where it is."""
+        """Cut the operator off, and relay what comes from now on to another API server.
+
+        What is under way there stays so: it may still land.
+        """
         self._target = urlsplit(server)
+        for writer in self._clients:
+            writer.transport.abort()
 
     async def all_arrived(self) -> None:
         """Wait until what is held back now has arrived."""
@@ -145,6 +151,7 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
+        self._clients.add(writer)
         try:
             await self._serve(reader, writer, self.generation)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -152,6 +159,7 @@ class Proxy:
         finally:
             writer.transport.abort()
             self._serving.discard(task)
+            self._clients.discard(writer)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, generation: int

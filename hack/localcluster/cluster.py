@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from localcluster import images, local, process, providers
+from localcluster import images, local, process, providers, second
 from localcluster.audit import Level
 from localcluster.errors import ClusterError
 from localcluster.network import Block, inside
@@ -173,6 +173,14 @@ class Cluster:
             local.start_component(self._state, component)
             if component in local.STORES:
                 local.wait(self._state, component, local.client_of(self._state).ready)
+
+    def second_apiserver(self) -> str:
+        """Start a second API server on the same etcd; return its URL.
+
+        ``stop("etcd-link", pause=True)`` freezes it with what it last saw, ``start("etcd-link")`` lets it go.
+        """
+        with self._changing():
+            return second.start(self._state)
 
     def node_down(self) -> None:
         """Pull the real node's plug; the control plane has to notice by itself (about 50 s)."""

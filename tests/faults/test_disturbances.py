@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faults import campaigns, disturbing, history
+from faults import campaigns, disturbing, history, stale
 from faults.arena import Arena
 from faults.campaigns import shown
 from faults.fault import EventFault
@@ -28,6 +28,13 @@ async def test_events_dropped_doubled_and_swapped_and_watches_told_410_change_no
     assert campaigns.good(report), shown(report)
     assert report["cases"] >= 40
     assert set(EventFault) <= set(report["by_way"]), shown(report)
+
+
+async def test_a_stale_api_server_frozen_and_let_go_changes_nothing(arena: Arena, tmp_path: Path) -> None:
+    report = await stale.stale(arena, tmp_path, SEED, 6)
+    assert campaigns.good(report), shown(report)
+    assert report["cases"] == 6
+    assert set(report["by_way"]) == set(stale.Way)
 
 
 async def test_runs_are_stored_once_whenever_postgres_crashes(arena: Arena, tmp_path: Path) -> None:
