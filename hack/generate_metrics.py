@@ -16,8 +16,8 @@ NOTE = (
 )
 _INTRODUCTION = """\
 The operator serves `/metrics` for Prometheus on `KUBERNAUT_BIND`:`KUBERNAUT_PORT` (127.0.0.1:8080 by default), beside
-`/healthz` and `/readyz`. Durations are in seconds, sizes are counts; no label holds a name that a user chose, so the
-number of series is bounded."""
+`/healthz` and `/readyz`. Durations are in seconds, sizes are counts; no label holds a name that a user chose, but
+for `resource`, which holds 50 of them at most: the number of series is bounded."""
 _ALERTS = (
     (
         "max(kubernaut_acting_stopped) == 1",

@@ -23,6 +23,7 @@ from kubernaut.cluster.leases import Leases
 from kubernaut.cluster.policies import PolicyCheck
 from kubernaut.cluster.session import Session
 from kubernaut.cluster.signing import load_signer
+from kubernaut.cluster.slots import Slots
 from kubernaut.cluster.switch import ActingSwitch
 from kubernaut.cluster.watching import SharedWatches
 from kubernaut.cluster.watchsession import watch_session
@@ -31,11 +32,13 @@ from kubernaut.core.errors import ClusterError, KubernautError
 from kubernaut.core.features import Feature
 from kubernaut.core.marker import Signer
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
+from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
+from kubernaut.engine.gauges import show_wait
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.queue import KeyedQueue
@@ -125,7 +128,7 @@ class Application:
         self._connection = connection
         self._health = health
         own = connection.own()
-        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.queue: KeyedQueue[Key] = KeyedQueue(waited=show_wait)
         self.switch = ActingSwitch(own, settings.namespace)
         self.history = (
             History(settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
@@ -136,6 +139,9 @@ class Application:
         features = self.switch.features
         gate, locks = Gate(self.switch, features), TargetLocks(self.queue.add)
         catalogue = ActionRegistry(finished=lambda run_uid: self.engine.finished(run_uid))
+        capacities = Capacities(
+            Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
+        )
         self._watches = SharedWatches(connection)
         performer = Performer(connection, signer, evidence, gate.hold, utcnow)
         mirror = self.history.mirror if self.history else None
@@ -155,6 +161,7 @@ class Application:
                 gate.hold,
                 utcnow,
                 gate.off,
+                capacities,
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow),
             afterlife=Afterlife(
@@ -169,16 +176,22 @@ class Application:
             instance=settings.replica,
             shards=self.shards,
             target_key=claims.target_key,
+            capacities=capacities,
         )
         self.engine = Engine(parts, self.queue)
+        self._tell_each_other(parts)
+        self.ready = False
+
+    def _tell_each_other(self, parts: Parts) -> None:
+        """Have parts told of what happens in others."""
+        features = self.switch.features
         if self.history is not None:
             self.history.engine = self.engine
             estimator = Estimator(Repository(self.history.database), enabled=lambda: features.on(Feature.ETA))
             parts.runs.estimate = estimator.of
         self.switch.on_change(lambda *_: self.engine.on_switch())
         features.on_change(self.engine.wake_all)
-        self.ready = False
-        show_breaker("kubernetes", lambda: connection.breaker.state)
+        show_breaker("kubernetes", lambda: self._connection.breaker.state)
 
     def not_ready(self) -> str | None:
         """Return why this replica is not ready, or None; one to which others left nothing to do is."""

@@ -26,6 +26,13 @@ RECONCILE_SECONDS: Final = Histogram(
 )
 QUEUE_DEPTH: Final = Gauge("kubernaut_workqueue_depth", "Keys waiting for a worker.", registry=REGISTRY)
 QUEUE_DELAYED: Final = Gauge("kubernaut_workqueue_delayed", "Keys waiting for their time.", registry=REGISTRY)
+QUEUE_WAIT: Final = Histogram(
+    "kubernaut_workqueue_wait_seconds",
+    "How long keys waited for a worker, by the class of their priority: low (below 0), normal (0), high (above 0).",
+    ["priority"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
 RUNS_LIVE: Final = Gauge("kubernaut_runs_live", "Runs that are not finished.", registry=REGISTRY)
 RUNS_FINISHED: Final = Counter(
     "kubernaut_runs_finished", "Finished runs by phase and verdict.", ["phase", "verdict"], registry=REGISTRY
@@ -66,6 +73,27 @@ FLAGS_INVALID: Final = Gauge(
     "kubernaut_flags_invalid", "Entries of the switch's ConfigMap that are not understood.", registry=REGISTRY
 )
 LOCKS: Final = Gauge("kubernaut_target_locks", "Targets held by live runs.", registry=REGISTRY)
+LOCK_WAITERS: Final = Gauge(
+    "kubernaut_target_lock_waiters", "Runs that wait for a target which another run holds.", registry=REGISTRY
+)
+CAPACITY: Final = Gauge(
+    "kubernaut_capacity_units",
+    "Units there are of a scarce resource (at most 50 resources are shown).",
+    ["resource"],
+    registry=REGISTRY,
+)
+CAPACITY_USED: Final = Gauge(
+    "kubernaut_capacity_units_used",
+    "Units of a scarce resource that steps hold.",
+    ["resource"],
+    registry=REGISTRY,
+)
+CAPACITY_WAITING: Final = Gauge(
+    "kubernaut_capacity_waiting_steps",
+    "Steps of this replica's runs that wait for units of a scarce resource.",
+    ["resource"],
+    registry=REGISTRY,
+)
 MIRROR_BACKLOG: Final = Gauge(
     "kubernaut_mirror_backlog", "Finished runs waiting to be stored in the history.", registry=REGISTRY
 )

@@ -56,7 +56,8 @@ OPERATOR_CLUSTER_RULES: Final = (
     ),
 )
 OPERATOR_SYSTEM_RULES: Final = (
-    # Which replica works on what. A dead one's lease is deleted by those that take over.
+    # Which replica works on what, and who holds units of scarce resources. A dead one's lease is deleted by those
+    # that take over.
     _rule("coordination.k8s.io", ["leases"], ["list", "create", "patch", "delete"]),
     _rule("", ["configmaps"], ["get", "patch"], [SWITCH_CONFIGMAP]),
     _rule("", ["secrets"], ["get", "patch"], [SIGNING_SECRET]),

@@ -14,6 +14,7 @@ from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife
+from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.endings import final, watch_endings
 from kubernaut.engine.events import finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
@@ -30,11 +31,13 @@ from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.sharding import GLOBAL
+from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.metrics import (
     HEARTBEAT,
+    LOCK_WAITERS,
     LOCKS,
     QUEUE_DELAYED,
     QUEUE_DEPTH,
@@ -71,6 +74,7 @@ class Parts:
     instance: str
     shards: Keeper = field(default_factory=Alone)
     target_key: Callable[[Manifest, Manifest], str | None] = lambda workflow, run: None
+    capacities: Capacities | None = None
 
 
 class Engine:
@@ -81,6 +85,10 @@ class Engine:
         self._queue = queue
         self._known = known = Known(parts.shards, parts.target_key)
         parts.runs.starter.find = known.live.get
+        standing = RunStanding(known, parts.gate.off)
+        queue.rank = standing.rank
+        if parts.capacities is not None:
+            parts.capacities.standing, parts.capacities.wake = standing, self._wake
         self._listing = Listing(parts.cluster, known, self)
         self._expiry = Expiry(known.finished.values, self._expirable, self._expire, parts.clock)
         self._tenure = Tenure(
@@ -200,6 +208,15 @@ class Engine:
     def wake_all(self) -> None:
         """Have every live run looked at."""
         for key, live in self._known.live.items():
+            live.waiting.set()
+            self._queue.add(key)
+        if self._parts.capacities is not None:
+            self._parts.capacities.look()
+
+    def _wake(self, key: RunKey) -> None:
+        """Have a live run looked at, also by a worker that is with it."""
+        live = self._known.live.get(key)
+        if live is not None:
             live.waiting.set()
             self._queue.add(key)
 
@@ -392,6 +409,7 @@ class Engine:
             QUEUE_DEPTH.set(len(self._queue))
             QUEUE_DELAYED.set(self._queue.delayed)
             LOCKS.set(len(self._parts.locks))
+            LOCK_WAITERS.set(self._parts.locks.waiting)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _check(self) -> None:
@@ -410,7 +428,8 @@ class Engine:
         relisting = self._listing.keep_relisting(settings)
         resyncing = self._listing.keep_resyncing(settings, self._sweep)
         endings = watch_endings(self._parts.cluster, self)
-        return self._beat(), self._check(), relisting, resyncing, endings, self._expiry.run()
+        sharing = (self._parts.capacities.run(),) if self._parts.capacities is not None else ()
+        return self._beat(), self._check(), relisting, resyncing, endings, self._expiry.run(), *sharing
 
     def _expirable(self, run: FinishedRun) -> bool:
         known = self._known.finished.get(run.key) is run and self._known.looked_after(run)

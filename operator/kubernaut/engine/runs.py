@@ -43,8 +43,8 @@ class Capacities(Protocol):
         """
         ...
 
-    def release(self, run: RunKey) -> None:
-        """Give back all that a run holds."""
+    def release(self, run: RunKey, *, over: bool = False) -> None:
+        """Forget what a run wants; where it is over, give back all that it holds."""
         ...
 
 
@@ -54,7 +54,7 @@ class Unlimited:
     def arrange(self, run: RunKey, uid: str, priority: int, wants: Sequence[Want]) -> frozenset[str]:
         return frozenset(want.step for want in wants)
 
-    def release(self, run: RunKey) -> None:
+    def release(self, run: RunKey, *, over: bool = False) -> None:
         """Nothing is held."""
 
 
@@ -126,7 +126,8 @@ class RunReconciler:
         live.views.keep_only(())
         live.recent.clear()
         self._locks.release(live.key)
-        self._capacities.release(live.key)
+        # A run that goes on elsewhere, or after a restart, keeps what it holds.
+        self._capacities.release(live.key, over=live.stored.phase.final)
         for task in live.tasks.values():
             task.cancel()
         live.tasks.clear()
@@ -165,11 +166,12 @@ class RunReconciler:
                 if await self._stored(live):
                     return None
                 continue
-            granted = self._granted(live, decision)
+            if self._granted(live, decision):
+                continue
             if live.tasks:
                 outcomes = await self._await_outcomes(live, decision)
                 continue
-            if granted or await self._look(live, decision):
+            if await self._look(live, decision):
                 continue
             if worth_telling(live.stored, live.status) and not await self._stored(live):
                 continue

@@ -1,0 +1,33 @@
+"""What is shown of who waits: for a worker, for a target, for scarce resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from kubernaut.metrics import CAPACITY, CAPACITY_USED, CAPACITY_WAITING, QUEUE_WAIT
+
+#: resources that are shown at most, first come, first shown: names are the users' to choose
+MOST_RESOURCES: Final = 50
+_WAITS: Final = tuple(QUEUE_WAIT.labels(name) for name in ("low", "normal", "high"))
+_shown: set[str] = set()
+
+
+def show_wait(priority: int, seconds: float) -> None:
+    """Count how long a key waited for a worker, by the class of its priority: below, at, or above 0."""
+    _WAITS[(priority > 0) - (priority < 0) + 1].observe(seconds)
+
+
+def show_capacities(found: Mapping[str, tuple[int, int, int]]) -> None:
+    """Show capacity, units in use and waiting steps of each resource."""
+    for name in _shown - found.keys():
+        for gauge in (CAPACITY, CAPACITY_USED, CAPACITY_WAITING):
+            gauge.remove(name)
+    _shown.intersection_update(found)
+    for name, (capacity, used, waiting) in found.items():
+        if name not in _shown and len(_shown) >= MOST_RESOURCES:
+            continue
+        _shown.add(name)
+        CAPACITY.labels(name).set(capacity)
+        CAPACITY_USED.labels(name).set(used)
+        CAPACITY_WAITING.labels(name).set(waiting)
