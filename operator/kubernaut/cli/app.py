@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kubernaut.cli.commands import control, learned, revisions, runs, switch
-from kubernaut.cli.commands.features import features
+from kubernaut.cli.commands import control, features, learned, revisions, runs, switch
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.version import print_version, show_version
 from kubernaut.cli.commands.why import why
@@ -56,7 +55,8 @@ app.command()(revisions.rollback)
 app.command()(revisions.migrate)
 app.command()(switch.stop)
 app.command()(switch.start)
-app.command()(features)
+app.command()(features.features)
+app.command()(features.capacities)
 app.command()(learned.patterns)
 app.command()(lint)
 app.command()(learned.actions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import RenderableType
 
@@ -33,11 +33,25 @@ from kubernaut.core.features import Feature
 _FIX = "Write FEATURE=on, FEATURE=off or capacity.RESOURCE=NUMBER; `kubernaut features` lists them."
 
 
-def look_or_set(settings: Sequence[str], namespace: str, kubeconfig: str, context: str, form: Format) -> int:
-    """Set what is given, and show what holds then."""
-    changes = dict(change(text) for text in settings)
+def look_or_set(
+    settings: Sequence[str], reset: bool, namespace: str, kubeconfig: str, context: str, form: Format
+) -> int:
+    """Set (or take away) what is given, and show what holds then."""
+    changes = _taken_away(settings) if reset else dict(change(text) for text in settings)
     where = namespace or SYSTEM_NAMESPACE
     return within(kubeconfig, context, where, lambda place: _work(place, changes, form))
+
+
+def _taken_away(names: Sequence[str]) -> dict[str, str | None]:
+    """Return the entries that are taken away: those of these names, or of all features."""
+    changes: dict[str, str | None] = {}
+    for name in names:
+        if "=" in name:
+            raise CliError(f"{name!r}: with --reset a name has no value", "Write it as in rollback --reset.")
+        # An entry that nobody understands is what one wants to be rid of, so any name does.
+        bare = name.removeprefix(FEATURE_PREFIX)
+        changes[name if name.startswith(CAPACITY_PREFIX) else f"{FEATURE_PREFIX}{bare}"] = None
+    return changes or {f"{FEATURE_PREFIX}{feature.value}": None for feature in Feature}
 
 
 def change(text: str) -> tuple[str, str]:
@@ -66,16 +80,21 @@ def change(text: str) -> tuple[str, str]:
     return f"{FEATURE_PREFIX}{feature.value}", value.lower()
 
 
-async def _work(place: Place, changes: dict[str, str], form: Format) -> int:
+async def written(place: Place, changes: Mapping[str, str | None]) -> Flags:
+    """Change entries of the switch's ConfigMap; return what holds then. Raises CliError where there is none."""
     ref = switch_ref(place.namespace)
     try:
-        flags = await set_flags(place.cluster, ref, changes)
+        return await set_flags(place.cluster, ref, changes)
     except NotFound:
         raise CliError(
             f"there is no {ref}, so no operator that could be told",
             "Install Kubernaut with `kubectl apply -k manifests/base`, or name its namespace with -n.",
             Exit.NOT_FOUND,
         ) from None
+
+
+async def _work(place: Place, changes: Mapping[str, str | None], form: Format) -> int:
+    flags = await written(place, changes)
     if form.for_programs:
         emit(_wire(flags), form)
     else:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from kubernaut.cli.completing import runs, workflows
 from kubernaut.cli.forms import Format
 
 _CLUSTER = "Cluster"
@@ -27,8 +28,12 @@ Timeout = Annotated[
     str, typer.Option("--timeout", metavar="DURATION", help="Give up waiting after this, as in 90s or 10m.")
 ]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who ask later.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run (a WorkflowExecution).")]
-WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the Workflow.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Name of the run (a WorkflowExecution).", autocompletion=runs)
+]
+WorkflowName = Annotated[
+    str, typer.Argument(metavar="WORKFLOW", help="Name of the Workflow.", autocompletion=workflows)
+]
 Dsn = Annotated[
     str,
     typer.Option(

@@ -18,6 +18,19 @@ _HEAD = """\
 the PATH. It acts with the rights of your own kubeconfig, never with the operator's. Results go to stdout, notes and
 errors to stderr; into a pipe lines are never wrapped, and `-o json` or `-o yaml` is for programs.
 
+| to | type |
+|---|---|
+| see what a run would change | `kubernaut run crash-loop -p deployment=web --dry-run --wait` |
+| follow a run, and the runs it starts | `kubernaut watch RUN` |
+| answer a step that waits, with another value for a parameter | `kubernaut approve RUN --set replicas=3` |
+| say what becomes of a failed step of a suspended run | `kubernaut remedy RUN STEP skip --reason "done by hand"` |
+| try a failed run again from where it failed | `kubernaut retry RUN --set deployment=web2` |
+| see how a Workflow changed | `kubernaut revisions crash-loop --diff 2` |
+| go back to that content | `kubernaut rollback crash-loop --to 2` |
+| have a run follow a newer revision | `kubernaut migrate RUN --to latest --pause` |
+| switch a feature off; ration a resource | `kubernaut features off rollback`, `kubernaut capacities node-drain=3` |
+| have names completed by the shell | `kubernaut --install-completion` |
+
 | exit code | means |
 |---|---|
 """

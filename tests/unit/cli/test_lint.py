@@ -204,3 +204,18 @@ def test_markup_and_escapes_in_a_workflow_are_shown_as_they_are(lint: Lint) -> N
     assert lint(GOOD.replace("rollback_deployment", '"[red]\\e[2Jx"')) == 1
     assert "[red]\\x1b[2Jx" in lint.out
     assert "\x1b" not in lint.out
+
+
+@pytest.mark.parametrize(
+    ("life", "told"),
+    [("Draft", "Draft: only dry runs start."), ("Deprecated", "Deprecated: only runs that a person starts.")],
+)
+def test_what_is_not_active_is_told_with_its_line_and_is_no_problem(lint: Lint, life: str, told: str) -> None:
+    text = GOOD.replace("  parameters:", f"  lifecycle: {life}\n  parameters:")
+    assert lint(text) == 0
+    assert f"workflow.yaml:6: Workflow crash-loop is {told}" in lint.err
+    assert lint(text, "-o", "json") == 0
+    assert told.rstrip(".") in json.loads(lint.out)["notes"][0]
+    assert lint(GOOD.replace("  parameters:", "  lifecycle: Active\n  parameters:")) == 0
+    assert "lifecycle" not in lint.err
+    assert "only" not in lint.err

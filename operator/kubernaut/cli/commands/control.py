@@ -6,12 +6,20 @@ from typing import Annotated
 
 import typer
 
+from kubernaut.cli.completing import steps
 from kubernaut.cli.errors import CliError
 from kubernaut.cli.options import Context, Kubeconfig, Namespace, RunName, Why
 
-StepName = Annotated[str, typer.Argument(metavar="STEP", help="The step that waits for a person.")]
+StepName = Annotated[
+    str, typer.Argument(metavar="STEP", help="The step that waits for a person.", autocompletion=steps)
+]
 StepOrNone = Annotated[
-    str, typer.Argument(metavar="[STEP]", help="The step that waits; may be left out where only one does.")
+    str,
+    typer.Argument(
+        metavar="[STEP]",
+        help="The step that waits; may be left out where only one does.",
+        autocompletion=steps,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""`kubernaut features`."""
+"""`kubernaut features` and `kubernaut capacities`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kubernaut.cli.commands.switch import SystemNamespace
+from kubernaut.cli.errors import CliError
 from kubernaut.cli.forms import Format
 from kubernaut.cli.options import Context, Kubeconfig, Output
 
@@ -14,13 +15,20 @@ Settings = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME=VALUE]...",
-        help="What to set: FEATURE=on, FEATURE=off, or capacity.RESOURCE=NUMBER; nothing to only look.",
+        help="What to set: FEATURE=on, FEATURE=off, or capacity.RESOURCE=NUMBER; nothing to only look. "
+        "on FEATURE... and off FEATURE... say the same.",
     ),
 ]
 
 
 def features(
     settings: Settings = None,
+    reset: Annotated[
+        bool,
+        typer.Option(
+            "--reset", help="Take the entries of these NAMEs away, or without a name those of all features."
+        ),
+    ] = False,
     namespace: SystemNamespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
@@ -32,4 +40,31 @@ def features(
     """
     from kubernaut.cli.featuring import look_or_set
 
-    return look_or_set(settings or [], namespace, kubeconfig, context, output)
+    given = settings or []
+    if given and given[0] in ("on", "off"):
+        if len(given) == 1:
+            raise CliError(f"{given[0]} needs the name of a feature", f"Write it as in {given[0]} rollback.")
+        given = [f"{name}={given[0]}" for name in given[1:]]
+    return look_or_set(given, reset, namespace, kubeconfig, context, output)
+
+
+def capacities(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RESOURCE=NUMBER]...", help="What to set; nothing to only look."),
+    ] = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Have one of these RESOURCEs again, or without a name of each.")
+    ] = False,
+    namespace: SystemNamespace = "",
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+    output: Output = Format.TEXT,
+) -> int:
+    """Show how much there is of named resources and which Workflows take of them, or set it.
+
+    Of a resource without an entry there is one; of one with 0 nobody gets any. All runs in the cluster share it.
+    """
+    from kubernaut.cli.rationing import look_or_set
+
+    return look_or_set(settings or [], reset, namespace, kubeconfig, context, output)

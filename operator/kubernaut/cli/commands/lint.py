@@ -36,6 +36,8 @@ def lint(
     else:
         for skipped in report.skipped:
             note(f"Skipped {skipped}.")
+        for told in report.notes:
+            note(f"{told}.")
         show(views.report(report))
     return Exit.BAD_INPUT if report.findings or not report.checked else Exit.OK
 

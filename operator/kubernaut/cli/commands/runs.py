@@ -7,9 +7,20 @@ from typing import Annotated
 
 import typer
 
+from kubernaut.cli import completing
 from kubernaut.cli.errors import CliError
 from kubernaut.cli.forms import Format
-from kubernaut.cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output, RunName, Timeout, Why
+from kubernaut.cli.options import (
+    AllNamespaces,
+    Context,
+    Kubeconfig,
+    Namespace,
+    Output,
+    RunName,
+    Timeout,
+    Why,
+    WorkflowName,
+)
 
 Parameters = Annotated[
     list[str] | None,
@@ -30,7 +41,7 @@ Waited = Annotated[bool, typer.Option("--wait", help="Wait for its end, showing 
 
 
 def run(
-    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the Workflow to run.")],
+    workflow: WorkflowName,
     param: Parameters = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Change nothing; have the API server check every change.")
@@ -121,9 +132,20 @@ def watch(
 
 
 def status(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run; without it all are listed.")] = "",
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run; without it all are listed.", autocompletion=completing.runs
+        ),
+    ] = "",
     workflow: Annotated[
-        str, typer.Option("--workflow", metavar="NAME", help="Only runs of this Workflow.")
+        str,
+        typer.Option(
+            "--workflow",
+            metavar="NAME",
+            help="Only runs of this Workflow.",
+            autocompletion=completing.workflows,
+        ),
     ] = "",
     phase: Annotated[str, typer.Option("--phase", metavar="PHASE", help="Only runs in this phase.")] = "",
     verdict: Annotated[

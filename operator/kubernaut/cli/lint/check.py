@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from kubernaut.api.names import API_VERSION, GROUP
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import Workflow
+from kubernaut.cli.lifecycle import LIFECYCLES
 from kubernaut.cli.lint.documents import Document, NotYaml, read
 from kubernaut.cli.lint.fields import describe, path_of
 from kubernaut.core.compiling import compile_plan
@@ -38,16 +39,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of some files: the Workflows checked, what was skipped, what is wrong."""
+    """What became of some files: the Workflows checked, what was skipped, what is wrong, what is worth knowing."""
 
     checked: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def plus(self, other: Report) -> Report:
         """Return both reports as one."""
         return Report(
-            self.checked + other.checked, self.skipped + other.skipped, self.findings + other.findings
+            self.checked + other.checked,
+            self.skipped + other.skipped,
+            self.findings + other.findings,
+            self.notes + other.notes,
         )
 
     def wire(self) -> dict[str, Any]:
@@ -56,6 +61,7 @@ class Report:
             "checked": list(self.checked),
             "skipped": list(self.skipped),
             "problems": [finding.wire() for finding in self.findings],
+            "notes": list(self.notes),
         }
 
 
@@ -90,7 +96,17 @@ def check(document: Document, catalogue: Catalogue) -> Report:
         where = f"{document.source}:{document.line()}"
         return Report(skipped=(f"{where}: {version} {known} is no Workflow of {API_VERSION}",))
     found = _named(document, known) + _modelled(document, known, catalogue)
-    return Report((known,), (), tuple(sorted(found, key=lambda finding: finding.line)))
+    return Report(
+        (known,), (), tuple(sorted(found, key=lambda finding: finding.line)), _life(document, known)
+    )
+
+
+def _life(document: Document, known: str) -> tuple[str, ...]:
+    """Say what a Workflow that is not active is good for."""
+    spec = document.data.get("spec")
+    said = spec.get("lifecycle") if isinstance(spec, dict) else None
+    told = LIFECYCLES.get(said) if isinstance(said, str) else None
+    return (f"{document.source}:{document.line('spec.lifecycle')}: {known} is {told}",) if told else ()
 
 
 def _named(document: Document, known: str) -> list[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,7 +12,8 @@ from rich.text import Text
 from kubernaut.api.base import Condition
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.reasons import explain
-from kubernaut.api.workflow import Lifecycle, WorkflowSpec
+from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.cli.lifecycle import LIFECYCLES
 from kubernaut.cli.outline import Row, progress
 from kubernaut.cli.text import cell, line, safe
 from kubernaut.cli.times import age, between, moment
@@ -23,11 +23,6 @@ from kubernaut.cli.views.result import changed, ending, mode, outputs, relatives
 from kubernaut.cli.views.steps import steps
 from kubernaut.cli.views.words import fields, heading, phase, table, verdict, word
 from kubernaut.cli.visible import ROOM
-
-LIFECYCLES: Final = {
-    Lifecycle.DRAFT: "Draft: only dry runs start",
-    Lifecycle.DEPRECATED: "Deprecated: only runs that a person starts",
-}
 
 
 def details(
