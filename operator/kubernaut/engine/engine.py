@@ -129,7 +129,8 @@ class Engine:
             live.observe(manifest)
             live.waiting.set()
         elif finished is not None:
-            finished.observe(manifest)
+            if not finished.observe(manifest) and finished.mirrored:
+                return
         elif not self._known.take_up(key, manifest):
             return
         self._queue.add(key)
