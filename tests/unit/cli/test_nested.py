@@ -213,7 +213,7 @@ def test_a_thousand_steps_are_told_by_what_moves_and_by_counts() -> None:
 
 def test_what_moves_is_shown_below_what_it_belongs_to() -> None:
     items = [f"web-{n}" for n in range(100)]
-    steps: list[dict[str, Any]] = [{"name": "each", "phase": "Running", "outputs": {"items": items}}]
+    steps: list[dict[str, Any]] = [{"name": "each", "phase": "Succeeded", "outputs": {"items": items}}]
     steps += [{"name": f"each/{n}/go", "phase": "Running" if n == 70 else "Succeeded"} for n in range(90)]
     found = run({**RESOLVED, "phase": "Running", "steps": steps})
     shown = [one.name for one in visible(rows(found, nested()), 6) if not isinstance(one, Gap)]
