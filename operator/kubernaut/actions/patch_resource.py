@@ -71,7 +71,8 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
     take 2 KiB before and 2 KiB after.
 
     `expect` names values that must be there right before the change; where one is not, nothing is changed. The
-    patch is first sent as a dry run, so that undo knows the values as the API server writes them.
+    patch is first sent as a dry run, so that undo knows the values as the API server writes them; one that changes
+    labels and annotations only needs none.
     """
 
     name: ClassVar = "patch_resource"
@@ -94,6 +95,9 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         body = fields.merge_patch(seen, desired)
         if not body:
             return seen
+        if set(body) == {"metadata"}:
+            # Labels and annotations are written as they are given: nothing is to be learned of the API server.
+            return desired
         version = seen["metadata"]["resourceVersion"]
         return await cluster.patch(ObjectRef.of(seen), body, resource_version=version, dry_run=True)
 

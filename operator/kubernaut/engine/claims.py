@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -38,6 +38,11 @@ from kubernaut.metrics import WRITES
 _MOST_LATEST = 10_000
 
 
+# An account that was there is asked for again after this long; without it the API server refuses the step anyway.
+ACCOUNT_SECONDS: Final = 30.0
+MOST_ACCOUNTS: Final = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A run with everything it needs."""
@@ -58,6 +63,7 @@ class Claims:
         self._plans: dict[str, Plan] = {}
         self._snapshots = Snapshots(self._own)
         self._kept: set[tuple[str, str]] = set()
+        self._there: dict[tuple[str, str], float] = {}
         self._latest: dict[str, tuple[int | None, Plan]] = {}
 
     async def make(self, live: LiveRun) -> Claim:
@@ -261,8 +267,15 @@ class Claims:
             raise StepError(message, reason=Reason.TARGET_NOT_FOUND) from None
 
     async def _account(self, namespace: str, name: str) -> None:
+        known = self._there.get((namespace, name), float("-inf"))
+        now = asyncio.get_running_loop().time()
+        if now - known < ACCOUNT_SECONDS:
+            return
         try:
             await self._own.get(ObjectRef("v1", "ServiceAccount", namespace, name))
+            if len(self._there) >= MOST_ACCOUNTS:
+                self._there.clear()
+            self._there[namespace, name] = now
         except NotFound:
             message = f"the Workflow's ServiceAccount {namespace}/{name} does not exist"
             raise StepError(message, reason=Reason.SERVICE_ACCOUNT_NOT_FOUND) from None

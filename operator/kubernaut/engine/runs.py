@@ -28,6 +28,8 @@ from kubernaut.engine.targets import Lookout
 log = logging.getLogger(__name__)
 
 TELL_EVERY = 1.0
+# Telling takes at most this share of the time: what an API server under load is slow to write is told less often.
+TELL_SHARE = 1 / 40
 AGAIN_LATER = 2.0
 # So many objects a run remembers as it has just written them.
 RECENT = 8
@@ -83,6 +85,7 @@ class RunReconciler:
         self._off = off
         self._capacities = capacities or Unlimited()
         self._store = StatusStore(self._own)
+        self._writing = 0.0
         self.starter = Starter(self._own, claims, locks, self._store, hold, clock, off)
         # Never waits: what is known by then goes out with a status that is written anyway.
         self.estimate: Callable[[LiveRun], Eta | None] = lambda live: None
@@ -205,13 +208,17 @@ class RunReconciler:
     async def _stored(self, live: LiveRun) -> bool:
         if live.status.eta is None and not live.status.phase.final and (eta := self.estimate(live)):
             live.status = live.status.replace(eta=eta)
+        began = asyncio.get_running_loop().time()
+        stored = await self._store.store(live)
         live.wrote_at = asyncio.get_running_loop().time()
-        return await self._store.store(live)
+        self._writing += (live.wrote_at - began - self._writing) / 16
+        return stored
 
     async def _await_outcomes(self, live: LiveRun, decision: Decision) -> dict[str, Outcome]:
         """Wait until an effect ends, something wakes the run, or it is time to tell or decide again."""
         loop = asyncio.get_running_loop()
-        tell = live.wrote_at + TELL_EVERY if worth_telling(live.stored, live.status) else None
+        pause = max(TELL_EVERY, self._writing / TELL_SHARE)
+        tell = live.wrote_at + pause if worth_telling(live.stored, live.status) else None
         timeout = self._seconds_until(decision.wake_at)
         if tell is not None:
             left = max(tell - loop.time(), 0.0)
