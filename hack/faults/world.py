@@ -164,14 +164,19 @@ class Batch:
         world = self._world
         return await world.admin.list(api_version, kind, world.place.namespace, label_selector=self._selector)
 
-    async def settle(self, seconds: float = 150.0) -> dict[str, Manifest]:
-        """Do what somebody outside has to, until every run has ended; return the runs, stuck ones too."""
+    async def settle(self, seconds: float = 90.0) -> dict[str, Manifest]:
+        """Do what somebody outside has to, until every run has ended; return the runs, stuck ones too.
+
+        A run is stuck if it has not ended so many seconds after the operator was last killed.
+        """
         waiting = {trial.name: trial for trial in self.trials}
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
+        deadline, kills = loop.time() + seconds, self._world.operator.kills
         runs: dict[str, Manifest] = {}
         while waiting and loop.time() < deadline:
             await asyncio.sleep(LOOK_EVERY)
+            if kills != self._world.operator.kills:
+                deadline, kills = loop.time() + seconds, self._world.operator.kills
             self._world.demand_operator()
             try:
                 found = await self._list(KUBERNAUT, "WorkflowExecution")
