@@ -163,7 +163,9 @@ def _fold(draft: Draft) -> WorkflowExecutionStatus:
     )
     hold = draft.facts.hold
     if hold is None and draft.run.control.paused:
-        hold = Hold(Reason.PAUSED, draft.run.paused_for or "The run is paused by a person.")
+        hold = Hold(Reason.PAUSED, "The run is paused by a person.")
+        if draft.run.paused_for:
+            hold = Hold(Reason.MIGRATION_REFUSED, draft.run.paused_for)
     return status.replace(conditions=conditions.of_run(status, hold, draft.now, draft.run.generation))
 
 
