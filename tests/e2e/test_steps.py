@@ -14,6 +14,11 @@ def template(name: str, *inner: Manifest) -> Manifest:
     return {"name": name, "steps": list(inner)}
 
 
+def at_last(*inner: Manifest) -> dict[str, Any]:
+    """Return the steps under finally; the word is Python's own."""
+    return {"finally": list(inner)}
+
+
 def note_item(name: str) -> Manifest:
     """Return a step that writes its item into an annotation of ``web``."""
     # patch_resource takes literal field names only; the value tells which item it was.
@@ -145,7 +150,7 @@ def test_finally_runs_after_a_failure_and_knows_how_the_run_went(place: Place) -
         note("first"),
         {"name": "bad", "dependsOn": ["first"], "action": "restart_pod", "with": {"name": "none"}},
         onFailure="Rollback",
-        **{"finally": [note("tidy", when="run.outcome == 'Failed' && run.verdict == 'RolledBack'")]},
+        **at_last(note("tidy", when="run.outcome == 'Failed' && run.verdict == 'RolledBack'")),
     )
     status = place.run().end()
     assert (status["phase"], status["verdict"]) == ("Failed", "RolledBack")
@@ -154,7 +159,7 @@ def test_finally_runs_after_a_failure_and_knows_how_the_run_went(place: Place) -
 
 
 def test_finally_runs_after_a_cancel(place: Place) -> None:
-    place.workflow(gate("gate"), **{"finally": [note("tidy")]})
+    place.workflow(gate("gate"), **at_last(note("tidy")))
     run = place.run()
     run.step_is("gate", "Waiting")
     run.control(cancel=True)
