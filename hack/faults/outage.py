@@ -20,6 +20,8 @@ API = "kube-apiserver"
 _AT_WORK = 12
 #: how long a breaker may take to open, in seconds
 _OPENING = 5.0
+#: and where nothing refuses, so that only time-outs tell
+_OPENING_HUNG = 10.0
 #: how the API server is away, by the name of the trial
 REFUSALS = {
     "429": Fault.BUSY,
@@ -76,10 +78,13 @@ async def stopped(world: World, *, pause: bool, seconds: float) -> dict[str, Any
             await asyncio.to_thread(cluster.start, API)
 
     what = "SIGSTOP" if pause else "SIGKILL"
-    return {"what": what, **await _through(world, _AtWork(), away, seconds)}
+    opening = _OPENING_HUNG if pause else _OPENING
+    return {"what": what, **await _through(world, _AtWork(), away, seconds, opening)}
 
 
-async def _through(world: World, script: _AtWork, away: Away, seconds: float) -> dict[str, Any]:
+async def _through(
+    world: World, script: _AtWork, away: Away, seconds: float, opening: float = _OPENING
+) -> dict[str, Any]:
     """Run all shapes through an outage, and count what is asked of the API server meanwhile."""
     findings, began, loop = Findings(), time.monotonic(), asyncio.get_running_loop()
     world.proxy.script = script
@@ -98,8 +103,8 @@ async def _through(world: World, script: _AtWork, away: Away, seconds: float) ->
     world.proxy.attempts = None
     world.proxy.script = Peace()
     await batch.close(runs, findings)
-    during = [one for one in attempts if gone + _OPENING < one.at < ends]
-    span = max(ends - gone - _OPENING, 0.1)
+    during = [one for one in attempts if gone + opening < one.at < ends]
+    span = max(ends - gone - opening, 0.1)
     at_work = [one.at for one in attempts if one.mutates and one.at >= back]
     return {
         "seconds_away": round(ends - gone, 1),

@@ -38,6 +38,6 @@ async def test_runs_survive_an_api_server_that_dies_or_hangs(
     arena: Arena, tmp_path: Path, pause: bool
 ) -> None:
     async with World.running(arena, arena.places[0], tmp_path) as world:
-        report = await outage.stopped(world, pause=pause, seconds=8.0)
+        report = await outage.stopped(world, pause=pause, seconds=14.0)
     assert campaigns.good(report), shown(report)
     assert report["requests_per_second_while_away"] <= MOST, shown(report)
