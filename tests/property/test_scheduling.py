@@ -72,7 +72,7 @@ def test_grants_exceed_nothing_and_block_nobody_who_could_be_helped_first(
     waiting: list[Request], capacity: dict[str, int], data: st.DataObject
 ) -> None:
     free = {name: data.draw(st.integers(-1, most)) for name, most in capacity.items()}
-    granted = grants(waiting, free, capacity, {})
+    granted = grants(waiting, free, capacity, {}, {})
     used = Counter[str]()
     for one in granted:
         used.update(dict(one.uses))

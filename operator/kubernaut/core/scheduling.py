@@ -91,20 +91,23 @@ def grants(
     free: Mapping[str, int],
     capacity: Mapping[str, int],
     held: Mapping[str, int],
+    turns: Mapping[str, int],
 ) -> list[Request]:
     """Return the requests to be granted now, in order; each gets all it asks for, or nothing.
 
-    Higher priorities go first; among equals the namespace that holds less of the resource it asks for, counted anew
-    after each grant; then who waits longer. Nobody overtakes on a resource that somebody before it waits for, so a
-    request for much is not kept waiting by many for little. One that asks for more than there is at all is passed
-    over: it must not block those who can be helped.
+    Higher priorities go first; among equals the namespace that holds less, counted anew after each grant; then the
+    namespace whose last turn is longer ago; then who waits longer. Nobody overtakes on a resource that somebody
+    before it waits for, so a request for much is not kept waiting by many for little. One that asks for more than
+    there is at all is passed over: it must not block those who can be helped.
 
     Args:
         free: units of each resource that nobody holds.
         capacity: units of each resource there are.
         held: units that each namespace holds, of all resources together.
+        turns: by namespace, a number that grows with the time of its last grant; none where it had none.
     """
-    left, shares = dict(free), dict(held)
+    left, shares, last = dict(free), dict(held), dict(turns)
+    turn = max(last.values(), default=0)
     blocked: set[str] = set()
     granted: list[Request] = []
     rest = [one for one in waiting if all(amount <= capacity[name] for name, amount in one.uses)]
@@ -113,7 +116,9 @@ def grants(
         by_priority.setdefault(one.priority, {}).setdefault(one.namespace, deque()).append(one)
     for _, lanes in sorted(by_priority.items(), reverse=True):
         while lanes:
-            namespace = min(lanes, key=lambda name: (shares.get(name, 0), lanes[name][0].since))
+            namespace = min(
+                lanes, key=lambda name: (shares.get(name, 0), last.get(name, -1), lanes[name][0].since)
+            )
             one = lanes[namespace].popleft()
             if not lanes[namespace]:
                 del lanes[namespace]
@@ -122,6 +127,8 @@ def grants(
                 blocked |= names
                 continue
             granted.append(one)
+            turn += 1
+            last[namespace] = turn
             for name, amount in one.uses:
                 left[name] -= amount
                 shares[namespace] = shares.get(namespace, 0) + amount

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 POLL: Final = 2.0
 #: seconds after which units are listed though nobody waits, for those whose run ended unseen
 SWEEP: Final = 600.0
+# Of so many namespaces it is remembered when they had their last turn.
+_REMEMBERED: Final = 1000
 
 
 class Units(Protocol):
@@ -122,6 +124,7 @@ class Capacities:
         self._uids: dict[RunKey, str] = {}
         self._ended: set[str] = set()
         self._seen: dict[tuple[str, int], Slot] = {}
+        self._turns: dict[str, int] = {}
         self._stale = True
         self._read_at: float | None = None
         self._count = itertools.count()
@@ -290,13 +293,20 @@ class Capacities:
             if slot.holder and slot.run in self._askers
         )
         plan: list[tuple[str, list[tuple[str, int]]]] = []
-        for request in grants(waiting, free, capacity, held):
+        for request in grants(waiting, free, capacity, held, self._turns):
+            self._note_turn(request.namespace)
             units = [
                 (name, next(spare[name])) for name, amount in sorted(request.uses) for _ in range(amount)
             ]
             plan.append((request.holder, units))
         await asyncio.gather(*(self._take_all(holder, units) for holder, units in plan))
         self._adopt()
+
+    def _note_turn(self, namespace: str) -> None:
+        self._turns.pop(namespace, None)
+        self._turns[namespace] = next(self._count)
+        if len(self._turns) > _REMEMBERED:
+            del self._turns[next(iter(self._turns))]
 
     def _request(self, asker: _Asker, want: Want) -> Request:
         priority = 0 if Feature.PRIORITIES in self._off() else asker.priority

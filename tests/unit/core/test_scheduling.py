@@ -35,34 +35,42 @@ def test_every_eighth_turn_is_for_the_priority_that_was_passed_over_for_longest(
 
 
 def test_who_waits_longest_gets_it_among_equals() -> None:
-    assert names(grants([ask("late", since=2), ask("early", since=1)], ONE, ONE, {})) == ["early"]
+    assert names(grants([ask("late", since=2), ask("early", since=1)], ONE, ONE, {}, {})) == ["early"]
 
 
 def test_higher_priority_goes_first() -> None:
-    assert names(grants([ask("low", since=1), ask("high", priority=1, since=2)], ONE, ONE, {})) == ["high"]
+    assert names(grants([ask("low", since=1), ask("high", priority=1, since=2)], ONE, ONE, {}, {})) == [
+        "high"
+    ]
 
 
 def test_the_namespace_that_holds_less_goes_first() -> None:
     waiting = [ask("a", "a", since=1), ask("b", "b", since=2)]
-    assert names(grants(waiting, ONE, {"drain": 2}, {"a": 1})) == ["b"]
+    assert names(grants(waiting, ONE, {"drain": 2}, {"a": 1}, {})) == ["b"]
+
+
+def test_the_namespace_whose_last_turn_is_longer_ago_goes_first() -> None:
+    waiting = [ask("a", "a", since=1), ask("b", "b", since=2), ask("c", "c", since=3)]
+    assert names(grants(waiting, ONE, ONE, {}, {"a": 7, "b": 5, "c": 6})) == ["b"]
+    assert names(grants(waiting, ONE, ONE, {}, {"a": 7, "b": 5})) == ["c"]
 
 
 def test_namespaces_alternate_within_one_round_of_grants() -> None:
     waiting = [ask(f"a{n}", "a", since=n) for n in range(3)] + [ask("b0", "b", since=9)]
-    assert names(grants(waiting, {"drain": 3}, {"drain": 3}, {})) == ["a0", "b0", "a1"]
+    assert names(grants(waiting, {"drain": 3}, {"drain": 3}, {}, {})) == ["a0", "b0", "a1"]
 
 
 def test_a_request_for_much_is_not_overtaken_by_later_ones_for_little() -> None:
     waiting = [ask("much", since=1, drain=2), ask("little", since=2)]
-    assert names(grants(waiting, ONE, {"drain": 2}, {})) == []
+    assert names(grants(waiting, ONE, {"drain": 2}, {}, {})) == []
 
 
 def test_who_waits_for_one_thing_is_not_overtaken_on_the_other_it_needs() -> None:
     waiting = [ask("both", since=1, db=1), ask("drain-only", since=2)]
     capacity = {"drain": 1, "db": 1}
-    assert names(grants(waiting, {"drain": 1, "db": 0}, capacity, {})) == []
+    assert names(grants(waiting, {"drain": 1, "db": 0}, capacity, {}, {})) == []
 
 
 def test_a_request_for_more_than_there_is_blocks_nobody() -> None:
     waiting = [ask("never", since=1, drain=9), ask("now", since=2)]
-    assert names(grants(waiting, ONE, ONE, {})) == ["now"]
+    assert names(grants(waiting, ONE, ONE, {}, {})) == ["now"]

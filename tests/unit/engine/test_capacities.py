@@ -266,6 +266,23 @@ async def test_higher_priority_goes_first_unless_priorities_are_switched_off() -
             assert server.holders() == {"drain-0": f"{first}/s"}
 
 
+async def test_namespaces_have_their_turns_of_a_single_unit() -> None:
+    server = LeaseServer()
+    one = Replica(server)
+    served: list[str] = []
+    async with working(one):
+        for number in range(5):
+            one.ask(f"many-{number}", namespace="many")
+        one.ask("single", namespace="single")
+        for _ in range(6):
+            await until(lambda: bool(server.holders()))
+            served.append(server.holders()["drain-0"].removesuffix("/s"))
+            one.end(served[-1], served[-1].partition("-")[0])
+            await until(lambda: server.holders().get("drain-0") != f"{served[-1]}/s")
+    assert served[:3] == ["many-0", "single", "many-1"]
+    assert len(served) == 6
+
+
 async def test_an_api_server_that_is_away_at_first_is_asked_again() -> None:
     server = LeaseServer()
     real, broken = server.list, [True, True]
