@@ -28,7 +28,7 @@ QUEUE_DEPTH: Final = Gauge("kubernaut_workqueue_depth", "Keys waiting for a work
 QUEUE_DELAYED: Final = Gauge("kubernaut_workqueue_delayed", "Keys waiting for their time.", registry=REGISTRY)
 QUEUE_WAIT: Final = Histogram(
     "kubernaut_workqueue_wait_seconds",
-    "How long keys waited for a worker, by the class of their priority: low (below 0), normal (0), high (above 0).",
+    "How long one of eight keys waited for a worker, by its priority: low (below 0, or finished), normal, high.",
     ["priority"],
     buckets=_SECONDS,
     registry=REGISTRY,

@@ -158,6 +158,8 @@ def test_who_waits_for_capacity_sends_no_request(world: World) -> None:
     first.step_is("drain", "Waiting")
     second = other.run()
     awaits_capacity(second)
+    # What was answered may be logged a moment later.
+    until("what was sent before is logged", heartbeats(world, 1))
     before = len(world.requests())
     # Long enough for several rounds of what would be asked again and again.
     until("heartbeats went on", heartbeats(world, 4))
