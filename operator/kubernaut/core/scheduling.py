@@ -6,6 +6,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -110,26 +111,34 @@ def grants(
     turn = max(last.values(), default=0)
     blocked: set[str] = set()
     granted: list[Request] = []
-    rest = [one for one in waiting if all(amount <= capacity[name] for name, amount in one.uses)]
     by_priority: dict[int, dict[str, deque[Request]]] = {}
-    for one in sorted(rest, key=lambda one: one.since):
-        by_priority.setdefault(one.priority, {}).setdefault(one.namespace, deque()).append(one)
+    for one in sorted(waiting, key=lambda one: one.since):
+        if all(amount <= capacity[name] for name, amount in one.uses):
+            by_priority.setdefault(one.priority, {}).setdefault(one.namespace, deque()).append(one)
     for _, lanes in sorted(by_priority.items(), reverse=True):
-        while lanes:
-            namespace = min(
-                lanes, key=lambda name: (shares.get(name, 0), last.get(name, -1), lanes[name][0].since)
-            )
-            one = lanes[namespace].popleft()
-            if not lanes[namespace]:
-                del lanes[namespace]
+        order = [_place(name, lane, shares, last) for name, lane in lanes.items()]
+        heapify(order)
+        # Most of the time most of them wait for what is used up; they need not be looked at.
+        while order and any(amount > 0 and name not in blocked for name, amount in left.items()):
+            namespace = heappop(order)[-1]
+            lane = lanes[namespace]
+            one = lane.popleft()
             names = {name for name, _ in one.uses}
             if names & blocked or any(left[name] < amount for name, amount in one.uses):
                 blocked |= names
-                continue
-            granted.append(one)
-            turn += 1
-            last[namespace] = turn
-            for name, amount in one.uses:
-                left[name] -= amount
-                shares[namespace] = shares.get(namespace, 0) + amount
+            else:
+                granted.append(one)
+                for name, amount in one.uses:
+                    left[name] -= amount
+                    shares[namespace] = shares.get(namespace, 0) + amount
+                turn += 1
+                last[namespace] = turn
+            if lane:
+                heappush(order, _place(namespace, lane, shares, last))
     return granted
+
+
+def _place(
+    namespace: str, lane: deque[Request], shares: Mapping[str, int], last: Mapping[str, int]
+) -> tuple[int, int, int, str]:
+    return shares.get(namespace, 0), last.get(namespace, -1), lane[0].since, namespace

@@ -278,14 +278,14 @@ class Capacities:
                 self.wake(asker.key)
 
     async def _grant(self) -> None:
-        ours = self.standing.ours
-        waiting = [self._request(asker, want) for asker, want in self._waiting() if ours(asker.uid)]
-        if not waiting:
-            return
-        names = {name for request in waiting for name, _ in request.uses}
+        names = {name for _, want in self._waiting() for name, _ in want.uses}
         capacity = {name: self._capacity(name) for name in names}
         used = Counter(slot.resource for slot in self._seen.values() if slot.holder)
         free = {name: capacity[name] - used[name] for name in names}
+        if all(units <= 0 for units in free.values()):
+            return
+        ours = self.standing.ours
+        waiting = [self._request(asker, want) for asker, want in self._waiting() if ours(asker.uid)]
         spare = {name: self._spare(name, capacity[name]) for name in names}
         held: Counter[str] = Counter(
             self._askers[slot.run].key.namespace
