@@ -134,7 +134,7 @@ def test_a_failed_run_puts_back_just_what_it_changed(place: Place) -> None:
         "scale": "RolledBack",
         "annotate": "RolledBack",
         "gate": "Succeeded",
-        "fail": "RolledBack",  # looked at as well, for it might have acted before it failed
+        "fail": "Failed",  # looked at as well, for it might have acted before it failed; it had not
     }
     assert steps(status)["fail"]["reason"] == "PreconditionFailed"
     found = place.get("Deployment", "web")
