@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -213,7 +214,11 @@ class Application:
             reading = asyncio.create_task(self.switch.run())
             stack.callback(reading.cancel)
             stack.push_async_callback(self.engine.stop)
+            # All that is loaded stays; to look through it for garbage again and again would hold the loop for 0.2 s.
+            gc.collect()
+            gc.freeze()
             await self.engine.start()
+            gc.freeze()
             await self._watch(stop)
 
     async def _watch(self, stop: asyncio.Event) -> None:

@@ -337,6 +337,8 @@ class Engine:
                 RECONCILE_SECONDS.labels(kind).observe(time.monotonic() - began)
             if delay is not None:
                 self._queue.add_after(key, delay)
+            # Where nothing had to be waited for, the next key would be taken without letting anybody else go on.
+            await asyncio.sleep(0)
 
     async def _reconcile(self, key: Key) -> float | None:
         if isinstance(key, Heartbeat):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import kopf
 
 from kubernaut.api.names import GROUP, VERSION
+from kubernaut.engine.endings import LIVE
 
 WATCHED = ("workflowexecutions", "workflows", "replicasets")
 
@@ -99,6 +100,8 @@ def settings_for() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.posting.loggers = False
     settings.scanning.disabled = True
+    # Finished runs are seen to by the engine (engine/endings.py).
+    settings.watching.field_selectors[GROUP, VERSION, "workflowexecutions"] = LIVE
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 10
