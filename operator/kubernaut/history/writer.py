@@ -1,4 +1,4 @@
-"""Writing runs: binary COPY into staging tables, one upsert, one transaction."""
+"""Writing runs: binary COPY, straight into the tables where all are new, else by staging tables and an upsert."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from itertools import chain
 
+import asyncpg
+
 from kubernaut.history.database import Connection, Database
 from kubernaut.history.errors import Rejected
 from kubernaut.history.records import RunRecord
-from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, run_row, step_rows
+from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, Row, run_row, step_rows
 from kubernaut.history.schema import ensure_months, month_of
 
 POSITION_LOCK = 7239104581
@@ -86,12 +88,14 @@ class RunWriter:
                 await ensure_months(connection, unknown)
             self._months |= months
         async with self._database.transaction() as connection:
-            await connection.execute(_STAGING)
-            await _copy(connection, "staged_runs", map(run_row, runs), RUN_COLUMNS)
-            await _copy(connection, "staged_steps", chain.from_iterable(map(step_rows, runs)), STEP_COLUMNS)
             # Held until commit: readers who go by position must never see one before a lower one.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", POSITION_LOCK)
-            return int(await connection.fetchval(_UPSERT))
+            try:
+                async with connection.transaction():
+                    return await _insert(connection, runs)
+            except asyncpg.UniqueViolationError:
+                # One of them is stored already: a newer one takes its place, and a replay changes nothing.
+                return await _upsert(connection, runs)
 
     async def stored(self, uids: Sequence[str]) -> frozenset[str]:
         """Return which of the runs are stored.
@@ -109,10 +113,42 @@ class RunWriter:
         return frozenset(found)
 
 
+def _steps(runs: Iterable[RunRecord]) -> Iterable[Row]:
+    return chain.from_iterable(map(step_rows, runs))
+
+
+async def _insert(connection: Connection, runs: Sequence[RunRecord]) -> int:
+    """Copy runs straight into the tables, each row made while the server takes those before it.
+
+    Raises:
+        UniqueViolationError: one of them is there already.
+    """
+    # Nobody else draws positions now, so as many can be taken at once as there are runs.
+    last = await connection.fetchval(
+        "SELECT setval('kubernaut.run_position', nextval('kubernaut.run_position') + $1 - 1)", len(runs)
+    )
+    first = last - len(runs) + 1
+    positioned = ((*run_row(run), position) for position, run in enumerate(runs, start=first))
+    await _copy(connection, "runs", positioned, (*RUN_COLUMNS, "position"))
+    await _copy(connection, "steps", _steps(runs), STEP_COLUMNS)
+    return len(runs)
+
+
+async def _upsert(connection: Connection, runs: Sequence[RunRecord]) -> int:
+    await connection.execute(_STAGING)
+    await _copy(connection, "staged_runs", map(run_row, runs), RUN_COLUMNS, "pg_temp")
+    await _copy(connection, "staged_steps", _steps(runs), STEP_COLUMNS, "pg_temp")
+    return int(await connection.fetchval(_UPSERT))
+
+
 async def _copy(
-    connection: Connection, table: str, rows: Iterable[Sequence[object]], columns: Sequence[str]
+    connection: Connection,
+    table: str,
+    rows: Iterable[Row],
+    columns: Sequence[str],
+    schema: str = "kubernaut",
 ) -> None:
-    await connection.copy_records_to_table(table, records=rows, columns=columns, schema_name="pg_temp")
+    await connection.copy_records_to_table(table, records=rows, columns=columns, schema_name=schema)
 
 
 def _newest(runs: Sequence[RunRecord]) -> list[RunRecord]:
