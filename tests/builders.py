@@ -15,6 +15,9 @@ from kubernaut.api.execution import (
     ApprovalRecord,
     Control,
     Decision,
+    Intervention,
+    ParameterValue,
+    Remedy,
     ResolvedTarget,
     ResolvedWorkflow,
     StepStatus,
@@ -24,12 +27,14 @@ from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.action import Action, ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.compiling import compile_plan
+from kubernaut.core.features import Feature
 from kubernaut.core.machine import advance, claim
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Cluster, ObjectRef, Right
-from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen
+from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen, Watched
 from kubernaut.core.run import Decision as Decided
+from kubernaut.core.unfolding import unfold
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TARGET_UID = "uid-of-target"
@@ -151,15 +156,11 @@ class WorkflowBuilder:
         factor: int = 2,
         longest: str = "30s",
         timeout: str = "5m",
+        **more: Any,
     ) -> Self:
+        retry = {"retry": _retry(retries, initial, factor, longest)}
         return self._add(
-            name,
-            needs,
-            when,
-            action=action,
-            timeout=timeout,
-            retry=_retry(retries, initial, factor, longest),
-            **{"with": with_},
+            name, needs, when, action=action, timeout=timeout, **{"with": with_}, **{**retry, **more}
         )
 
     def wait(
@@ -169,13 +170,75 @@ class WorkflowBuilder:
         needs: str = "",
         *,
         until: str | None = None,
+        object_: Mapping[str, str] | None = None,
         when: str | None = None,
         timeout: str = "5m",
+        **more: Any,
     ) -> Self:
-        return self._add(name, needs, when, timeout=timeout, wait={"duration": duration, "until": until})
+        wait = {"duration": duration, "until": until, "object": object_}
+        return self._add(name, needs, when, timeout=timeout, wait=wait, **more)
 
-    def approval(self, name: str, needs: str = "", *, expires: str = "1h", when: str | None = None) -> Self:
-        return self._add(name, needs, when, approval={"message": "May I?", "expiresAfter": expires})
+    def approval(
+        self,
+        name: str,
+        needs: str = "",
+        *,
+        expires: str = "1h",
+        may: Sequence[str] = (),
+        when: str | None = None,
+        **more: Any,
+    ) -> Self:
+        approval = {"message": "May I?", "expiresAfter": expires, "mayOverride": list(may)}
+        return self._add(name, needs, when, approval=approval, **more)
+
+    def subflow(
+        self, name: str, workflow: str = "other", needs: str = "", *, retries: int = 0, **more: Any
+    ) -> Self:
+        """Add a step that runs another Workflow; ``params`` are what it is given."""
+        given = [{"name": key, "value": value} for key, value in more.pop("params", {}).items()]
+        retry = _retry(retries, "1s", 2, "30s")
+        when = more.pop("when", None)
+        return self._add(
+            name, needs, when, workflow={"name": workflow, "parameters": given}, **{"retry": retry, **more}
+        )
+
+    def switch(
+        self, name: str, cases: Mapping[str, str], needs: str = "", *, default: str | None = None, **more: Any
+    ) -> Self:
+        """Add a decision; ``cases`` maps each branch to its condition; it uses the template so called."""
+        taken = [{"name": case, "when": when, "template": case} for case, when in cases.items()]
+        when = more.pop("when", None)
+        return self._add(name, needs, when, switch={"cases": taken, "default": default}, **more)
+
+    def each(
+        self,
+        name: str,
+        template: str = "one",
+        needs: str = "",
+        *,
+        items: Sequence[str] | None = None,
+        items_from: str | None = None,
+        select: str | None = None,
+        parallelism: int = 1,
+        most: int = 100,
+        **more: Any,
+    ) -> Self:
+        """Add a forEach; ``select`` is a label selector of pods."""
+        chosen = {"apiVersion": "v1", "kind": "Pod", "labelSelector": select} if select else None
+        each = {"items": items, "itemsFrom": items_from, "select": chosen, "template": template}
+        when = more.pop("when", None)
+        return self._add(
+            name, needs, when, forEach={**each, "parallelism": parallelism, "maxItems": most}, **more
+        )
+
+    def template(self, name: str, body: WorkflowBuilder) -> Self:
+        """Add a template with the steps of another builder."""
+        self._spec.setdefault("templates", []).append({"name": name, "steps": body._spec["steps"]})
+        return self
+
+    def last(self, body: WorkflowBuilder) -> Self:
+        """Have the steps of another builder run under finally."""
+        return self.set(**{"finally": body._spec["steps"]})
 
     def _add(self, name: str, needs: str, when: str | None, **parts: Any) -> Self:
         self._spec["steps"].append({"name": name, "dependsOn": needs.split(), "when": when, **parts})
@@ -207,6 +270,11 @@ class WorkflowBuilder:
 
 
 def a_workflow() -> WorkflowBuilder:
+    return WorkflowBuilder()
+
+
+def steps() -> WorkflowBuilder:
+    """Return a builder of which only the steps are used: for a template, or under finally."""
     return WorkflowBuilder()
 
 
@@ -253,6 +321,11 @@ def a_target(
 GONE = Seen(None)
 
 
+def an_object(uid: str = "uid-of-object", **parts: Any) -> Seen:
+    """Return an object other than the target, as seen."""
+    return Seen({"metadata": {"uid": uid, "generation": 1}, **parts})
+
+
 @dataclass
 class Story:
     """A run and its operator, told step by step: what is decided is taken over, effects end as the test says."""
@@ -265,11 +338,25 @@ class Story:
     flying: dict[str, Act] = field(default_factory=dict)
     acts: tuple[Act, ...] = ()
     last: Decided | None = None
+    objects: dict[Watched, Seen] = field(default_factory=dict)
+    granted: frozenset[str] = frozenset()
+    off: frozenset[Feature] = frozenset()
+    unfenced: frozenset[str] = frozenset()
 
-    def decide(self, **outcomes: Outcome) -> Decided:
+    def decide(self, told: Mapping[str, Outcome] | None = None, **outcomes: Outcome) -> Decided:
         """Decide once; what must be stored first is stored, and the acts are under way."""
-        told = {name.replace("_", "-"): outcome for name, outcome in outcomes.items()}
-        facts = Facts(told, frozenset(self.flying), self.target, self.hold)
+        told = dict(told or {}) | {name.replace("_", "-"): outcome for name, outcome in outcomes.items()}
+        facts = Facts(
+            told,
+            frozenset(self.flying),
+            self.target,
+            self.hold,
+            self.objects,
+            self.granted,
+            self.off,
+            self.unfenced,
+        )
+        self.unfenced -= {name for name, outcome in told.items() if not outcome.transient}
         self.last = advance(self.run, self.plan, facts, self.now)
         self.run = replace(self.run, status=self.last.status)
         if self.last.store_first or self.last.status.phase.final:
@@ -285,8 +372,8 @@ class Story:
         act = self.flying.pop(step)
         if outcome.kind is not OutcomeKind.PREPARED:
             self.target = None
-        told = replace(outcome, attempt=act.attempt, undo=act.undo)
-        return self.decide(**{step.replace("-", "_"): told})
+        told = replace(outcome, attempt=act.attempt, undo=act.undo, fence=act.fence)
+        return self.decide({step: told})
 
     def done(self, step: str, *, acted: bool = True, changed: Sequence[str] = (), **outputs: Any) -> Decided:
         told = tuple(changed) if changed else (("replicas: 1 -> 2",) if acted else ())
@@ -320,24 +407,34 @@ class Story:
     def control(self, **changes: Any) -> None:
         self.run = replace(self.run, control=self.run.control.replace(**changes))
 
-    def answer(self, step: str, decision: Decision, reason: str = "") -> None:
-        record = ApprovalRecord(step=step, decision=decision, by="ada", reason=reason)
+    def answer(self, step: str, decision: Decision, reason: str = "", **parameters: str) -> None:
+        given = [ParameterValue(name=name, value=value) for name, value in parameters.items()]
+        record = ApprovalRecord(step=step, decision=decision, by="ada", reason=reason, parameters=given)
         self.control(approvals=[*self.run.control.approvals, record])
+
+    def says(self, step: str, remedy: Remedy, attempt: int = 1) -> Decided:
+        """Let a person say what becomes of a failed attempt, and decide."""
+        said = Intervention(step=step, attempt=attempt, remedy=remedy, by="ada")
+        self.control(interventions=[*self.run.control.interventions, said])
+        return self.decide()
 
     def step(self, name: str) -> StepStatus:
         return self.run.step(name)
 
     @property
     def phases(self) -> dict[str, str]:
-        return {step.name: self.run.step(step.name).phase.value for step in self.plan.steps}
+        """All steps that the run has by now."""
+        records = {record.name: record for record in self.run.status.steps}
+        return {step.name: self.run.step(step.name).phase.value for step in unfold(self.plan, records).steps}
 
     @property
     def begun(self) -> list[str]:
-        """The effects begun by the last decision: ``name``, ``prepare name`` or ``undo name``."""
-        kinds = {
-            act.step.name: "prepare " if act.prepare else "undo " if act.undo else "" for act in self.acts
-        }
-        return [f"{kind}{name}" for name, kind in kinds.items()]
+        """The effects begun by the last decision: ``name``, or ``prepare``, ``undo`` or ``fence name``."""
+
+        def kind(act: Act) -> str:
+            return "prepare " if act.prepare else "undo " if act.undo else "fence " if act.fence else ""
+
+        return [f"{kind(act)}{act.step.name}" for act in self.acts]
 
     @property
     def end_state(self) -> tuple[str, str | None, str | None]:
@@ -349,3 +446,10 @@ def a_story(workflow: WorkflowBuilder, **given: str) -> Story:
     """Return a story whose run was just claimed."""
     plan = workflow.plan()
     return Story(plan, a_run(parse_parameters(plan.spec, given)))
+
+
+def a_dry_story(workflow: WorkflowBuilder, **given: str) -> Story:
+    """Return a story of a run that only checks what it would do."""
+    story = a_story(workflow, **given)
+    story.run = replace(story.run, dry_run=True)
+    return story

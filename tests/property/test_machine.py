@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from builders import WorkflowBuilder, a_workflow
-from kubernaut.api.execution import ApprovalRecord, Decision
+from happenings import Case, control, happen, happenings, intervene, live
 from kubernaut.api.reasons import Reason
-from kubernaut.core.plan import Plan
-from kubernaut.core.run import Hold
-from simulation import Engine, World, check_effects, end_of
+from simulation import check_effects, check_end, end_of
 
 KINDS = ("fake_marked", "fake_marked", "fake_pinned", "fake_read", "wait", "approval")
-LOST = (Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A Workflow, and what its attempts meet in the cluster."""
-
-    plan: Plan
-    fields: dict[str, str]
-    troubles: dict[str, list[Reason]]
-    text: str
-
-    def engine(self) -> Engine:
-        engine = Engine(self.plan, World(dict(self.fields), self.troubles))
-        answers = [
-            ApprovalRecord(step=step.name, decision=Decision.APPROVE, by="ada")
-            for step in self.plan.steps
-            if step.spec.approval
-        ]
-        engine.run.control.approvals.extend(answers)
-        return engine
-
-    def __repr__(self) -> str:
-        return f"{self.text} troubles={self.troubles}"
 
 
 def _add(draw: st.DrawFn, workflow: WorkflowBuilder, name: str, needs: list[str], reads: list[str]) -> str:
@@ -108,60 +80,14 @@ def graphs(draw: st.DrawFn) -> Case:
     return Case(workflow.plan(), {name: name for name in names}, {}, str(workflow.spec().wire()["steps"]))
 
 
-def _happen(engine: Engine, what: int, which: int) -> None:
-    """Let one thing happen that may happen at any time."""
-    flying = sorted(engine.flying)
-    name = flying[which % len(flying)] if flying else None
-    match what:
-        case 0:
-            engine.crash()
-            engine.decide()
-        case 1 if name:
-            engine.land(name)
-        case 2 | 3 if name:
-            engine.answer(name)
-        case 4 if name:
-            engine.answer(name, LOST[which % 3])
-        case 5 if name:
-            engine.land(name)
-            engine.answer(name, Reason.UNKNOWN_OUTCOME)
-        case 6:
-            engine.store()
-        case 7:
-            engine.look()
-        case 8 if engine.told:
-            engine.decide(dict([engine.told[which % len(engine.told)]]))
-        case 9:
-            engine.decide(dict(engine.told[-1:]))
-        case 10 if engine.last.wake_at and (engine.last.wake_at - engine.now).total_seconds() < 20:
-            engine.now = max(engine.now, engine.last.wake_at)
-            engine.decide()
-        case _:
-            engine.decide()
-
-
-happenings = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 5)), max_size=40)
-
-
-def _live(engine: Engine, events: list[tuple[int, int]]) -> None:
-    engine.decide()
-    for what, which in events:
-        if engine.over:
-            break
-        _happen(engine, what, which)
-        check_effects(engine)
-    engine.drain()
-    check_effects(engine)
-
-
 @settings(deadline=None, max_examples=80)
 @given(chains(), happenings)
 def test_faults_change_neither_the_end_of_a_run_nor_its_effects(
     case: Case, events: list[tuple[int, int]]
 ) -> None:
     calm, rough = case.engine(), case.engine()
-    _live(calm, [])
-    _live(rough, events)
+    live(calm, [])
+    live(rough, events)
     event(str(calm.run.status.verdict))
     assert end_of(rough) == end_of(calm)
     assert rough.run.stored == rough.run.status
@@ -173,8 +99,8 @@ def test_faults_change_nothing_for_steps_that_run_beside_each_other(
     case: Case, events: list[tuple[int, int]]
 ) -> None:
     calm, rough = case.engine(), case.engine()
-    _live(calm, [])
-    _live(rough, events)
+    live(calm, [])
+    live(rough, events)
     assert end_of(rough) == end_of(calm)
     assert rough.run.status.phase == "Succeeded"
 
@@ -184,7 +110,7 @@ def test_faults_change_nothing_for_steps_that_run_beside_each_other(
 def test_dying_right_after_any_effect_changes_nothing(case: Case) -> None:
     """The strong form of ``must_store_first``: where storing was not demanded, nothing is missed."""
     calm = case.engine()
-    _live(calm, [])
+    live(calm, [])
     for fatal in range(calm.effects):
         engine = case.engine()
         engine.decide()
@@ -195,22 +121,11 @@ def test_dying_right_after_any_effect_changes_nothing(case: Case) -> None:
                 if engine.effects <= fatal:
                     engine.answer(name)
             else:
-                _calmly_on(engine)
+                engine.go_on()
         engine.crash()
         engine.drain()
         check_effects(engine)
         assert end_of(engine) == end_of(calm), f"died after effect {fatal}"
-
-
-def _calmly_on(engine: Engine) -> None:
-    engine.decide()
-    if engine.flying or engine.over:
-        return
-    if engine.last.observe and engine.seen is None:
-        engine.look()
-    else:
-        assert engine.last.wake_at is not None
-        engine.now = engine.last.wake_at
 
 
 @settings(deadline=None, max_examples=80)
@@ -229,34 +144,16 @@ def test_from_any_state_a_run_ends_within_its_time_whatever_comes_between(
         if engine.over:
             break
         if index == at:
-            _intervene(engine, what)
-        _happen(engine, kind, which)
+            intervene(engine, what)
+        happen(engine, kind, which)
         check_effects(engine)
     engine.hold = None
-    _control(engine, paused=False)
+    control(engine, paused=False)
     engine.drain()
     check_effects(engine)
+    check_end(engine)
     acted = [name for name, count in engine.world.landed.items() if count]
     if engine.run.status.verdict in ("Declined", "NoActionRequired"):
         assert not acted
     if engine.run.status.verdict == "RolledBack":
         assert set(engine.world.marks) == engine.world.undone
-
-
-def _control(engine: Engine, **changes: bool) -> None:
-    engine.run = replace(engine.run, control=engine.run.control.replace(**changes))
-
-
-def _intervene(engine: Engine, what: str) -> None:
-    match what:
-        case "cancel":
-            _control(engine, cancel=True)
-        case "pause":
-            _control(engine, paused=True)
-        case "hold":
-            engine.hold = Hold(Reason.STOPPED, "stopped")
-        case "late":
-            engine.now += timedelta(minutes=59, seconds=50)
-        case _:
-            engine.seen = type(engine.world.target())(None)
-    engine.decide()

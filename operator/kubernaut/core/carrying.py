@@ -8,10 +8,11 @@ from typing import Any
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
-from kubernaut.core.plan import FINALLY, Plan, PlannedStep
-from kubernaut.core.unfolding import Unfolded, unfold
+from kubernaut.core.plan import FINALLY, Kind, Plan, PlannedStep
+from kubernaut.core.unfolding import unfold
 
-_DONE = (StepPhase.SUCCEEDED, StepPhase.SKIPPED)
+# Other steps were skipped only because the run came to its end.
+_SKIPPED_FOR_GOOD = (Reason.WHEN_FALSE, Reason.SKIPPED_BY_PERSON)
 
 
 def carried_over(
@@ -25,7 +26,8 @@ def carried_over(
     """Return the records that a new run takes over from a failed one.
 
     A step is taken over if it was done, is declared as before, sees the same parameters, and all it depends on is
-    taken over too; a group only as a whole. What was put back is not done.
+    taken over too; a group only as a whole. What was put back is not done, nor what was skipped because the run
+    ended. A question whose answer may hold other values for parameters is asked again.
 
     Raises:
         StepError: RetryRefused, where that run did not fail.
@@ -37,26 +39,43 @@ def carried_over(
         )
     changed = {name for name in {*params, *old_params} if params.get(name) != old_params.get(name)}
     records = {record.name: record for record in old.steps}
-    before = unfold(old_plan, records)
+    before, now = unfold(old_plan, records), unfold(plan, records)
     last = {step.name for step in before.below(FINALLY)}
-    kept: dict[str, StepStatus] = {}
-    now = unfold(plan, records)
-    for step in now.steps:
+
+    def counts(step: PlannedStep) -> bool:
+        """Whether what was done for a step, and within it, is still what is to be done."""
         former = before.by_name.get(step.name)
-        if former is None or step.name in last or changed & step.params_used:
+        if former is None or step.name in last or changed & step.params_used or not _same(step, former):
+            return False
+        if not _done(records.get(step.name)) or _asks_for_values(step):
+            return False
+        inside = [one for one in now.below(step.name) if _needed(one, records)] if step.kind.group else []
+        return all(map(counts, inside))
+
+    kept: dict[str, StepStatus] = {}
+    for step in now.steps:
+        if step.kind is Kind.ALTERNATE or not all(need in kept for need in step.needs):
+            # What an alternate did was for a step that failed, and that is tried again.
             continue
-        if not _same(step, former) or not all(need in kept for need in step.needs):
-            continue
-        if step.parent in now.by_name and step.parent not in kept:
-            continue
-        if _whole(before, step, records):
+        if (step.parent not in now.by_name or step.parent in kept) and counts(step):
             kept[step.name] = _taken(records[step.name], old_name)
     return [kept[step.name] for step in now.steps if step.name in kept]
 
 
-def _whole(shape: Unfolded, step: PlannedStep, records: Mapping[str, StepStatus]) -> bool:
-    steps = [step, *(shape.below(step.name) if step.kind.group else ())]
-    return all(one.name in records and records[one.name].phase in _DONE for one in steps)
+def _done(record: StepStatus | None) -> bool:
+    if record is None or record.phase is not StepPhase.SKIPPED:
+        return record is not None and record.phase is StepPhase.SUCCEEDED
+    return record.reason in _SKIPPED_FOR_GOOD
+
+
+def _needed(step: PlannedStep, records: Mapping[str, StepStatus]) -> bool:
+    """Whether a step of a group has to be done for the group to be: alternates are where they were begun."""
+    return step.kind is not Kind.ALTERNATE or step.name in records
+
+
+def _asks_for_values(step: PlannedStep) -> bool:
+    """Whether an approver may have given other values, which are not known any more."""
+    return step.spec.approval is not None and bool(step.spec.approval.may_override)
 
 
 def _taken(record: StepStatus, run: str) -> StepStatus:

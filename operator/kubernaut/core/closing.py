@@ -82,13 +82,15 @@ def _settling(draft: Draft, step: PlannedStep) -> bool:
         return not draft.record(step).phase.final
     if not draft.in_doubt(step):
         return False
-    if draft.now >= draft.deadline(step):
+    if draft.now >= draft.deadline(step) and (draft.held or step.kind is not Kind.WORKFLOW):
         message = f"not done within {step.timeout}; it may have happened"
         draft.fail(step, Reason.STEP_TIMEOUT, message)
         return False
-    draft.wakes.append(draft.deadline(step))
     if draft.held:
+        draft.wakes.append(draft.deadline(step))
         return True
+    if step.kind is not Kind.WORKFLOW:
+        draft.wakes.append(draft.deadline(step))
     if record.retry_at is not None and record.retry_at > draft.now:
         draft.wakes.append(record.retry_at)
         return True

@@ -8,8 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from kubernaut.api.reasons import Reason
-from kubernaut.api.steps import StepTemplate
+from kubernaut.api.steps import MAX_PATH, StepTemplate
 from kubernaut.api.workflow import MAX_STEPS, Parameter, WorkflowSpec, parse_parameter
+from kubernaut.core import limits
 from kubernaut.core.compiling_steps import Resolve, Scope, StepCompiler, no_step
 from kubernaut.core.expressions import (
     Compiled,
@@ -20,6 +21,7 @@ from kubernaut.core.expressions import (
 )
 from kubernaut.core.plan import (
     ALTERNATE,
+    ANY,
     FINALLY,
     MAIN,
     Catalogue,
@@ -193,6 +195,14 @@ class Compiler:
                 message = f"there would be two steps {step.name!r}; name one of them otherwise."
                 self.fail(Reason.INVALID_SPEC, "spec", message)
             seen.add(step.name)
+        # An index takes up to two digits in the place of ANY.
+        longest = max((name + ANY * name.count(ANY) for name in seen), key=len)
+        if len(longest) > MAX_PATH:
+            message = f"the path {longest!r} has {len(longest)} characters; at most {MAX_PATH} are allowed."
+            self.fail(Reason.INVALID_SPEC, "spec", message)
+        elif len(steps) <= MAX_STEPS and not limits.records_fit(seen):
+            message = "the records of its steps would not fit into a status; give the steps shorter names."
+            self.fail(Reason.INVALID_SPEC, "spec", message)
         if len(steps) > MAX_STEPS:
             message = (
                 f"with its templates the Workflow has {len(steps)} steps; at most {MAX_STEPS} are allowed."

@@ -88,7 +88,7 @@ class StepCompiler:
         cases = self._cases(step)
         items = self._items(step)
         uses = self._resolved()
-        retry_when = self._whole.condition(f"{self._path}.retry.when", step.retry.when, FAILURE)
+        retry_when = self._retry_when(step)
         self._check_policies(step, kind)
         planned = PlannedStep(
             self._name,
@@ -144,6 +144,16 @@ class StepCompiler:
         found = self._whole.condition(path, text, *self._more, *more)
         if found is not None:
             self._expressions.append((path, found))
+        return found
+
+    def _retry_when(self, step: Step) -> Compiled | None:
+        path = f"{self._path}.retry.when"
+        found = self._whole.condition(path, step.retry.when, FAILURE)
+        if found is not None and (found.steps or found.uses_target):
+            message = (
+                f"{found.text!r}: whether a step is tried again can hang on failure, params and run only."
+            )
+            self._whole.fail(Reason.INVALID_EXPRESSION, path, message)
         return found
 
     def _template(self, path: str, value: Any) -> Template:

@@ -16,10 +16,12 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.expressions import INDEX, ITEM, Scope
 from kubernaut.core.naming import child_run
 from kubernaut.core.parameters import overrides
-from kubernaut.core.plan import FINALLY, Kind, Plan, PlannedStep
+from kubernaut.core.plan import DEFAULT_TIMEOUT, FINALLY, Kind, Plan, PlannedStep
 from kubernaut.core.run import Act, Facts, Run, Want, Watched
 from kubernaut.core.unfolding import Unfolded, items_of, unfold
 
+# How a step may fail though its effect happened.
+MAY_HAVE_ACTED = frozenset({Reason.INTERNAL, Reason.STEP_TIMEOUT})
 _UNKNOWN = frozenset({Reason.UNKNOWN_OUTCOME, Reason.INTERNAL})
 
 
@@ -33,6 +35,8 @@ class Draft:
         acts: effects to begin.
         observe: whether the target must be seen.
         suspended: whether a failed step waits for a person to say what becomes of it.
+        quiet: whether steps that are looked at now may not be begun, for a person has to decide first.
+        crowded: whether a step was refused for want of room.
         objects: other objects that must be seen.
         wakes: times at which to decide again.
         unfenced: steps that an earlier owner may have begun still, as far as is known now.
@@ -52,6 +56,8 @@ class Draft:
         self.acts: list[Act] = []
         self.observe = False
         self.suspended = False
+        self.quiet = False
+        self.crowded = False
         self.objects: set[Watched] = set()
         self.wants: list[Want] = []
         self.wakes: list[datetime] = []
@@ -153,9 +159,10 @@ class Draft:
         record = self.record(step)
         pinned = step.action.idempotency is Idempotency.PINNED
         prepare = pinned and record.intent is None and not undo
-        self.acts.append(
-            Act(step, record.attempt, parameters, self.deadline(step), undo, prepare, record.intent)
-        )
+        # Starting a run is no matter of how long that run may take.
+        own = step.kind is Kind.WORKFLOW
+        deadline = self.now + DEFAULT_TIMEOUT if own else self.deadline(step)
+        self.acts.append(Act(step, record.attempt, parameters, deadline, undo, prepare, record.intent))
 
     def _rendered(self, step: PlannedStep) -> dict[str, Any]:
         assert step.with_ is not None
@@ -217,6 +224,13 @@ class Draft:
             for name, record in self.steps.items()
         )
 
+    def full(self) -> bool:
+        """Whether as many steps run as the Workflow's parallelism allows."""
+        if self.running < self.plan.spec.parallelism:
+            return False
+        self.crowded = True
+        return True
+
     def in_doubt(self, step: PlannedStep) -> bool:
         """Whether a step was begun and its outcome is not known: its effect may have happened."""
         return in_doubt(step, self.record(step))
@@ -237,7 +251,7 @@ class Draft:
             step.action is not None
             and step.action.idempotency is not Idempotency.READ_ONLY
             and self.steps[step.name].phase is StepPhase.FAILED
-            and self.steps[step.name].reason in (Reason.INTERNAL, Reason.STEP_TIMEOUT)
+            and self.steps[step.name].reason in MAY_HAVE_ACTED
             for step in self.shape.steps
         )
 

@@ -15,7 +15,9 @@ from kubernaut.core.unfolding import ITEMS, items_of
 def move(draft: Draft, step: PlannedStep, drive: scopes.Drive) -> None:
     """Move a group that was begun: find out what its steps are, then move them."""
     if step.timed and draft.now >= draft.deadline(step):
-        if close(draft, draft.shape.below(step.name), Reason.STEP_TIMEOUT):
+        if _all_done(draft, step):
+            draft.succeed(step)
+        elif close(draft, draft.shape.below(step.name), Reason.STEP_TIMEOUT):
             draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}")
         return
     if step.timed:
@@ -33,6 +35,13 @@ def move(draft: Draft, step: PlannedStep, drive: scopes.Drive) -> None:
             draft.fail(step, reason, f"{failed.name}: {record.message or reason.value}")
         case scopes.State.SUSPENDED:
             draft.suspended = True
+
+
+def _all_done(draft: Draft, step: PlannedStep) -> bool:
+    """Whether the group's work is done: after a crash that may be seen only when its time is over."""
+    record = draft.record(step)
+    known = record.branch is not None or items_of(record) is not None
+    return known and scopes.done(draft, step.name)
 
 
 def _known(draft: Draft, step: PlannedStep, drive: scopes.Drive) -> bool:
@@ -98,12 +107,14 @@ def _gather(draft: Draft, step: PlannedStep) -> bool:
 def _unfolded(draft: Draft, step: PlannedStep) -> bool:
     """Take up the items' steps; more than a run can record fail the step before any is begun."""
     draft.grow()
-    if len(draft.steps) <= MAX_RECORDS:
-        return True
     steps = len(draft.steps)
+    message = f"with its items the run has {steps} steps; at most {MAX_RECORDS} are allowed"
+    if steps <= MAX_RECORDS:
+        if limits.records_fit(draft.steps):
+            return True
+        message = f"the records of {steps} steps do not fit into a status; give the steps shorter names"
     draft.set(step, outputs=None)
     draft.grow()
-    message = f"with its items the run has {steps} steps; at most {MAX_RECORDS} are allowed"
     draft.fail(step, Reason.TOO_MANY_ITEMS, message)
     return False
 

@@ -17,6 +17,7 @@ MAX_KEYS: Final = 64
 # So many bytes a record takes beside its name and its texts.
 _RECORD: Final = 160
 _SHORT: Final = 40
+_DOTS: Final = 3
 _MANY: Final = 200
 MAX_SENTENCES: Final = 16
 SENTENCES: Final = 64 * 1024
@@ -43,15 +44,27 @@ def outputs_left(records: Iterable[StepStatus]) -> int:
 def fit(records: Sequence[StepStatus]) -> list[StepStatus]:
     """Return records that fit into the status: where there are very many, done steps tell less.
 
-    First their messages go, then what they changed is cut; the marks on the objects keep it whole.
+    First their messages go, then what they changed is cut (the marks on the objects keep it whole), and at last what
+    is told of the others.
     """
     fitting = list(records)
     if len(fitting) < _MANY or _taken(fitting) <= STATUS:
         return fitting
-    fitting = [_brief(record, None) for record in fitting]
-    if _taken(fitting) <= STATUS:
-        return fitting
-    return [_brief(record, _SHORT) for record in fitting]
+    for most in (None, _SHORT, _DOTS):
+        fitting = [_brief(record, most) for record in fitting]
+        if _taken(fitting) <= STATUS:
+            return fitting
+    told = [record for record in fitting if record.message]
+    room = STATUS - _taken(record.replace(message=None) for record in fitting)
+    share = max(_DOTS, room // max(1, len(told)))
+    return [
+        record.replace(message=cut(record.message, share)) if record.message else record for record in fitting
+    ]
+
+
+def records_fit(names: Iterable[str]) -> bool:
+    """Return whether the records of steps of these names fit into the status, telling as little as they can."""
+    return sum(_RECORD + len(name) + 2 * _DOTS for name in names) <= STATUS
 
 
 def _taken(records: Iterable[StepStatus]) -> int:
@@ -70,7 +83,7 @@ def _brief(record: StepStatus, most: int | None) -> StepStatus:
         return record
     changed = record.changed
     if most is not None and changed:
-        changed = [cut(changed[0], most - 3)]
+        changed = [cut(changed[0], max(_DOTS, most - 3))]
     if record.message is None and changed == record.changed:
         return record
     return record.replace(message=None, changed=changed)

@@ -42,6 +42,7 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
         _forward(draft)
     if draft.status.phase is RunPhase.FINALIZING:
         finalize(draft, stepping.drive)
+    stepping.keep(draft)
     status = _fold(draft)
     acts = tuple(draft.acts)
     first = bool(acts) and must_store_first(draft.shape.steps, run.stored, status)
@@ -73,6 +74,7 @@ def _forward(draft: Draft) -> None:
         return
     if _alternate_begun(draft):
         _follow_alternate(draft)
+        _tell_suspension(draft)
         return
     match scopes.move(draft, MAIN, stepping.drive):
         case scopes.State.DONE:

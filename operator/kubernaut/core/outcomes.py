@@ -27,6 +27,8 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         return
     if outcome.undo:
         rolling.undone(draft, step, outcome)
+    elif outcome.fence and not (outcome.kind is OutcomeKind.DONE and outcome.acted):
+        _not_found(draft, step, outcome)
     elif step.name in draft.facts.unfenced and record.phase is StepPhase.PENDING:
         if outcome.kind is not OutcomeKind.DONE or not outcome.acted:
             return
@@ -42,6 +44,18 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         _done(draft, step, outcome)
     else:
         _failed(draft, step, outcome.reason or Reason.INTERNAL, outcome.message)
+
+
+def _not_found(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
+    """A step was fenced off that had not happened, or could not be fenced off."""
+    if not draft.in_doubt(step) or outcome.transient:
+        return
+    if outcome.kind is OutcomeKind.DONE:
+        # It can't happen any more, so it counts as not begun.
+        draft.set(step, phase=StepPhase.PENDING, started_at=None, retry_at=None, reason=None, message=None)
+    else:
+        reason = outcome.reason or Reason.INTERNAL
+        draft.fail(step, reason, f"it may have happened, and could not be fenced off: {outcome.message}")
 
 
 def _of_earlier_attempt(record: StepStatus, outcome: Outcome) -> bool:
@@ -79,6 +93,9 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
 
 def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
     attempt = draft.record(step).attempt
+    if step.kind is Kind.WORKFLOW and reason is Reason.STEP_TIMEOUT:
+        # The run may have been started: it is found under its name.
+        reason = Reason.UNKNOWN_OUTCOME
     if reason in SAME_ATTEMPT:
         if draft.record(step).reason == Reason.UNKNOWN_OUTCOME:
             # That this call had no effect says nothing of the one before it.

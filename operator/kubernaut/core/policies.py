@@ -12,12 +12,19 @@ _REMEDIES = {Remedy.FAIL: OnFailure.FAIL, Remedy.ROLLBACK: OnFailure.ROLLBACK}
 
 def policy(draft: Draft, step: PlannedStep) -> OnFailure:
     """Return what is to happen about a failed step; Manual where a person has to say."""
+    if step.kind is Kind.ALTERNATE:
+        # Where it fails, that is judged by the step that it stands for.
+        return OnFailure.CONTINUE
     declared = step.spec.on_failure
     if declared is OnFailure.ALTERNATE:
         if draft.steps[alternate(step)].phase is not StepPhase.FAILED:
             return OnFailure.ALTERNATE
+        if _back_wished(draft, alternate(step)):
+            return OnFailure.ROLLBACK
         # The alternate failed too.
         declared = None
+    elif step.kind.group and _back_wished(draft, step.name):
+        return OnFailure.ROLLBACK
     if declared is None:
         declared = _of_scope(draft, step)
     if declared is OnFailure.MANUAL:
@@ -25,6 +32,21 @@ def policy(draft: Draft, step: PlannedStep) -> OnFailure:
         if said is not None and said.remedy in _REMEDIES:
             return _REMEDIES[said.remedy]
     return declared
+
+
+def _back_wished(draft: Draft, scope: str) -> bool:
+    """Whether a person wants everything put back for a step that failed within a group."""
+    return any(
+        said.remedy is Remedy.ROLLBACK
+        for step in draft.shape.below(scope)
+        if draft.record(step).phase is StepPhase.FAILED
+        and _manual(draft, step)
+        and (said := intervention(draft, step)) is not None
+    )
+
+
+def _manual(draft: Draft, step: PlannedStep) -> bool:
+    return OnFailure.MANUAL in (step.spec.on_failure, _of_scope(draft, step))
 
 
 def _of_scope(draft: Draft, step: PlannedStep) -> OnFailure:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kubernaut.api.execution import RunPhase, StepPhase, unbegun
 from kubernaut.core.action import Idempotency
-from kubernaut.core.draft import effective_params
+from kubernaut.core.draft import effective_params, of_subflow
 from kubernaut.core.errors import StepError
 from kubernaut.core.expressions import INDEX, ITEM, Scope
 from kubernaut.core.plan import Plan, PlannedStep
@@ -55,8 +55,12 @@ def recalled(run: Run, plan: Plan, found: Mapping[str, Outcome], now: datetime) 
 
 def _may_have_acted(run: Run, step: PlannedStep) -> bool:
     """Whether the step could begin without a word of it being stored (see ``storing``)."""
-    marked = step.action is not None and step.action.idempotency is Idempotency.MARKED
-    return marked and not step.hangs and not run.step(step.name).phase.final
+    record = run.step(step.name)
+    if step.action is None or record.phase.final:
+        return False
+    if step.action.idempotency is Idempotency.NAMED:
+        return record.intent is None and (record.phase is not StepPhase.PENDING or not step.hangs)
+    return step.action.idempotency is Idempotency.MARKED and not step.hangs
 
 
 def _act(run: Run, params: Mapping[str, Any], step: PlannedStep, now: datetime) -> Act | None:
@@ -67,8 +71,10 @@ def _act(run: Run, params: Mapping[str, Any], step: PlannedStep, now: datetime) 
         more: dict[str, Any] = {}
         if step.each and step.index is not None:
             more = {ITEM: (items_of(run.step(step.each)) or [])[step.index], INDEX: step.index}
+        attempt = max(run.step(step.name).attempt, 1)
         parameters = step.with_.render(Scope(params, {}, place, None, more))
+        parameters = of_subflow(run, step, attempt, parameters)
         step.action.parameters.model_validate(parameters)
     except (StepError, ValidationError):
         return None  # it could not have been begun either
-    return Act(step, max(run.step(step.name).attempt, 1), parameters, now + step.timeout)
+    return Act(step, attempt, parameters, now + step.timeout)

@@ -75,6 +75,7 @@ class Outcome:
         acted: whether an object was changed by this step.
         attempt: the attempt it is the outcome of; 0 where that is not known.
         undo: whether it is the outcome of putting the step back.
+        fence: whether it is the outcome of fencing the step off.
     """
 
     kind: OutcomeKind
@@ -86,6 +87,7 @@ class Outcome:
     intent: Mapping[str, JsonValue] | None = None
     attempt: int = 0
     undo: bool = False
+    fence: bool = False
 
     @property
     def transient(self) -> bool:

@@ -9,8 +9,9 @@ from enum import Enum
 from kubernaut.api.execution import Remedy, StepPhase, StepStatus, unbegun
 from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import OnFailure
+from kubernaut.core.action import Idempotency
 from kubernaut.core.closing import close
-from kubernaut.core.draft import Draft, in_doubt
+from kubernaut.core.draft import MAY_HAVE_ACTED, Draft, in_doubt
 from kubernaut.core.plan import Kind, PlannedStep
 from kubernaut.core.policies import covered, dormant, intervention, policy
 
@@ -34,14 +35,30 @@ def move(draft: Draft, scope: str, drive: Drive) -> State:
     before = dict(draft.steps)
     state = _state(draft, scope)
     if state in (State.MOVING, State.SUSPENDED):
-        _drive_all(draft, scope, drive, suspended=state is State.SUSPENDED)
+        around, draft.quiet = draft.quiet, draft.quiet or state is State.SUSPENDED
+        _drive_all(draft, scope, drive)
+        draft.quiet = around
         after = _state(draft, scope)
         if after in (State.FAILED, State.SUSPENDED) and after is not state:
             _begin_nothing(draft, scope, before)
+            if after is State.SUSPENDED:
+                # What was begun earlier goes on, and is asked for again.
+                draft.wakes.append(draft.now)
         state = after
     if state is State.FAILED and not close(draft, draft.shape.below(scope), Reason.DEPENDENCY_FAILED):
         return State.MOVING
     return state
+
+
+def done(draft: Draft, scope: str) -> bool:
+    """Whether all steps of a scope have come to an end that lets the run go on."""
+    return all(
+        covered(draft, step)
+        if record.phase is StepPhase.FAILED
+        else record.phase.final or dormant(draft, step)
+        for step in draft.shape.of.get(scope, ())
+        for record in (draft.record(step),)
+    )
 
 
 def failure(draft: Draft, scope: str) -> PlannedStep | None:
@@ -93,23 +110,32 @@ def _remedied(draft: Draft, step: PlannedStep) -> OnFailure:
 def _reset(draft: Draft, step: PlannedStep) -> None:
     """Have a step begun anew; its attempts count on, for they are part of the key of its effect."""
     record = draft.record(step)
+    pinned = step.action is not None and step.action.idempotency is Idempotency.PINNED
     draft.steps[step.name] = StepStatus(
-        name=step.name, attempt=record.attempt, branch=record.branch, outputs=record.outputs
+        name=step.name,
+        attempt=record.attempt,
+        branch=record.branch,
+        outputs=record.outputs,
+        # Where the effect may have happened, the same object stays pinned.
+        intent=record.intent if pinned and record.reason in MAY_HAVE_ACTED else None,
     )
 
 
-def _drive_all(draft: Draft, scope: str, drive: Drive, *, suspended: bool) -> None:
+def _drive_all(draft: Draft, scope: str, drive: Drive) -> None:
     places = _Places(draft, scope)
     for step in draft.shape.of.get(scope, ()):
         phase = draft.record(step).phase
         if phase.final:
             continue
         if phase is StepPhase.PENDING and (
-            suspended or not places.room_for(step) or _not_needed(draft, step)
+            draft.quiet or not places.room_for(step) or _not_needed(draft, step)
         ):
             continue
         drive(draft, step)
         places.note(step)
+        if draft.crowded and draft.record(step).phase.final:
+            # Steps before this one may begin in its place.
+            draft.wakes.append(draft.now)
         if draft.record(step).phase is StepPhase.FAILED and policy(draft, step) in (
             OnFailure.FAIL,
             OnFailure.ROLLBACK,
@@ -145,7 +171,10 @@ class _Places:
         return not self._draft.record(step).phase.final and not dormant(self._draft, step)
 
     def room_for(self, step: PlannedStep) -> bool:
-        return self._most is None or step.index in self._active or len(self._active) < self._most
+        if self._most is None or step.index in self._active or len(self._active) < self._most:
+            return True
+        self._draft.crowded = True
+        return False
 
     def note(self, step: PlannedStep) -> None:
         """Take note of what became of a step that was open; an item whose steps have all ended makes room."""

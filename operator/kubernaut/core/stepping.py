@@ -11,7 +11,7 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.features import Feature
 from kubernaut.core.parameters import overrides
 from kubernaut.core.plan import Kind, PlannedStep
-from kubernaut.core.policies import lets_on
+from kubernaut.core.policies import intervention, lets_on
 from kubernaut.core.run import Want, Watched
 
 _FEATURES = {Kind.WORKFLOW: Feature.SUBFLOWS, Kind.FOR_EACH: Feature.FOR_EACH}
@@ -25,12 +25,11 @@ def drive(draft: Draft, step: PlannedStep) -> None:
     if record.phase is StepPhase.PENDING:
         _try_begin(draft, step)
         return
-    _keep(draft, step)
     if step.kind.group:
         groups.move(draft, step, drive)
     elif step.kind is Kind.WORKFLOW and record.intent is not None:
         subflows.follow(draft, step)
-    elif step.timed and draft.now >= draft.deadline(step):
+    elif step.timed and draft.now >= draft.deadline(step) and not _may_have_started(draft, step):
         last = f"; last: {record.message}" if record.message else ""
         draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}{last}")
     elif step.action is not None:
@@ -41,20 +40,30 @@ def drive(draft: Draft, step: PlannedStep) -> None:
         _await_answer(draft, step)
 
 
+def _may_have_started(draft: Draft, step: PlannedStep) -> bool:
+    """Whether a subflow's run may exist: then it is found first, for nobody else would end it."""
+    return step.kind is Kind.WORKFLOW and draft.in_doubt(step)
+
+
 def _try_begin(draft: Draft, step: PlannedStep) -> None:
     if not all(lets_on(draft, need) for need in step.needs) or draft.held:
         return
-    if draft.running >= draft.plan.spec.parallelism and not step.kind.group:
+    if not step.kind.group and draft.full():
         return
     if step.uses_target and draft.facts.target is None:
         draft.observe = True
+        if step.name in draft.facts.granted or draft.record(step).reason == Reason.WAITING_FOR_CAPACITY:
+            # It keeps its place, and what it was granted, while the target is looked at.
+            draft.wants.append(want(step))
         return
     try:
         if step.when is not None and not step.when.holds(draft.scope(step)):
             draft.skip(step, Reason.WHEN_FALSE)
             return
     except StepError as error:
-        draft.set(step, started_at=draft.now)
+        # What a person said about an attempt must not hold for this one too, though nothing was begun.
+        said = intervention(draft, step) is not None
+        draft.set(step, started_at=draft.now, attempt=draft.record(step).attempt + said)
         draft.fail(step, error.reason, str(error))
         return
     if _switched_off(draft, step) or not _granted(draft, step):
@@ -85,20 +94,27 @@ def _switched_off(draft: Draft, step: PlannedStep) -> bool:
 
 def _granted(draft: Draft, step: PlannedStep) -> bool:
     """Whether the step holds the scarce resources it needs; else it is said that it waits for them."""
-    if not step.spec.resources or Feature.CAPACITIES in draft.facts.off or draft.run.dry_run:
+    if step.kind is Kind.ALTERNATE or not step.spec.resources:
         return True
-    draft.wants.append(want(step))
+    if Feature.CAPACITIES in draft.facts.off or draft.run.dry_run:
+        return True
     if step.name in draft.facts.granted:
         return True
+    draft.wants.append(want(step))
     told = ", ".join(f"{use.amount} of {use.name}" for use in step.spec.resources)
     draft.set(step, reason=Reason.WAITING_FOR_CAPACITY.value, message=draft.short(f"waits for {told}"))
     return False
 
 
-def _keep(draft: Draft, step: PlannedStep) -> None:
-    """Keep what the step was granted for as long as it goes on."""
-    if step.spec.resources and step.kind is not Kind.ALTERNATE:
-        draft.wants.append(want(step))
+def keep(draft: Draft) -> None:
+    """Keep what steps were granted for as long as they go on, be it under way or cut short."""
+    if draft.run.dry_run:
+        return
+    for step in draft.shape.steps:
+        if step.spec.resources and step.kind is not Kind.ALTERNATE:
+            record = draft.record(step)
+            if record.phase is not StepPhase.PENDING and not record.phase.final:
+                draft.wants.append(want(step))
 
 
 def want(step: PlannedStep) -> Want:
@@ -109,7 +125,7 @@ def want(step: PlannedStep) -> Want:
 def continue_action(draft: Draft, step: PlannedStep) -> None:
     """Begin the step's effect, or its next attempt where that is due."""
     record = draft.record(step)
-    if step.timed:
+    if step.timed and draft.now < draft.deadline(step):
         draft.wakes.append(draft.deadline(step))
     if draft.held:
         return
@@ -117,7 +133,7 @@ def continue_action(draft: Draft, step: PlannedStep) -> None:
         draft.wakes.append(record.retry_at)
         return
     if record.phase is StepPhase.WAITING:
-        if draft.running >= draft.plan.spec.parallelism:
+        if draft.full():
             return
         draft.set(step, phase=StepPhase.RUNNING, retry_at=None)
     draft.begin(step)

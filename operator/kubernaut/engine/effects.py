@@ -148,7 +148,7 @@ class Performer:
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.INTERNAL)
         STEP_SECONDS.labels(action.name).observe(time.monotonic() - began)
         STEPS.labels(action.name, _result(outcome, act)).inc()
-        return replace(outcome, attempt=act.attempt, undo=act.undo)
+        return replace(outcome, attempt=act.attempt, undo=act.undo, fence=act.fence)
 
     async def recall(self, live: LiveRun, act: Act) -> Outcome | None:
         """Look up whether an act of an earlier life of the operator happened; nothing is changed.
