@@ -51,5 +51,6 @@ def test_a_run_says_when_it_is_expected_to_end(place: Place) -> None:
     names = (f"later-{number}" for number in itertools.count())
     # No run waits for the history: the first one asks, and one of those after it is told.
     eta = until("a run says it", lambda: place.run(next(names)).end().get("eta"))
+    assert eta is not None
     assert eta["runs"] >= 5
     assert eta["earliest"] <= eta["expected"] <= eta["latest"]
