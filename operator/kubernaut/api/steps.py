@@ -15,9 +15,10 @@ from kubernaut.api.markers import ListMap, ListSet, Rule
 StepName = Annotated[
     str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
+MAX_PATH: Final = 253
 # A step within a forEach, a branch or an alternate: each/0/restart.
 StepPath = Annotated[
-    str, StringConstraints(pattern=r"^[a-z]([-a-z0-9/]*[a-z0-9])?$", min_length=1, max_length=253)
+    str, StringConstraints(pattern=r"^[a-z]([-a-z0-9/]*[a-z0-9])?$", min_length=1, max_length=MAX_PATH)
 ]
 ApiVersion = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9.-]+/)?v[0-9]+([a-z]+[0-9]+)?$", max_length=253)
