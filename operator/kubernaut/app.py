@@ -215,7 +215,6 @@ class Application:
             stack.callback(reading.cancel)
             stack.push_async_callback(self.engine.stop)
             # All that is loaded stays; to look through it for garbage again and again would hold the loop for 0.2 s.
-            gc.collect()
             gc.freeze()
             await self.engine.start()
             gc.freeze()
