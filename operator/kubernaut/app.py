@@ -273,6 +273,7 @@ async def operate(settings: Settings) -> None:
     """
     stop = asyncio.Event()
     _on_signals(stop.set)
+    asyncio.get_running_loop().set_exception_handler(_unless_closed)
     probes = Probes()
     async with contextlib.AsyncExitStack() as stack:
         connection = await stack.enter_async_context(
@@ -347,12 +348,20 @@ def _on_signals(call: Callable[[], None]) -> None:
         loop.add_signal_handler(number, call)
 
 
+def _unless_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Keep quiet about TLS connections that were broken off: uvloop may still try to write a good-bye to them."""
+    if context["message"] == "Fatal error on SSL protocol" and "closed" in str(context.get("exception")):
+        log.debug("a connection was closed already: %s", context.get("exception"))
+    else:
+        loop.default_exception_handler(context)
+
+
 def _unless_kopf_ends(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Keep quiet about watches that Kopf leaves half closed when it ends; nothing is lost with them."""
     if "asyncgen" in context:
         log.debug("a watch was not closed: %s", context["message"])
     else:
-        loop.default_exception_handler(context)
+        _unless_closed(loop, context)
 
 
 async def _patiently(connection: ApiConnection, settings: Settings, stop: asyncio.Event) -> Signer | None:
