@@ -351,7 +351,8 @@ def check_places(plan: Plan, run: Run) -> None:
         if group.spec.for_each is None or group.kind is not Kind.FOR_EACH:
             continue
         steps = shape.of.get(group.name, ())
-        begun = {step.index for step in steps if records[step.name].phase is not _STEP.PENDING}
+        idle = (_STEP.PENDING, _STEP.SKIPPED)
+        begun = {step.index for step in steps if records[step.name].phase not in idle}
         under_way = begun & {step.index for step in steps if open_(step)}
         assert len(under_way) <= group.spec.for_each.parallelism, f"{group.name}: items {under_way} at once"
 

@@ -30,7 +30,7 @@ def follow(draft: Draft, step: PlannedStep) -> None:
     """Take over where the started run is; end the step as that run ends."""
     status = _seen(draft, step)
     if status is not None and status.phase.final:
-        _end(draft, step, status)
+        _end(draft, step, status, halted=draft.record(step).reason == Reason.CANCELLED)
         return
     if status is not None and status.progress != draft.record(step).progress:
         draft.set(step, progress=status.progress)

@@ -1,0 +1,88 @@
+"""A run that ends early sees to it that no request of an earlier owner still has its effect."""
+
+from __future__ import annotations
+
+from builders import Story, a_story, a_workflow
+from kubernaut.api.reasons import Reason
+from kubernaut.core.run import Hold, Outcome, OutcomeKind
+
+
+def taken_over(*unfenced: str) -> Story:
+    """A run whose earlier owner may have begun these steps; it is cancelled now."""
+    story = a_story(a_workflow().step("a").step("b", needs="a"))
+    story.decide()
+    if "b" in unfenced:
+        story.done("a")
+    story.crash()
+    story.flying.clear()
+    story.unfenced = frozenset(unfenced)
+    story.control(cancel=True)
+    story.decide()
+    return story
+
+
+def test_a_step_that_may_have_been_begun_is_fenced_off_before_the_run_ends() -> None:
+    story = taken_over("a")
+    assert story.begun == ["fence a"]
+    assert story.run.status.phase == "Running"
+    story.done("a", acted=False)
+    assert story.step("a").phase == "Skipped"
+    assert story.end_state == ("Cancelled", "Declined", "Cancelled")
+
+
+def test_what_is_found_done_is_taken_as_done() -> None:
+    story = taken_over("a")
+    story.done("a")
+    assert (story.step("a").phase, story.step("a").changed) == ("Succeeded", ["replicas: 1 -> 2"])
+    assert story.end_state == ("Cancelled", "Inconclusive", "Cancelled")
+
+
+def test_a_step_that_is_not_recorded_at_all_is_fenced_off_too() -> None:
+    story = a_story(a_workflow().step("a"))
+    story.store()
+    story.unfenced = frozenset({"a"})
+    story.control(cancel=True)
+    story.decide()
+    assert story.begun == ["fence a"]
+    story.done("a")
+    assert story.step("a").phase == "Succeeded"
+
+
+def test_a_fence_that_could_not_be_written_is_asked_for_again() -> None:
+    story = taken_over("a")
+    story.failed("a", Reason.UNAVAILABLE)
+    assert story.begun == ["fence a"]
+
+
+def test_a_fence_that_is_refused_leaves_open_whether_it_happened() -> None:
+    story = taken_over("a")
+    story.failed("a", Reason.MISSING_RIGHT)
+    assert story.step("a").phase == "Failed"
+    assert "may have happened" in (story.step("a").message or "")
+
+
+def test_while_held_no_fence_is_written_and_the_run_does_not_end() -> None:
+    story = taken_over("a")
+    story.flying.clear()
+    story.hold = Hold(Reason.STOPPED, "stopped")
+    story.decide()
+    assert story.begun == []
+    assert story.run.status.phase == "Running"
+
+
+def test_a_run_that_goes_on_needs_no_fence() -> None:
+    story = a_story(a_workflow().step("a"))
+    story.decide()
+    story.crash()
+    story.unfenced = frozenset({"a"})
+    story.flying.clear()
+    story.decide()
+    assert story.begun == ["a"]
+
+
+def test_an_outcome_that_comes_late_does_not_begin_a_step_that_nobody_began() -> None:
+    story = a_story(a_workflow().step("a").step("b", needs="a"))
+    story.decide()
+    story.unfenced = frozenset({"b"})
+    story.decide(b=Outcome(OutcomeKind.DONE, acted=False))
+    assert story.step("b").phase == "Pending"
