@@ -196,9 +196,9 @@ class Compiler:
                 self.fail(Reason.INVALID_SPEC, "spec", message)
             seen.add(step.name)
         # An index takes up to two digits in the place of ANY.
-        longest = max((name + ANY * name.count(ANY) for name in seen), key=len)
-        if len(longest) > MAX_PATH:
-            message = f"the path {longest!r} has {len(longest)} characters; at most {MAX_PATH} are allowed."
+        length, longest = max((len(name) + name.count(ANY), name) for name in seen)
+        if length > MAX_PATH:
+            message = f"the path {longest!r} has {length} characters; at most {MAX_PATH} are allowed."
             self.fail(Reason.INVALID_SPEC, "spec", message)
         elif len(steps) <= MAX_STEPS and not limits.records_fit(seen):
             message = "the records of its steps would not fit into a status; give the steps shorter names."

@@ -18,6 +18,8 @@ MAX_KEYS: Final = 64
 _RECORD: Final = 160
 _SHORT: Final = 40
 _DOTS: Final = 3
+# A key of JSON with its quotes, colon and comma.
+_KEYED: Final = 14
 _MANY: Final = 200
 MAX_SENTENCES: Final = 16
 SENTENCES: Final = 64 * 1024
@@ -71,7 +73,8 @@ def _taken(records: Iterable[StepStatus]) -> int:
     return sum(
         _RECORD
         + len(record.name)
-        + len((record.message or "").encode())
+        + (len(record.reason) + _KEYED if record.reason else 0)
+        + (len(record.message.encode()) + _KEYED if record.message else 0)
         + sum(len(text.encode()) + 3 for text in record.changed or ())
         + size(record.outputs)
         for record in records
@@ -79,14 +82,15 @@ def _taken(records: Iterable[StepStatus]) -> int:
 
 
 def _brief(record: StepStatus, most: int | None) -> StepStatus:
-    if not record.phase.final or record.phase is StepPhase.FAILED:
+    if not record.phase.final:
         return record
+    told = record.message if record.phase is StepPhase.FAILED else None
     changed = record.changed
     if most is not None and changed:
         changed = [cut(changed[0], max(_DOTS, most - 3))]
-    if record.message is None and changed == record.changed:
+    if record.message == told and changed == record.changed:
         return record
-    return record.replace(message=None, changed=changed)
+    return record.replace(message=told, changed=changed)
 
 
 def outputs_problem(outputs: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from builders import Story, a_story, a_workflow
+from builders import NOW, Story, a_story, a_workflow
+from kubernaut.api.execution import StepPhase, StepStatus
 from kubernaut.core import limits
 
 
@@ -135,3 +136,29 @@ def test_messages_of_outcomes_are_cut() -> None:
     assert len((story.step("a").message or "").encode()) <= 1024
     assert len((story.run.status.message or "").encode()) <= 1024
     assert all(len(c.message) <= 2048 for c in story.run.status.conditions)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("length", [10, 63])
+def test_the_records_of_a_thousand_steps_fit_whatever_they_are_called_and_tell(
+    length: int, fails: bool
+) -> None:
+    """Records as they may be at worst; 2 KiB are left for what is not of a single step."""
+    records = [
+        StepStatus(
+            name=f"{at:05}".rjust(length, "s"),
+            phase=StepPhase.FAILED if fails else StepPhase.SUCCEEDED,
+            attempt=21,
+            started_at=NOW,
+            finished_at=NOW,
+            reason="NothingToRollBackTo" if fails else None,
+            message=limits.message("€" * 2000, 1000),
+            changed=limits.sentences(["€" * 500] * 16, 1000),
+        )
+        for at in range(1000)
+    ]
+    fitted = limits.fit(records)
+    assert [record.name for record in fitted] == [record.name for record in records]
+    assert all(record.changed for record in fitted)
+    told = json.dumps([record.wire() for record in fitted], ensure_ascii=False, separators=(",", ":"))
+    assert len(told.encode()) <= 254 * 1024

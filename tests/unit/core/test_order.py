@@ -205,3 +205,17 @@ def test_a_finished_run_stays_as_it_is() -> None:
     decision = story.decide()
     assert decision.status == final
     assert (decision.acts, decision.wake_at, decision.observe) == ((), None, False)
+
+
+def test_room_that_is_found_late_in_a_decision_is_used_at_once() -> None:
+    workflow = a_workflow().set(parallelism=1).step("a", retries=1, initial="10s", longest="10s")
+    story = a_story(workflow.step("b", timeout="10s", onFailure="Continue"))
+    story.decide()
+    story.failed("a")
+    assert story.begun == ["b"]
+    story.flying.clear()
+    decision = story.after("10s")
+    assert story.phases == {"a": "Waiting", "b": "Failed"}
+    assert decision.wake_at == story.now
+    story.decide()
+    assert story.begun == ["a"]

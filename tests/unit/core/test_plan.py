@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builders import FakeCatalogue, WorkflowBuilder, a_workflow
+from builders import FakeCatalogue, WorkflowBuilder, a_workflow, steps
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.errors import StepError
@@ -210,3 +210,173 @@ def test_parameters_that_do_not_fit_are_named(given: dict[str, str], message: st
 def test_a_workflow_without_parameters_says_so() -> None:
     with pytest.raises(StepError, match="it declares: none"):
         parse_parameters(a_workflow().step("a").spec(), {"x": "y"})
+
+
+# Templates.
+
+
+def using(body: WorkflowBuilder, **more: Any) -> WorkflowBuilder:
+    return a_workflow().each("each", items_from="[1]", **more).template("one", body)
+
+
+def names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix * 58}{at:05}" for at in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("workflow", "reason", "path", "message"),
+    [
+        (
+            a_workflow().switch("s", {"nope": "true"}),
+            Reason.UNKNOWN_TEMPLATE,
+            "spec.steps[0].switch.cases[0].template",
+            "there is no template 'nope'; the Workflow has: none",
+        ),
+        (
+            using(steps().step("x")).each("two", "nope", items_from="[1]"),
+            Reason.UNKNOWN_TEMPLATE,
+            "spec.steps[1].forEach.template",
+            "has: one",
+        ),
+        (
+            a_workflow().step("a", onFailure="Alternate", alternate="nope"),
+            Reason.UNKNOWN_TEMPLATE,
+            "spec.steps[0].alternate",
+            "'nope'",
+        ),
+        (
+            a_workflow().step("a").set(onFailure="Alternate", alternate="nope"),
+            Reason.UNKNOWN_TEMPLATE,
+            "spec.alternate",
+            "'nope'",
+        ),
+        (
+            using(steps().each("x", "two", items_from="[1]")).template(
+                "two", steps().switch("y", {"one": "true"})
+            ),
+            Reason.CYCLE,
+            "spec.templates[1].steps[0].switch.cases[0].template",
+            "one -> two -> one",
+        ),
+        (
+            using(steps().step("x", onFailure="Rollback")),
+            Reason.INVALID_SPEC,
+            "spec.templates[0].steps[0].onFailure",
+            "concerns the whole run",
+        ),
+        (
+            using(steps().step("x", needs="each")),
+            Reason.UNKNOWN_STEP,
+            "spec.templates[0].steps[0].dependsOn[0]",
+            "no step 'each'",
+        ),
+        (
+            using(steps().step("x", when="steps.later.phase == ''")).step("later"),
+            Reason.INVALID_EXPRESSION,
+            "spec.steps[0]",
+            "",
+        ),
+        (
+            a_workflow().switch("s", {"default": "true"}).template("default", steps().step("x")),
+            Reason.INVALID_SPEC,
+            "spec.steps[0].switch.cases[0].name",
+            "'default' is taken",
+        ),
+        (
+            a_workflow().each("e", items_from="1 + 1").template("one", steps().step("x")),
+            Reason.INVALID_EXPRESSION,
+            "spec.steps[0].forEach.itemsFrom",
+            "a list is needed",
+        ),
+        (
+            a_workflow().step("a", when="item == 1"),
+            Reason.INVALID_EXPRESSION,
+            "spec.steps[0].when",
+            "undeclared reference to 'item'",
+        ),
+        (
+            a_workflow().step("a").last(steps().approval("ask")),
+            Reason.INVALID_SPEC,
+            "spec.finally[0]",
+            "can't wait for a person",
+        ),
+        (
+            a_workflow().step("a").last(steps().step("z", onFailure="Manual")),
+            Reason.INVALID_SPEC,
+            "spec.finally[0]",
+            "can't wait for a person",
+        ),
+        (
+            a_workflow().step("a").last(steps().step("z", onFailure="Rollback")),
+            Reason.INVALID_SPEC,
+            "spec.finally[0].onFailure",
+            "a rollback is over",
+        ),
+        (
+            a_workflow().step("a").last(steps().step("a")),
+            Reason.INVALID_SPEC,
+            "spec",
+            "two steps 'a'",
+        ),
+        (
+            a_workflow()
+            .step("look")
+            .step("a", needs="look", retry={"limit": 1, "when": "steps.look.phase == ''"}),
+            Reason.INVALID_EXPRESSION,
+            "spec.steps[1].retry.when",
+            "failure, params and run only",
+        ),
+        (
+            a_workflow().step("look").set(outputs=[{"name": "n", "value": "=target.spec.replicas"}]),
+            Reason.INVALID_EXPRESSION,
+            "spec.outputs[0].value",
+            "params, run and steps only",
+        ),
+    ],
+)
+def test_what_is_wrong_with_groups_templates_and_finally_is_named_with_its_place(
+    workflow: WorkflowBuilder, reason: Reason, path: str, message: str
+) -> None:
+    found = problem(workflow)
+    if message:
+        assert (found.reason, found.path) == (reason, path)
+        assert message in found.message
+    else:
+        assert found.reason is reason
+
+
+def test_more_steps_than_a_run_can_record_are_refused_with_those_of_templates() -> None:
+    body = steps()
+    for at in range(50):
+        body.step(f"x{at}")
+    workflow = a_workflow().template("one", body)
+    for at in range(20):
+        workflow.each(f"e{at}", items_from="[1]")
+    found = problem(workflow)
+    assert (found.reason, found.path) == (Reason.INVALID_SPEC, "spec")
+    assert "has 1020 steps; at most 1000" in found.message
+
+
+def test_paths_that_no_record_could_have_are_refused() -> None:
+    workflow = (
+        a_workflow().each("a" * 63, "t" * 63, items_from="[1]").template("leaf", steps().step("d" * 63))
+    )
+    mid = steps().each("b" * 63, "u" * 63, items_from="[1]")
+    workflow.template("t" * 63, mid).template("u" * 63, steps().each("c" * 63, "leaf", items_from="[1]"))
+    found = problem(workflow)
+    assert "has 264 characters; at most 253 are allowed" in found.message
+
+
+def test_names_too_long_for_the_records_of_very_many_steps_are_refused() -> None:
+    body = steps()
+    for name in names("s", 49):
+        body.step(name)
+    workflow = a_workflow().template("one", body)
+    for name in names("e", 20):
+        workflow.each(name, items_from="[1]")
+    assert "give the steps shorter names" in problem(workflow).message
+
+
+def test_steps_of_templates_stand_behind_the_step_that_uses_them() -> None:
+    plan = using(steps().step("y", needs="x").step("x")).step("after", needs="each").plan()
+    assert [step.name for step in plan.steps] == ["each", "each/#/x", "each/#/y", "after"]
