@@ -38,7 +38,7 @@ def _skip(draft: Draft, step: PlannedStep, reason: Reason) -> None:
         return
     if step.kind is Kind.WORKFLOW and record.intent is not None:
         return
-    if step.name in draft.unfenced:
+    if step.name in draft.unfenced and step.action is not None:
         _fence(draft, step)
     elif not _may_have_acted(draft, step):
         draft.skip(step, reason)
@@ -75,7 +75,8 @@ def _settling(draft: Draft, step: PlannedStep) -> bool:
     record = draft.record(step)
     if record.phase.final:
         return False
-    if step.name in draft.unfenced or step.name in draft.facts.in_flight:
+    fencing = step.name in draft.unfenced and step.action is not None and not step.kind.group
+    if fencing or step.name in draft.facts.in_flight:
         return True
     if step.kind is Kind.WORKFLOW and record.intent is not None:
         subflows.halt(draft, step)
