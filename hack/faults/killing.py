@@ -24,6 +24,7 @@ WEIGHTS: Mapping[Stage, int] = {
     Stage.EFFECT: 6,
     Stage.EVICTION: 1,
     Stage.DELETION: 1,
+    Stage.START: 2,
     Stage.PROGRESS: 4,
     Stage.END: 2,
     Stage.EVENT: 1,

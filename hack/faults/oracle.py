@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from faults.shapes.model import Effects, Manifest, Shape
+from faults.shapes.model import STARTED, Effects, Manifest, Shape
 from faults.witness import Act, Testimony
 
 #: marks that are no step's: the operator seals an object against requests that are still on their way
@@ -87,6 +87,11 @@ def effects_of(acts: Iterable[Act], trials: Iterable[Trial]) -> dict[str, Effect
             elif act.name not in gone:
                 owner = act.name.rsplit("-", 2)[0]
                 found[owner]["?", "do"] += 1
+        elif act.started is not None and act.started[1] in by_uid:
+            # What the started run does counts for the one that started it.
+            uid, parent, step = act.started
+            by_uid[uid] = by_uid[parent]
+            found[by_uid[parent].name][step, STARTED] += 1
         elif act.name in targets and act.changed:
             told = _marked(act, by_uid, marks)
             if told and all(step.startswith(_SEAL) for step, _ in told):
@@ -147,7 +152,9 @@ def judge(
         findings.unfenced += 1
         findings.note(f"no precondition: {what}")
     seen.unfenced.clear()
-    seen.forget({trial.name for trial in trials})
+    uids = {trial.uid for trial in trials}
+    started = {act.name for act in seen.acts if act.started is not None and act.started[1] in uids}
+    seen.forget({trial.name for trial in trials} | started)
 
 
 def _expected(shape: Shape, effects: Effects) -> Effects:

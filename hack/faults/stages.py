@@ -21,6 +21,7 @@ class Stage(StrEnum):
     EFFECT = "effect on a Deployment"
     EVICTION = "pod evicted"
     DELETION = "pod deleted"
+    START = "run started by a step"
     PROGRESS = "progress stored"
     END = "end stored"
     EVENT = "Event written"
@@ -34,6 +35,7 @@ _BY_REQUEST = {
     "PATCH deployments": Stage.EFFECT,
     "POST pods/eviction": Stage.EVICTION,
     "DELETE pods": Stage.DELETION,
+    "POST workflowexecutions": Stage.START,
     "POST events": Stage.EVENT,
 }
 

@@ -25,6 +25,7 @@ class Act:
     Attributes:
         before, after: resourceVersions; ``before`` is the precondition, or None.
         marks: the marks of steps that the request wrote, by the run's UID.
+        started: of a run that was created by a step: its UID, its parent's UID, and that step.
     """
 
     resource: str
@@ -32,6 +33,7 @@ class Act:
     before: str | None
     after: int
     marks: dict[str, Manifest]
+    started: tuple[str, str, str] | None = None
 
     @property
     def changed(self) -> bool:
@@ -84,7 +86,15 @@ def _act(request: Request) -> Act:
     }
     before = asked.get("resourceVersion")
     after = int(_meta(request.answer).get("resourceVersion") or 0)
-    return Act(request.resource, request.name, None if before is None else str(before), after, marks)
+    known = None if before is None else str(before)
+    return Act(request.resource, request.name, known, after, marks, _started(request))
+
+
+def _started(request: Request) -> tuple[str, str, str] | None:
+    parent = ((request.body or {}).get("spec") or {}).get("parent")
+    if request.resource != "workflowexecutions" or request.verb != "create" or not parent:
+        return None
+    return _meta(request.answer)["uid"], parent["uid"], parent["step"]
 
 
 def _meta(body: Manifest | None) -> dict[str, Any]:

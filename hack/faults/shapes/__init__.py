@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from faults.shapes import failing, pods, sequences, waiting
+from faults.shapes import failing, nested, pods, sequences, waiting
 from faults.shapes.model import Shape
 
-SHAPES: tuple[Shape, ...] = (*sequences.SHAPES, *failing.SHAPES, *waiting.SHAPES, *pods.SHAPES)
+SHAPES: tuple[Shape, ...] = (
+    *sequences.SHAPES,
+    *failing.SHAPES,
+    *waiting.SHAPES,
+    *pods.SHAPES,
+    *nested.SHAPES,
+)

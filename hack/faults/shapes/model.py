@@ -10,7 +10,9 @@ from typing import Any
 
 ACCOUNT = "kubernaut-repair"
 Manifest = dict[str, Any]
-#: (step, "do" or "undo") -> how often
+#: what a step did that started a run
+STARTED = "start"
+#: (step, "do", "undo" or STARTED) -> how often
 Effects = Counter[tuple[str, str]]
 
 
