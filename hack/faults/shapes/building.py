@@ -42,8 +42,8 @@ def gate(name: str, *needs: str, label: str = "go", **more: Any) -> Manifest:
     return {"name": name, "dependsOn": list(needs), "wait": {"until": holds}, "timeout": "5m", **more}
 
 
-def once(*steps: str, undone: tuple[str, ...] = (), what: str = "do") -> Effects:
-    return Counter([*((step, what) for step in steps), *((step, "undo") for step in undone)])
+def once(*steps: str, undone: tuple[str, ...] = ()) -> Effects:
+    return Counter([*((step, "do") for step in steps), *((step, "undo") for step in undone)])
 
 
 def impossible(name: str, *needs: str) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from faults.shapes.building import grow, impossible, note, once, scale
@@ -86,7 +87,7 @@ SHAPES: tuple[Shape, ...] = (
             },
             scale("call", name="more", by=2),
         ),
-        once("before", "grow", "restart", "scale", "more") + once("call", what=STARTED),
+        once("before", "grow", "restart", "scale", "more") + Counter({("call", STARTED): 1}),
         replicas=3,
         memory="128Mi",
         annotations={"faults/before": "done"},
