@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         description="how long the history is kept, as in 400d; then whole months are dropped; unset: for ever",
     )
     workers: int = Field(64, ge=1, le=1024, description="reconciliations under way at once")
+    event_rate: float = Field(
+        5.0,
+        ge=0,
+        description="Events of good runs a second, beyond 25 at once; of one that went wrong there always is one",
+    )
     bind: str = Field("127.0.0.1", description="address of the metrics and health endpoint")
     port: int = Field(8080, ge=0, le=65535, description="its port; 0 takes a free one")
     state_dir: Path = Field(default_factory=_state_dir, description="disk spool")

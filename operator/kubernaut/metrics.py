@@ -118,6 +118,11 @@ BREAKER_STATE: Final = Gauge(
 HEARTBEAT: Final = Gauge(
     "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
 )
+EVENTS_WITHHELD: Final = Counter(
+    "kubernaut_events_withheld",
+    "Events of good runs that were not written because too many came at once.",
+    registry=REGISTRY,
+)
 EXPIRED: Final = Counter(
     "kubernaut_runs_expired", "Finished runs deleted after their TTL.", registry=REGISTRY
 )

@@ -20,6 +20,7 @@ from kubernaut.api.execution import (
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import Lifecycle, WorkflowSpec, WorkflowStatus
+from kubernaut.cluster.sharedreads import SharedReads
 from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.carrying import carried_over, migration_problem
 from kubernaut.core.compiling import compile_plan
@@ -44,6 +45,16 @@ MOST_ACCOUNTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What one generation of a Workflow says."""
+
+    generation: int | None
+    spec: WorkflowSpec
+    digest: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A run with everything it needs."""
 
@@ -64,7 +75,9 @@ class Claims:
         self._snapshots = Snapshots(self._own)
         self._kept: set[tuple[str, str]] = set()
         self._there: dict[tuple[str, str], float] = {}
-        self._latest: dict[str, tuple[int | None, Plan]] = {}
+        self._latest: dict[str, Content] = {}
+        # Many runs of one Workflow often start together; an edit that came before a run must count for it.
+        self._workflows = SharedReads(self._own.get)
 
     async def make(self, live: LiveRun) -> Claim:
         """Find everything for a run that was not claimed yet.
@@ -74,10 +87,10 @@ class Claims:
         """
         namespace = live.key.namespace
         manifest = await self._workflow(live)
-        spec, plan = self._compile(manifest)
+        content = self._known_content(manifest)
+        spec, plan, digest = content.spec, content.plan, content.digest
         _check_lifecycle(live, spec)
         params = parse_parameters(spec, live.execution.given())
-        digest = content_hash(spec)
         scope = Scope(params, {}, {"uid": live.uid, "namespace": namespace, "name": live.key.name})
         target_name = str(plan.target_name.render(scope))
         target, account, snapshot = await asyncio.gather(
@@ -138,7 +151,7 @@ class Claims:
             raise _refused(f"run {name} was about another {target.kind} {target.name}, which is gone")
         was = status.workflow
         spec = await self._content(live.key.namespace, was.snapshot, was.content_hash)
-        old_plan = self._plan(status.workflow.name, spec)
+        old_plan = self._plan(was.name, spec, was.content_hash)
         old_params = parse_parameters(spec, old.given())
         return carried_over(plan, params, name, status, old_plan, old_params)
 
@@ -159,7 +172,7 @@ class Claims:
             raise StepError(message, reason=Reason.MIGRATION_REFUSED)
         digest = recorded.content_hash
         spec = await self._content(live.key.namespace, snapshot, digest)
-        plan = self._plan(claimed.name, spec)
+        plan = self._plan(claimed.name, spec, digest)
         params = parse_parameters(spec, live.execution.given())
         problem = migration_problem(live.plan, plan, live.status)
         if problem is not None:
@@ -182,7 +195,7 @@ class Claims:
         namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
         given = {one["name"]: one["value"] for one in run["spec"].get("parameters") or []}
         try:
-            plan = self._known_plan(workflow)
+            plan = self._known_content(workflow).plan
             scope = Scope(
                 parse_parameters(plan.spec, given),
                 {},
@@ -193,14 +206,19 @@ class Claims:
             return None
         return target_home(namespace, plan.spec.target.api_version, plan.spec.target.kind, target)
 
-    def _known_plan(self, workflow: Manifest) -> Plan:
+    def _known_content(self, workflow: Manifest) -> Content:
+        """Return what a Workflow says, compiled once for each generation.
+
+        Raises:
+            StepError: WorkflowNotReady, with what is wrong.
+        """
         meta = workflow["metadata"]
         known = self._latest.get(meta["uid"])
-        if known is None or known[0] != meta.get("generation"):
+        if known is None or known.generation != meta.get("generation"):
             if len(self._latest) > _MOST_LATEST:
                 self._latest.clear()
-            known = self._latest[meta["uid"]] = (meta.get("generation"), self._compile(workflow)[1])
-        return known[1]
+            known = self._latest[meta["uid"]] = self._compile(workflow)
+        return known
 
     async def again(self, live: LiveRun) -> tuple[Plan, dict[str, Any]]:
         """Return plan and parameters of a run that was claimed, from its snapshot.
@@ -213,7 +231,7 @@ class Claims:
         plan = self._plans.get(resolved.content_hash)
         if plan is None:
             spec = await self._content(live.key.namespace, resolved.snapshot, resolved.content_hash)
-            plan = self._plan(resolved.name, spec)
+            plan = self._plan(resolved.name, spec, resolved.content_hash)
         return plan, parse_parameters(plan.spec, live.execution.given())
 
     async def _content(self, namespace: str, snapshot: str, digest: str) -> WorkflowSpec:
@@ -231,13 +249,14 @@ class Claims:
     async def _workflow(self, live: LiveRun) -> Manifest:
         name = live.execution.spec.workflow_ref.name
         try:
-            return await self._own.get(ObjectRef(API_VERSION, "Workflow", live.key.namespace, name))
+            return await self._workflows.get(ObjectRef(API_VERSION, "Workflow", live.key.namespace, name))
         except NotFound:
             message = f"there is no Workflow {name!r} in namespace {live.key.namespace}"
             raise StepError(message, reason=Reason.WORKFLOW_NOT_FOUND) from None
 
-    def _compile(self, manifest: Manifest) -> tuple[WorkflowSpec, Plan]:
-        name = manifest["metadata"]["name"]
+    def _compile(self, manifest: Manifest) -> Content:
+        meta = manifest["metadata"]
+        name = meta["name"]
         try:
             spec = WorkflowSpec.model_validate(manifest["spec"])
         except ValidationError as error:
@@ -245,10 +264,10 @@ class Claims:
             where = ".".join(("spec", *map(str, detail["loc"])))
             message = f"Workflow {name} is not ready: {where}: {detail['msg']}"
             raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
-        return spec, self._plan(name, spec)
-
-    def _plan(self, name: str, spec: WorkflowSpec) -> Plan:
         digest = content_hash(spec)
+        return Content(meta.get("generation"), spec, digest, self._plan(name, spec, digest))
+
+    def _plan(self, name: str, spec: WorkflowSpec, digest: str) -> Plan:
         if digest not in self._plans:
             try:
                 self._plans[digest] = compile_plan(spec, self._catalogue)

@@ -16,7 +16,7 @@ from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.endings import final, watch_endings
-from kubernaut.engine.events import finished_event
+from kubernaut.engine.events import EventBudget, finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.expiry import Expiry
 from kubernaut.engine.finished import FinishedRun
@@ -36,6 +36,7 @@ from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.metrics import (
+    EVENTS_WITHHELD,
     HEARTBEAT,
     LOCK_WAITERS,
     LOCKS,
@@ -104,6 +105,7 @@ class Engine:
         # Which run a worker is with, and a future that ends with that.
         self._busy: dict[RunKey, tuple[LiveRun, asyncio.Future[None]]] = {}
         self._failures: dict[Key, int] = {}
+        self._events = EventBudget(parts.settings.event_rate)
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._beat_at = time.monotonic()
@@ -395,9 +397,12 @@ class Engine:
         )
         if not self._parts.gate.on(Feature.EVENTS):
             return
+        event = finished_event(live, self._parts.clock(), self._parts.instance)
+        if not self._events.admits(event):
+            EVENTS_WITHHELD.inc()
+            return
         try:
             WRITES.labels("event").inc()
-            event = finished_event(live, self._parts.clock(), self._parts.instance)
             await self._parts.cluster.create_event(event)
         except ClusterError as error:
             log.warning("the Event could not be written", extra={"run": str(key), "error": str(error)})

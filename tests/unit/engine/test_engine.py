@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,14 @@ from kubernaut.config import Settings
 from kubernaut.core.errors import Forbidden, Unavailable
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.engine import Engine, Key, Parts
+from kubernaut.engine.events import BURST
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.ownership import Alone, Keeper
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.workflows import WorkflowReconciler
+from kubernaut.metrics import REGISTRY
 from unit.engine.test_afterlife import FakeMirror
 from unit.engine.test_holds import FakeSwitch
 from unit.engine.world import World, scale
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.looptime
 class Bench:
     """An engine around a world."""
 
-    def __init__(self, world: World, *, shards: Keeper | None = None) -> None:
+    def __init__(self, world: World, *, shards: Keeper | None = None, **settings: Any) -> None:
         self.world, self.mirror, self.switch = world, FakeMirror(), FakeSwitch()
         self.problems: list[str] = []
         self.gate = Gate(self.switch)
@@ -44,7 +47,7 @@ class Bench:
         runs._lookout._wake = queue.add
         self.engine = Engine(
             Parts(
-                settings=Settings(workers=4, resync=timedelta(minutes=10)),
+                settings=Settings(workers=4, resync=timedelta(minutes=10), **settings),
                 cluster=cluster,
                 runs=runs,
                 workflows=WorkflowReconciler(cluster, ActionRegistry(installed=False), world.clock),
@@ -95,6 +98,23 @@ async def test_an_event_is_enough_to_bring_a_run_to_its_end_and_into_the_history
         assert [key.name for key in bench.mirror.offered] == ["run"]
     events = [what for verb, what, _ in bench.world.cluster.writes if verb == "event"]
     assert len(events) == 1
+
+
+async def test_of_a_storm_of_good_runs_not_each_gets_an_event() -> None:
+    bench = Bench(World(), event_rate=0)
+    bench.world.workflow({"name": "pause", "wait": {"duration": "1s"}})
+    names = [f"run-{number}" for number in range(BURST + 15)]
+    for name in names:
+        bench.world.run(name)
+    withheld = REGISTRY.get_sample_value("kubernaut_events_withheld_total") or 0
+    async with bench.running():
+        for name in names:
+            bench.tell(name)
+        await asyncio.sleep(60)
+        assert {bench.world.stored(name)["phase"] for name in names} == {"Succeeded"}
+    events = [what for verb, what, _ in bench.world.cluster.writes if verb == "event"]
+    assert len(events) == BURST
+    assert REGISTRY.get_sample_value("kubernaut_events_withheld_total") == withheld + 15
 
 
 async def test_events_that_are_doubled_or_late_change_nothing() -> None:

@@ -131,11 +131,13 @@ class World:
         )
 
     def workflow(self, *steps: Manifest, name: str = "fix", **spec: Any) -> None:
+        before = self.cluster.objects.get(("Workflow", "shop", name))
+        generation = before["metadata"]["generation"] + 1 if before is not None else 1
         self.cluster.add(
             {
                 "apiVersion": API_VERSION,
                 "kind": "Workflow",
-                "metadata": {"name": name},
+                "metadata": {"name": name, "generation": generation},
                 "spec": {
                     "serviceAccountName": "repair",
                     "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
