@@ -13,7 +13,6 @@ from kubernaut.api.names import API_VERSION, MANAGER
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.live import LiveRun
 
-
 # So many Events of good runs in a row are written however fast they come.
 BURST: Final = 25
 
