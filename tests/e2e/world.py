@@ -38,6 +38,7 @@ _PATHS = {
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
+    "Secret": "/api/v1/namespaces/{}/secrets",
     "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
     "Workflow": API + "/namespaces/{}/workflows",
     "WorkflowExecution": API + "/namespaces/{}/workflowexecutions",

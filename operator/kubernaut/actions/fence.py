@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
+from kubernaut.actions import images
 from kubernaut.api.names import MARKER_PREFIX
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, StepError, UnknownOutcome
-from kubernaut.core.marker import Marker, StepMark, read_marker
+from kubernaut.core.marker import MAX_BEFORE_IMAGE, Marker, StepMark, read_marker
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 ROUNDS: Final = 8
@@ -37,6 +38,7 @@ class Change:
         after: what undo compares with, by field path.
         message: one sentence for people.
         outputs: small values for later steps.
+        secret: whether a value before or after may be a secret; then none of them is told.
     """
 
     desired: Manifest | None
@@ -44,6 +46,7 @@ class Change:
     after: Mapping[str, JsonValue] = field(default_factory=dict)
     message: str = ""
     outputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    secret: bool = False
 
 
 def nothing(message: str, outputs: Mapping[str, JsonValue] | None = None) -> Change:
@@ -179,6 +182,8 @@ async def _send(
 ) -> Done:
     assert wanted.desired is not None
     new = StepMark(context.attempt, wanted.before, wanted.after, wanted.outputs)
+    if wanted.secret or new.image_bytes > MAX_BEFORE_IMAGE:
+        new = await images.keep(cluster, context, seen, new)
     marks = marker.with_step(context.step, new).annotation(context.signer)
     body = _patch(seen, wanted.desired, {**_pruned(seen, finished), **marks})
     written = await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
@@ -254,8 +259,8 @@ async def restore(
             return Done(False, f"the step changed nothing on {ref}")
         if mark.undone:
             return Done(True, f"{ref} was put back before", changed=sentences(ref, mark, undo=True))
-        desired = await put_back(seen, mark)
-        new = StepMark(mark.attempt, mark.before, mark.after, mark.outputs, undone=True)
+        desired = await put_back(seen, await images.fetch(cluster, context, seen, mark))
+        new = replace(mark, undone=True)
         body = _patch(seen, desired, marker.with_step(context.step, new).annotation(context.signer))
         try:
             await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
@@ -333,6 +338,8 @@ async def put_fields_back(seen: Manifest, mark: StepMark) -> Manifest:
         path = fields.parse(text)
         now = fields.get(seen, path)
         if not fields.same(now, after):
+            if mark.kept is not None:
+                raise _changed_in_secret(ObjectRef.of(seen), text)
             raise changed_since(ObjectRef.of(seen), text, after, now)
         desired = fields.put(desired, path, mark.before.get(text))
     return desired
@@ -346,10 +353,23 @@ def changed_since(ref: ObjectRef, path: str, after: Any, now: Any) -> StepError:
     )
 
 
+def _changed_in_secret(ref: ObjectRef, path: str) -> StepError:
+    return StepError(
+        f"{ref}: {path} is no longer as the step had set it; it was changed since and is left alone",
+        reason=Reason.CHANGED_SINCE,
+    )
+
+
 def sentences(ref: ObjectRef, mark: StepMark, *, undo: bool = False) -> tuple[str, ...]:
     """Return one sentence for each changed field, at most 16."""
-    old, new = (mark.after, mark.before) if undo else (mark.before, mark.after)
-    told = [f"{ref}: {path}: {short(old.get(path))} -> {short(new.get(path))}" for path in mark.after]
+    if mark.kept is not None:
+        what = "as it was" if undo else "changed"
+        told = [
+            f"{ref}: {path}: {what} (the values are in Secret {mark.kept.secret})" for path in mark.kept.paths
+        ]
+    else:
+        old, new = (mark.after, mark.before) if undo else (mark.before, mark.after)
+        told = [f"{ref}: {path}: {short(old.get(path))} -> {short(new.get(path))}" for path in mark.after]
     return (*told[:15], f"{ref}: {len(told) - 15} more fields") if len(told) > 16 else tuple(told)
 
 

@@ -100,10 +100,6 @@ def change_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str |
     before, after = Counter(_escalating(seen)), Counter(_escalating(desired))
     for field, value in sorted((before - after) + (after - before)):
         return f"{field}: {value} would change; fields that give a pod more rights are not patched by a step"
-    for change in fields.diff(seen, desired):
-        if _secretive(change):
-            path = fields.render(change.path)
-            return f"{path} may hold a secret, and its former value could not be kept in the open for putting it back"
     return None
 
 
@@ -119,10 +115,22 @@ def _escalating(node: Any) -> Iterator[tuple[str, str]]:
             yield from _escalating(value)
 
 
-def _secretive(change: fields.FieldChange) -> bool:
-    """Whether a changed field, or anything in its former or new value, is or may be a secret."""
-    keys = [segment if isinstance(segment, str) else segment.value for segment in change.path]
-    return _hides(keys) or any(_hides(_keys(value)) for value in (change.before, change.after))
+def secretive(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+    """Whether a field that differs, or anything in its former or new value, is or may be a secret."""
+    return any(
+        secretive_path(change.path) or secretive_value(change.before) or secretive_value(change.after)
+        for change in fields.diff(seen, desired)
+    )
+
+
+def secretive_path(path: fields.Path) -> bool:
+    """Whether the value of a field is or may be a secret."""
+    return _hides(segment if isinstance(segment, str) else segment.value for segment in path)
+
+
+def secretive_value(value: Any) -> bool:
+    """Whether anything in a value is or may be a secret."""
+    return _hides(_keys(value))
 
 
 def _hides(keys: Iterable[str]) -> bool:

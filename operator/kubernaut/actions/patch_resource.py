@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from kubernaut.actions import fence, guards
+from kubernaut.actions import fence, guards, images
 from kubernaut.actions.marked import MarkedAction
 from kubernaut.actions.objects import rights
 from kubernaut.api.base import DnsName
@@ -14,6 +16,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.errors import StepError
+from kubernaut.core.marker import MAX_BEFORE_IMAGE
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
 _VERSION = r"^([a-z0-9.-]+/)?v[0-9]+([a-z]+[0-9]+)?$"
@@ -66,9 +69,11 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
     Never patched: Secrets, ServiceAccounts, Nodes and Namespaces; everything of RBAC, admission, certificates,
     storage classes and the like; Kubernaut's own objects, labels and annotations; `status`; metadata other than
     labels and annotations; fields that give a pod more rights (service account, host namespaces, ports and paths,
-    privileges, capabilities, user, references to Secrets); fields that may hold a secret, such as environment
-    variables, because their former values have to be kept for putting them back. All fields that a step changes may
-    take 2 KiB before and 2 KiB after.
+    privileges, capabilities, user, references to Secrets).
+
+    What it changed is remembered for putting it back: up to 2 KiB on the object itself; more, or where a field may
+    hold a secret (environment variables, names such as `password` or `token`), in a Secret that belongs to the run
+    and goes with it. For that the account needs `create` and `get` on secrets, and the values are told nowhere.
 
     `expect` names values that must be there right before the change; where one is not, nothing is changed. The
     patch is first sent as a dry run, so that undo knows the values as the API server writes them; one that changes
@@ -85,7 +90,11 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         return ObjectRef(ref.api_version, ref.kind, namespace, ref.name, target.uid) if same else ref
 
     def rights(self, target: ObjectRef | None, parameters: PatchResourceParameters) -> tuple[Right, ...]:
-        return rights(("get", "patch"), parameters.api_version, parameters.kind, (parameters.name,))
+        needed = rights(("get", "patch"), parameters.api_version, parameters.kind, (parameters.name,))
+        kept = (
+            guards.secretive_value(parameters.patch) or len(json.dumps(parameters.patch)) > MAX_BEFORE_IMAGE
+        )
+        return (*needed, *images.RIGHTS) if kept else needed
 
     async def look(
         self, cluster: Cluster, context: StepContext, parameters: PatchResourceParameters, seen: Manifest
@@ -108,7 +117,8 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         written = seen
         for one in fields.diff(seen, desired):
             written = fields.put(written, one.path, fields.get(evidence, one.path))
-        return fence.change(seen, written, f"{ObjectRef.of(seen)} was patched")
+        change = fence.change(seen, written, f"{ObjectRef.of(seen)} was patched")
+        return replace(change, secret=guards.secretive(seen, written))
 
     @staticmethod
     def _desired(seen: Manifest, parameters: PatchResourceParameters) -> Manifest:
@@ -119,10 +129,13 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         """
         ref = ObjectRef.of(seen)
         for text, wanted in parameters.expect.items():
-            now = fields.get(seen, fields.parse(text))
+            path = fields.parse(text)
+            now = fields.get(seen, path)
             if not fields.same(now, wanted):
+                hidden = guards.secretive_path(path) or guards.secretive_value([now, wanted])
+                told = "not" if hidden else f"{fence.short(now)}, but {fence.short(wanted)} is"
                 raise StepError(
-                    f"{ref}: {text} is {fence.short(now)}, but {fence.short(wanted)} is expected; nothing was done",
+                    f"{ref}: {text} is {told} {'as ' if hidden else ''}expected; nothing was done",
                     reason=Reason.PRECONDITION_FAILED,
                 )
         desired: dict[str, Any] = fields.apply_merge_patch(seen, parameters.patch)

@@ -18,6 +18,7 @@ from kubernaut.api.policies import policy_names
 
 REPAIR_ACCOUNT: Final = "kubernaut-repair"
 IMPERSONATE_ROLE: Final = "kubernaut-impersonate"
+BEFORE_IMAGE_ROLE: Final = "kubernaut-before-images"
 APPROVER_ROLE: Final = "kubernaut-approver"
 
 _RBAC: Final = "rbac.authorization.k8s.io"
@@ -78,6 +79,8 @@ REPAIR_RULES: Final = (
     # Starting runs of other Workflows, finding them again, and cancelling them.
     _rule(GROUP, [_RUNS], ["create", "get", "patch"]),
 )
+# Only where steps change what is large or may be secret: a role can't be narrowed to the Secrets of runs.
+BEFORE_IMAGE_RULES: Final = (_rule("", ["secrets"], ["create", "get"]),)
 VIEW_RULES: Final = (_rule(GROUP, [_WORKFLOWS, _RUNS, _PATTERNS], _READ),)
 EDIT_RULES: Final = (
     _rule(GROUP, [_WORKFLOWS, _RUNS], ["create", "update", "patch", "delete", "deletecollection"]),
@@ -167,4 +170,12 @@ def tenant_manifests(
         _binding("Role", account, _subject(account, namespace), namespace),
         _role("Role", IMPERSONATE_ROLE, [impersonate], namespace),
         _binding("Role", IMPERSONATE_ROLE, _subject(OPERATOR_ACCOUNT, system_namespace), namespace),
+    ]
+
+
+def before_image_manifests(namespace: str = "", account: str = REPAIR_ACCOUNT) -> list[Manifest]:
+    """Return what lets an account keep before-images in Secrets; leave it out where no step needs that."""
+    return [
+        _role("Role", BEFORE_IMAGE_ROLE, BEFORE_IMAGE_RULES, namespace),
+        _binding("Role", BEFORE_IMAGE_ROLE, _subject(account, namespace), namespace),
     ]

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from kubernaut.api.names import marker_annotation
@@ -39,14 +39,35 @@ class Signer:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptImages:
+    """Where the values before and after are, that are too large or too secret for an annotation.
+
+    Attributes:
+        secret: name of a Secret in the object's namespace.
+        digest: signature of what it holds.
+        paths: the changed fields.
+    """
+
+    secret: str
+    digest: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepMark:
-    """One step's record on an object: JSON values before and after, by field path."""
+    """One step's record on an object: JSON values before and after, by field path, or where they are kept."""
 
     attempt: int
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     outputs: Mapping[str, Any] = field(default_factory=dict)
     undone: bool = False
+    kept: KeptImages | None = None
+
+    @property
+    def image_bytes(self) -> int:
+        """How much the larger of both images takes, as JSON."""
+        return max(len(json.dumps(dict(image)).encode()) for image in (self.before, self.after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +90,10 @@ class Marker:
         """
         body = _canonical(self.steps)
         for name, mark in self.steps.items():
-            size = max(len(json.dumps(dict(image)).encode()) for image in (mark.before, mark.after))
-            if size > MAX_BEFORE_IMAGE:
+            if mark.image_bytes > MAX_BEFORE_IMAGE:
                 raise StepError(
-                    f"the fields that step {name} changes take {size} bytes; only {MAX_BEFORE_IMAGE} can be "
-                    f"remembered for putting them back: change fewer or smaller fields in one step",
+                    f"the fields that step {name} changes take {mark.image_bytes} bytes; only {MAX_BEFORE_IMAGE} can "
+                    f"be remembered on the object for putting them back: change fewer or smaller fields in one step",
                     reason=Reason.OUTPUT_TOO_LARGE,
                 )
         if len(body.encode()) > MAX_MARKER:
@@ -105,7 +125,7 @@ def read_marker(manifest: Mapping[str, Any], run_uid: str, signer: Signer) -> Ma
             raise ValueError("signature")
         if owner != object_uid:
             return Marker(run_uid, object_uid, {})
-        steps = {name: StepMark(**mark) for name, mark in json.loads(body).items()}
+        steps = {name: _mark(**mark) for name, mark in json.loads(body).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StepError(
             f"{manifest.get('kind')} {meta.get('namespace', '')}/{meta.get('name')} carries a marker "
@@ -113,6 +133,12 @@ def read_marker(manifest: Mapping[str, Any], run_uid: str, signer: Signer) -> Ma
             reason=Reason.PRECONDITION_FAILED,
         ) from None
     return Marker(run_uid, object_uid, steps)
+
+
+def _mark(kept: Mapping[str, Any] | None = None, **fields: Any) -> StepMark:
+    if kept is None:
+        return StepMark(**fields)
+    return StepMark(**fields, kept=KeptImages(kept["secret"], kept["digest"], tuple(kept["paths"])))
 
 
 def _canonical(steps: Mapping[str, StepMark]) -> str:
@@ -123,6 +149,7 @@ def _canonical(steps: Mapping[str, StepMark]) -> str:
             "after": dict(mark.after),
             "outputs": dict(mark.outputs),
             "undone": mark.undone,
+            **({"kept": asdict(mark.kept)} if mark.kept is not None else {}),
         }
         for name, mark in steps.items()
     }

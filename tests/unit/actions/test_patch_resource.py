@@ -14,7 +14,7 @@ from kubernaut.core.errors import Invalid, StepError
 from kubernaut.core.ports import Manifest, Right
 from unit.actions.builders import container, context, deployment, template
 from unit.actions.fake import FakeCluster
-from unit.actions.once import check_once_and_undone, check_undo_refuses, content
+from unit.actions.once import check_once_and_undone, check_undo_refuses
 
 patch_resource = PatchResource()
 
@@ -132,14 +132,6 @@ async def test_undo_refuses_where_someone_changed_the_field_since() -> None:
     await check_undo_refuses(cluster, patch_resource, context(), wanted({"data": {"level": "debug"}}), patch)
 
 
-async def test_more_than_can_be_put_back_is_refused() -> None:
-    cluster = FakeCluster().add(config(level="x" * 3000))
-    with pytest.raises(StepError, match="only 2048 can be remembered") as caught:
-        await patch_resource.perform(cluster, context(), wanted({"data": {"level": "short"}}))
-    assert caught.value.reason is Reason.OUTPUT_TOO_LARGE
-    assert cluster.writes == []
-
-
 FORBIDDEN_KINDS = [
     ("v1", "Secret"),
     ("v1", "ServiceAccount"),
@@ -231,7 +223,6 @@ ESCALATIONS: list[dict[str, Any]] = [
     app_with(ports=[{"containerPort": 80, "hostPort": 80}]),
     app_with(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
     app_with(envFrom=[{"secretRef": {"name": "s"}}]),
-    app_with(env=[{"name": "X", "value": "1"}]),
 ]
 
 
@@ -271,15 +262,22 @@ async def test_what_a_pod_has_already_may_stand_in_a_replaced_list() -> None:
     assert told.endswith('spec.template.spec.containers[name=app].image: "shop/api:1" -> "shop/api:2"')
 
 
-async def test_a_value_that_may_be_a_secret_is_not_kept_in_the_open() -> None:
-    cluster = FakeCluster().add(config(dbPassword="old"))
-    with pytest.raises(StepError, match="may hold a secret"):
-        await patch_resource.perform(cluster, context(), wanted({"data": {"dbPassword": "new"}}))
-    assert content(cluster.find("ConfigMap", "settings"))["data"] == {"dbPassword": "old"}
-
-
 def test_rights_are_those_on_the_one_object() -> None:
     assert patch_resource.rights(None, wanted({"data": {"a": "b"}})) == (
         Right("get", "", "configmaps", ("settings",)),
         Right("patch", "", "configmaps", ("settings",)),
     )
+
+
+def test_rights_on_secrets_are_declared_where_the_patch_needs_one() -> None:
+    secrets = (Right("create", "", "secrets", ()), Right("get", "", "secrets", ()))
+    for patch in ({"data": {"dbPassword": "x"}}, {"data": {"a": "b" * 3000}}):
+        assert patch_resource.rights(None, wanted(patch))[2:] == secrets
+
+
+async def test_an_expectation_of_a_secret_is_refused_without_telling_it() -> None:
+    cluster = FakeCluster().add(config(dbPassword="hunter2"))
+    parameters = wanted({"data": {"dbPassword": "new"}}, expect={"data.dbPassword": "hunter1"})
+    with pytest.raises(StepError, match=r"data\.dbPassword is not as expected") as caught:
+        await patch_resource.perform(cluster, context(), parameters)
+    assert "hunter" not in str(caught.value)
