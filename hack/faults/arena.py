@@ -16,7 +16,7 @@ from faults.shapes import SHAPES
 from faults.shapes.model import Manifest
 from faults.witness import Witness
 from kubernaut.api.names import SYSTEM_NAMESPACE
-from kubernaut.api.rbac import tenant_manifests
+from kubernaut.api.rbac import before_image_manifests, tenant_manifests
 from localcluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def _set_up(cluster: Cluster, places: Sequence[Place]) -> None:
     for place in places:
         manifests += [_namespace(place.namespace), _namespace(place.system)]
         manifests += [_moved(one, place.system) for one in system]
-        manifests += tenant_manifests(place.namespace)
+        manifests += tenant_manifests(place.namespace) + before_image_manifests(place.namespace)
         manifests += [shape.workflow(place.namespace) for shape in SHAPES]
     cluster.run_kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(manifests))
 

@@ -21,6 +21,7 @@ WEIGHTS: Mapping[Stage, int] = {
     Stage.FINALIZER: 2,
     Stage.SNAPSHOT: 1,
     Stage.CLAIM: 2,
+    Stage.IMAGE: 3,
     Stage.EFFECT: 6,
     Stage.EVICTION: 1,
     Stage.DELETION: 1,

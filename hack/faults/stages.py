@@ -1,7 +1,8 @@
 """Which of a run's dependent writes a request is.
 
-A run's writes depend on each other in this order: the finalizer is put on, the snapshot kept, the claim stored, an
-effect had, progress and the end stored, an Event written, the run mirrored to Postgres, the finalizer taken off.
+A run's writes depend on each other in this order: the finalizer is put on, the snapshot kept, the claim stored, a
+before-image kept, an effect had, progress and the end stored, an Event written, the run mirrored to Postgres, the
+finalizer taken off.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Stage(StrEnum):
     FINALIZER = "finalizer put on"
     SNAPSHOT = "snapshot kept"
     CLAIM = "claim stored"
+    IMAGE = "before-image kept in a Secret"
     EFFECT = "effect on a Deployment"
     EVICTION = "pod evicted"
     DELETION = "pod deleted"
@@ -32,6 +34,7 @@ class Stage(StrEnum):
 
 _BY_REQUEST = {
     "POST controllerrevisions": Stage.SNAPSHOT,
+    "POST secrets": Stage.IMAGE,
     "PATCH deployments": Stage.EFFECT,
     "POST pods/eviction": Stage.EVICTION,
     "DELETE pods": Stage.DELETION,

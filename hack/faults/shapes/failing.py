@@ -36,6 +36,15 @@ SHAPES: tuple[Shape, ...] = (
         verdict="RolledBack",
         spec={"onFailure": "Rollback", "parallelism": 3},
     ),
+    # The former value of what may be secret goes into a Secret first.
+    Shape(
+        "kept",
+        (note("token"), scale("token"), impossible("fail", "scale")),
+        once("token", "scale", undone=("scale", "token")),
+        phase="Failed",
+        verdict="RolledBack",
+        spec={"onFailure": "Rollback"},
+    ),
     Shape(
         "timeout",
         (grow(), gate("gate", "grow", label="never", timeout="2s")),
