@@ -12,14 +12,20 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from pydantic import ValidationError
 
+from kubernaut.cluster.account import OperatorCluster
 from kubernaut.cluster.client import ApiConnection
+from kubernaut.cluster.features import Features
+from kubernaut.cluster.switch import switch_ref
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, KubernautError
+from kubernaut.core.features import Feature
+from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.history.database import Database
 from kubernaut.history.errors import BadDsn, HistoryUnavailable
 from kubernaut.history.patternstore import PatternStore
@@ -46,6 +52,35 @@ def analysis_of(database: Database, objects: Objects, settings: AnalystSettings)
     return Analysis(Repository(database), PatternStore(database), sink, settings)
 
 
+class Reads(Protocol):
+    """What the flag is read with."""
+
+    async def get(self, ref: ObjectRef) -> Manifest: ...
+
+
+class DiscoveryFlag:
+    """Whether patterns are looked for: ``feature.discovery`` in the switch's ConfigMap."""
+
+    def __init__(self, cluster: Reads, namespace: str) -> None:
+        self._cluster = cluster
+        self._ref = switch_ref(namespace)
+        self._features = Features()
+        self._trouble = ""
+
+    async def read(self) -> bool:
+        """Read the flag; while that is not possible, what was read last holds (on, before the first time)."""
+        try:
+            found = await self._cluster.get(self._ref)
+        except ClusterError as error:
+            if str(error) != self._trouble:
+                log.warning("the flag of discovery can't be read", extra={"error": str(error)})
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
+            self._features.see(found.get("data") or {})
+        return self._features.on(Feature.DISCOVERY)
+
+
 async def run_once(database: Database, objects: Objects, settings: AnalystSettings) -> Round:
     """Do one round from an empty memory and return what it did.
 
@@ -55,8 +90,10 @@ async def run_once(database: Database, objects: Objects, settings: AnalystSettin
     return await analysis_of(database, objects, settings).round()
 
 
-async def run(analysis: Analysis, settings: AnalystSettings, stop: asyncio.Event) -> None:
-    """Do rounds until ``stop`` is set.
+async def run(
+    analysis: Analysis, settings: AnalystSettings, stop: asyncio.Event, enabled: Callable[[], Awaitable[bool]]
+) -> None:
+    """Do rounds until ``stop`` is set; while discovery is switched off, only say so.
 
     A service that is away, or does not let us in yet, is waited for, each time longer, up to 30 s.
 
@@ -66,16 +103,26 @@ async def run(analysis: Analysis, settings: AnalystSettings, stop: asyncio.Event
     wait, next_wait = 0.0, _FIRST_WAIT
     while not stop.is_set():
         try:
-            done = await analysis.round()
+            done = None
+            if await enabled():
+                done = await analysis.round()
+            else:
+                await _off(analysis)
         except (HistoryUnavailable, ClusterError) as error:
             wait, next_wait = next_wait, min(_LONGEST_WAIT, 2 * next_wait)
             log.warning("round failed, waiting", extra={"error": str(error), "seconds": wait})
         else:
             wait, next_wait = settings.interval.total_seconds(), _FIRST_WAIT
-            tell(done)
+            if done is not None:
+                tell(done)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await stop.wait()
+
+
+async def _off(analysis: Analysis) -> None:
+    if told := await analysis.pause():
+        log.info("discovery is switched off", extra={"patterns_told": told})
 
 
 def tell(done: Round) -> None:
@@ -87,7 +134,7 @@ def tell(done: Round) -> None:
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[tuple[Database, Objects]]:
+async def connected(settings: Settings) -> AsyncIterator[tuple[Database, OperatorCluster]]:
     """Lend the history and the cluster; Postgres is contacted at first use.
 
     Raises:
@@ -112,12 +159,16 @@ async def work(settings: Settings, analyst: AnalystSettings, *, once: bool) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with connected(settings) as (database, objects):
+        flag = DiscoveryFlag(objects, settings.namespace)
         if once:
-            tell(await run_once(database, objects, analyst))
+            if await flag.read():
+                tell(await run_once(database, objects, analyst))
+            else:
+                await _off(analysis_of(database, objects, analyst))
             return
         if analyst.metrics_port:
             serve(settings.bind, analyst.metrics_port)
-        await run(analysis_of(database, objects, analyst), analyst, stop)
+        await run(analysis_of(database, objects, analyst), analyst, stop, flag.read)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

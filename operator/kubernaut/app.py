@@ -164,7 +164,7 @@ class Application:
                 gate.off,
                 capacities,
             ),
-            workflows=WorkflowReconciler(own, catalogue, utcnow),
+            workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off),
             afterlife=Afterlife(
                 own, mirror, mirror, RecordLoader(own), settings.delete_grace, utcnow, enabled=features.on
             ),

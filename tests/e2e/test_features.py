@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from e2e.world import Place, World, acting, done, note, steps, until
+from e2e.world import Place, World, acting, condition, done, note, steps, until
 
 FAILS = acting("fails", "first", patch={"metadata": {"labels": {"x": "y"}}}, expect={"spec.paused": True})
 
@@ -80,11 +80,19 @@ def test_with_the_history_off_runs_heal_and_wait_for_it(place: Place) -> None:
 def test_with_rollback_off_what_was_done_stays_and_the_run_says_so(place: Place) -> None:
     place.workflow(note("first"), FAILS, onFailure="Rollback")
     features(place.world, rollback="off")
+    told = place.world.workflows.wait(
+        (place.namespace, "flow"), lambda w: bool(condition(w, "FeatureOff")), "the Workflow says so, too"
+    )
+    assert "rollback" in condition(told, "FeatureOff")["message"]
+    assert condition(told, "Ready")["status"] == "True"
     status = place.run("a").end()
     assert (status["phase"], status["verdict"]) == ("Failed", "NotFixed")
     assert "feature rollback is switched off" in status["message"]
     assert done(place) == {"first"}
     features(place.world, rollback="on")
+    place.world.workflows.wait(
+        (place.namespace, "flow"), lambda w: not condition(w, "FeatureOff"), "the Workflow says so no more"
+    )
     place.workflow(note("second"), FAILS | {"dependsOn": ["second"]}, name="other", onFailure="Rollback")
     assert place.run("b", "other").end()["verdict"] == "RolledBack"
     assert done(place) == {"first"}

@@ -66,6 +66,8 @@ OPERATOR_SYSTEM_RULES: Final = (
 ANALYST_RULES: Final = (
     _rule(GROUP, [_PATTERNS], ["list", "create"]),
     _rule(GROUP, [f"{_PATTERNS}/status"], ["patch"]),
+    # Whether discovery is switched off.
+    _rule("", ["configmaps"], ["get"], [SWITCH_CONFIGMAP]),
 )
 # What the actions of the catalogue need, each in the namespace of its Workflow only.
 REPAIR_RULES: Final = (

@@ -58,6 +58,7 @@ FLAGS: Final[Mapping[Feature, Flag]] = {
     Feature.EVENTS: Flag("No Kubernetes Events are written.", True),
     Feature.CAPACITIES: Flag("Steps do not wait for named resources.", True),
     Feature.PRIORITIES: Flag("Who waits longest goes first, whatever its priority.", True),
+    Feature.DISCOVERY: Flag("No patterns are looked for; those that were found stay as they are.", True),
 }
 
 

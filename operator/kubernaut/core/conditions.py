@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from kubernaut.api.base import Condition, ConditionStatus
@@ -12,6 +12,7 @@ from kubernaut.core import limits
 from kubernaut.core.run import Hold
 
 READY, RECONCILING, STALLED, SUCCEEDED, VERIFIED = "Ready", "Reconciling", "Stalled", "Succeeded", "Verified"
+FEATURE_OFF = "FeatureOff"
 _TRUTH = {True: ConditionStatus.TRUE, False: ConditionStatus.FALSE, None: ConditionStatus.UNKNOWN}
 
 
@@ -110,16 +111,29 @@ def _verdict_told(status: WorkflowExecutionStatus) -> str:
 
 
 def ready(
-    old: Sequence[Condition], ok: bool, reason: Reason, message: str, now: datetime, generation: int
+    old: Sequence[Condition],
+    ok: bool,
+    reason: Reason,
+    message: str,
+    now: datetime,
+    generation: int,
+    off: Collection[str] = (),
 ) -> list[Condition]:
-    """Return the conditions of a declared object: Ready, and Stalled where only a person can mend it."""
-    return merge(
-        old,
-        [
-            (READY, ok, reason, message),
-            (RECONCILING, False, reason, ""),
-            (STALLED, not ok, reason, message),
-        ],
-        now,
-        generation,
-    )
+    """Return the conditions of a declared object: Ready, and Stalled where only a person can mend it.
+
+    FeatureOff is among them only while a feature in ``off``, which the object uses, is switched off.
+    """
+    told: list[tuple[str, bool | None, Reason | str, str]] = [
+        (READY, ok, reason, message),
+        (RECONCILING, False, reason, ""),
+        (STALLED, not ok, reason, message),
+    ]
+    if off:
+        told.append((FEATURE_OFF, True, Reason.FEATURE_OFF, feature_off_told(off)))
+    return merge(old, told, now, generation)
+
+
+def feature_off_told(off: Collection[str]) -> str:
+    """Say that features which an object uses are off."""
+    names = ", ".join(sorted(off))
+    return f"Switched off, and used here: {names}. `kubernaut features` shows what happens meanwhile."

@@ -106,6 +106,7 @@ class Engine:
         self._busy: dict[RunKey, tuple[LiveRun, asyncio.Future[None]]] = {}
         self._failures: dict[Key, int] = {}
         self._events = EventBudget(parts.settings.event_rate)
+        self._off: frozenset[Feature] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._beat_at = time.monotonic()
@@ -215,6 +216,11 @@ class Engine:
             self._queue.add(key)
         if self._parts.capacities is not None:
             self._parts.capacities.look()
+        off = self._parts.gate.off()
+        if off != self._off:
+            self._off = off
+            for workflow in self._known.workflows:
+                self._queue.add(workflow)
 
     def _wake(self, key: RunKey) -> None:
         """Have a live run looked at, also by a worker that is with it."""

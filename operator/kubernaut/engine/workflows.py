@@ -15,6 +15,7 @@ from kubernaut.core.compiling import compile_plan
 from kubernaut.core.conditions import ready
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import Conflict, NotFound
+from kubernaut.core.features import Feature, used_by
 from kubernaut.core.plan import Catalogue, PlanInvalid
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.ports import OperatorCluster
@@ -30,7 +31,14 @@ _LIFE: Final = {
 class WorkflowReconciler:
     """Says in a Workflow's status whether runs of it can start."""
 
-    def __init__(self, cluster: OperatorCluster, catalogue: Catalogue, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        cluster: OperatorCluster,
+        catalogue: Catalogue,
+        clock: Callable[[], datetime],
+        off: Callable[[], frozenset[Feature]] = frozenset,
+    ) -> None:
+        self._off = off
         self._cluster = cluster
         self._catalogue = catalogue
         self._clock = clock
@@ -109,5 +117,7 @@ class WorkflowReconciler:
             snapshot=snapshot,
             revision=revision,
             revisions=revisions,
-            conditions=ready(old.conditions, True, Reason.VALID, message, now, generation),
+            conditions=ready(
+                old.conditions, True, Reason.VALID, message, now, generation, used_by(spec) & self._off()
+            ),
         )

@@ -18,7 +18,7 @@ from kubernaut.patterns.assign import Assigner, extend
 from kubernaut.patterns.clustering import Clusterer, Hdbscan, default_min_cluster_size
 from kubernaut.patterns.discovery import Discovery, FormerPattern, Pattern, discover
 from kubernaut.patterns.features import FeatureSet
-from kubernaut.patterns.publish import PatternSink, Retired, publish, retired_of
+from kubernaut.patterns.publish import PatternSink, Retired, publish, publish_off, retired_of
 from kubernaut.patterns.settings import AnalystSettings
 from kubernaut.patterns.table import RunTable
 
@@ -163,6 +163,14 @@ class Analysis:
             publish_seconds=published - kept,
             vectors_seconds=self._monotonic() - published,
         )
+
+    async def pause(self) -> int:
+        """Say on the patterns that nothing is learned now; return how many had to be written.
+
+        Raises:
+            ClusterError: the API server refused or did not answer.
+        """
+        return (await publish_off(self._sink, self._now())).patched
 
     async def _load(self) -> None:
         kept = await self._store.load_feature_set()

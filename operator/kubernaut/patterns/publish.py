@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from kubernaut.api.base import Condition, ConditionStatus, ObjectMeta
 from kubernaut.api.names import LABEL_MANAGED_BY, LABEL_PART_OF
 from kubernaut.api.pattern import DiscoveredPattern, DiscoveredPatternStatus, SuccessRate
+from kubernaut.api.reasons import Reason
+from kubernaut.core.conditions import FEATURE_OFF
 from kubernaut.core.errors import AlreadyExists, Conflict, NotFound, UnknownOutcome
 from kubernaut.patterns.discovery import Discovery, FormerPattern
 
@@ -91,6 +93,31 @@ async def publish(
         if one is not None and one.status is not None:
             await _update(sink, one, with_conditions(one.status, one, _inactive(gone), now), written)
     return written
+
+
+async def publish_off(sink: PatternSink, now: datetime) -> Written:
+    """Say of every pattern that nothing is learned of it while the feature is switched off."""
+    written = Written()
+    for one in await sink.list():
+        if one.status is not None:
+            await _update(sink, one, _switched_off(one, one.status, now), written)
+    return written
+
+
+def _switched_off(
+    one: DiscoveredPattern, status: DiscoveredPatternStatus, now: datetime
+) -> DiscoveredPatternStatus:
+    if any(condition.type == FEATURE_OFF for condition in status.conditions):
+        return status
+    told = Condition(
+        type=FEATURE_OFF,
+        status=ConditionStatus.TRUE,
+        reason=Reason.FEATURE_OFF.value,
+        message="Feature discovery is switched off: the status says what was learned until then.",
+        last_transition_time=now,
+        observed_generation=one.metadata.generation,
+    )
+    return status.replace(conditions=[*status.conditions, told])
 
 
 async def _create(sink: PatternSink, name: str) -> DiscoveredPattern | None:

@@ -8,6 +8,7 @@ import pytest
 
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.core.errors import Conflict
+from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.workflows import WorkflowReconciler
 from unit.engine.world import World, scale
@@ -94,3 +95,26 @@ async def test_a_workflow_that_goes_away_is_left_alone() -> None:
     world.cluster.edit("Workflow", "fix", {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
     with pytest.raises(KeyError):
         await reconcile(world)
+
+
+async def test_a_workflow_says_which_of_its_features_are_off_and_is_ready_all_the_same() -> None:
+    world = World()
+    world.workflow(scale("one", 2), onFailure="Rollback", priority=5)
+    off = {Feature.ROLLBACK, Feature.RETRIES}
+    reconciler = WorkflowReconciler(
+        world.cluster, ActionRegistry(installed=False), world.clock, lambda: frozenset(off)
+    )
+
+    async def conditions() -> dict[str, Any]:
+        await reconciler.reconcile(world.cluster.find("Workflow", "fix"))
+        status = world.cluster.find("Workflow", "fix")["status"]
+        return {condition["type"]: condition for condition in status["conditions"]}
+
+    told = await conditions()
+    assert told["FeatureOff"]["status"] == "True"
+    assert "used here: rollback." in told["FeatureOff"]["message"]
+    assert told["Ready"]["status"] == "True"
+    off.add(Feature.PRIORITIES)
+    assert "used here: priorities, rollback." in (await conditions())["FeatureOff"]["message"]
+    off.clear()
+    assert "FeatureOff" not in await conditions()
