@@ -189,7 +189,7 @@ def diff(before: Any, after: Any, path: Path = ()) -> Iterator[FieldChange]:
     if before is after:
         # ``put`` shares what it does not change, so most of an object need not be looked at.
         return
-    if path in _SHARED_MAPS:
+    if path in _SHARED_MAPS and all(one is None or isinstance(one, Mapping) for one in (before, after)):
         before, after = before or {}, after or {}
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in sorted(before.keys() | after.keys()):
