@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from kubernaut.api.base import Condition, ConditionStatus, ObjectMeta
+from kubernaut.api.base import ObjectMeta
 from kubernaut.api.names import LABEL_MANAGED_BY, LABEL_PART_OF
 from kubernaut.api.pattern import DiscoveredPattern, DiscoveredPatternStatus, SuccessRate
 from kubernaut.api.reasons import Reason
-from kubernaut.core.conditions import FEATURE_OFF
+from kubernaut.core.conditions import FEATURE_OFF, READY, merge
 from kubernaut.core.errors import AlreadyExists, Conflict, NotFound, UnknownOutcome
 from kubernaut.patterns.discovery import Discovery, FormerPattern
 
@@ -107,17 +107,12 @@ async def publish_off(sink: PatternSink, now: datetime) -> Written:
 def _switched_off(
     one: DiscoveredPattern, status: DiscoveredPatternStatus, now: datetime
 ) -> DiscoveredPatternStatus:
-    if any(condition.type == FEATURE_OFF for condition in status.conditions):
-        return status
-    told = Condition(
-        type=FEATURE_OFF,
-        status=ConditionStatus.TRUE,
-        reason=Reason.FEATURE_OFF.value,
-        message="Feature discovery is switched off: the status says what was learned until then.",
-        last_transition_time=now,
-        observed_generation=one.metadata.generation,
+    message = "Feature discovery is switched off: the status says what was learned until then."
+    told = merge(
+        status.conditions, [(FEATURE_OFF, True, Reason.FEATURE_OFF, message)], now, one.metadata.generation
     )
-    return status.replace(conditions=[*status.conditions, told])
+    others = [condition for condition in status.conditions if condition.type != FEATURE_OFF]
+    return status.replace(conditions=[*others, *told])
 
 
 async def _create(sink: PatternSink, name: str) -> DiscoveredPattern | None:
@@ -153,42 +148,26 @@ def _merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any
 
 
 def with_conditions(
-    status: DiscoveredPatternStatus,
-    one: DiscoveredPattern,
-    active: tuple[ConditionStatus, str, str],
-    now: datetime,
+    status: DiscoveredPatternStatus, one: DiscoveredPattern, active: tuple[bool, str, str], now: datetime
 ) -> DiscoveredPatternStatus:
     """Return the status with conditions and observedGeneration; a condition that stays keeps its time."""
     generation = one.metadata.generation
-    former = {c.type: c for c in one.status.conditions} if one.status else {}
-    wanted = (
-        ("Ready", ConditionStatus.TRUE, "Learned", "The status says what the history holds."),
+    wanted = [
+        (READY, True, "Learned", "The status says what the history holds."),
         ("Active", *active),
-    )
-    conditions = [
-        Condition(
-            type=kind,
-            status=value,
-            reason=reason,
-            message=message,
-            last_transition_time=former[kind].last_transition_time
-            if kind in former and former[kind].status == value
-            else now,
-            observed_generation=generation,
-        )
-        for kind, value, reason, message in wanted
     ]
-    return status.replace(conditions=conditions, observed_generation=generation)
+    former = one.status.conditions if one.status else []
+    return status.replace(conditions=merge(former, wanted, now, generation), observed_generation=generation)
 
 
-def _active() -> tuple[ConditionStatus, str, str]:
-    return ConditionStatus.TRUE, "Recurring", "Runs of this kind are in the history."
+def _active() -> tuple[bool, str, str]:
+    return True, "Recurring", "Runs of this kind are in the history."
 
 
-def _inactive(gone: Retired) -> tuple[ConditionStatus, str, str]:
+def _inactive(gone: Retired) -> tuple[bool, str, str]:
     if gone.heir:
-        return ConditionStatus.FALSE, "Merged", f"Its runs now belong to DiscoveredPattern {gone.heir}."
-    return ConditionStatus.FALSE, "Vanished", "The history holds no runs of this kind any more."
+        return False, "Merged", f"Its runs now belong to DiscoveredPattern {gone.heir}."
+    return False, "Vanished", "The history holds no runs of this kind any more."
 
 
 def differs(before: DiscoveredPatternStatus | None, after: DiscoveredPatternStatus) -> bool:
