@@ -70,7 +70,9 @@ class Witness:
         seen = self._seen[request.namespace]
         if request.by != OPERATOR or not request.mutates:
             return
-        if request.user == f"system:serviceaccount:{request.namespace}:{ACCOUNT}" and request.persisted:
+        mine = request.user == f"system:serviceaccount:{request.namespace}:{ACCOUNT}"
+        # A before-image that is kept is no effect: it changes nothing that anybody looks at.
+        if mine and request.persisted and request.resource != "secrets":
             seen.acts.append(_act(request))
         refused_unread = request.body is None and request.code >= 400
         if request.resource not in _UNSEEN and not refused_unread and not request.has_precondition:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from e2e.world import REPAIR, Place, acting, note, steps, until
-from kubernaut.api.rbac import before_image_manifests
+import yaml
+
+from e2e.world import REPAIR, ROOT, Place, acting, note, steps, until
 
 Manifest = dict[str, Any]
 
@@ -15,10 +18,18 @@ OLD, NEW = "the former word", "the newer word"
 FAILS = note("fails", "change", expect={"spec.replicas": 99})
 
 
-def allow(place: Place) -> None:
-    """Let the account keep before-images."""
-    for manifest in before_image_manifests(place.namespace):
-        place.create(manifest["kind"], manifest)
+def allow(place: Place, folder: Path) -> None:
+    """Let the account keep before-images, by a kustomization as a person writes it."""
+    tenant = os.path.relpath(ROOT / "manifests" / "tenant", folder)
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": place.namespace,
+        "resources": [tenant],
+        "components": [f"{tenant}/before-images"],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    place.world.cluster.run_kubectl("apply", "-k", str(folder))
     for verb in ("create", "get"):
         place.await_right(place.account, {"verb": verb, "resource": "secrets"}, allowed=True)
 
@@ -38,8 +49,10 @@ def word(place: Place) -> str:
     return found
 
 
-def test_environment_variables_are_changed_and_put_back_and_told_nowhere(place: Place) -> None:
-    allow(place)
+def test_environment_variables_are_changed_and_put_back_and_told_nowhere(
+    place: Place, tmp_path: Path
+) -> None:
+    allow(place, tmp_path)
     place.change("Deployment", "web", environment(OLD))
     place.workflow(acting("change", patch=environment(NEW)), FAILS, onFailure="Rollback")
     run = place.run()
@@ -56,8 +69,8 @@ def test_environment_variables_are_changed_and_put_back_and_told_nowhere(place: 
     assert writes == {"secrets": 1, "deployments": 2}
 
 
-def test_the_secret_goes_with_its_run(place: Place) -> None:
-    allow(place)
+def test_the_secret_goes_with_its_run(place: Place, tmp_path: Path) -> None:
+    allow(place, tmp_path)
     place.change("Deployment", "web", environment(OLD))
     place.workflow(acting("change", patch=environment(NEW)))
     run = place.run()
@@ -68,8 +81,8 @@ def test_the_secret_goes_with_its_run(place: Place) -> None:
     until("the garbage collector took the Secret", lambda: not images(place), 60.0)
 
 
-def test_more_than_two_kibibytes_are_put_back_too(place: Place) -> None:
-    allow(place)
+def test_more_than_two_kibibytes_are_put_back_too(place: Place, tmp_path: Path) -> None:
+    allow(place, tmp_path)
     large = {"metadata": {"annotations": {f"example.com/part-{n}": "x" * 1000 for n in range(4)}}}
     place.change("Deployment", "web", large)
     changed = {"metadata": {"annotations": dict.fromkeys(large["metadata"]["annotations"], "y")}}
