@@ -46,7 +46,7 @@ async def keep(cluster: Cluster, context: StepContext, seen: Manifest, mark: Ste
             f"{MAX_KEPT} can be kept for putting them back: change fewer or smaller fields in one step",
             reason=Reason.OUTPUT_TOO_LARGE,
         )
-    digest = _digest(context, seen["metadata"].get("uid", ""), text)
+    digest = _digest(context, seen, text)
     kept = KeptImages(f"kubernaut-{digest[:32]}", digest, tuple(mark.after))
     ref = ObjectRef("v1", "Secret", context.namespace, kept.secret)
     try:
@@ -61,7 +61,7 @@ async def keep(cluster: Cluster, context: StepContext, seen: Manifest, mark: Ste
     # Who may not read it could not put anything back. A dry run stores nothing; and who deletes it now could as well
     # do so a moment later.
     with contextlib.suppress(NotFound):
-        await _read(cluster, context, ref, kept, seen["metadata"].get("uid", ""))
+        await _read(cluster, context, ref, kept, seen)
     return replace(mark, before={}, after={}, kept=kept)
 
 
@@ -77,7 +77,7 @@ async def fetch(cluster: Cluster, context: StepContext, seen: Manifest, mark: St
         return mark
     ref = ObjectRef("v1", "Secret", context.namespace, mark.kept.secret)
     try:
-        images = await _read(cluster, context, ref, mark.kept, seen["metadata"].get("uid", ""))
+        images = await _read(cluster, context, ref, mark.kept, seen)
     except NotFound:
         raise StepError(
             f"{ref} is gone, and with it what step {context.step} changed; put it back by hand",
@@ -87,7 +87,7 @@ async def fetch(cluster: Cluster, context: StepContext, seen: Manifest, mark: St
 
 
 async def _read(
-    cluster: Cluster, context: StepContext, ref: ObjectRef, kept: KeptImages, object_uid: str
+    cluster: Cluster, context: StepContext, ref: ObjectRef, kept: KeptImages, seen: Manifest
 ) -> Mapping[str, Any]:
     try:
         secret = await cluster.get(ref)
@@ -95,7 +95,7 @@ async def _read(
         raise _explained(error) from error
     try:
         text = base64.b64decode((secret.get("data") or {}).get("images", ""), validate=True).decode()
-        if _digest(context, object_uid, text) != kept.digest:
+        if _digest(context, seen, text) != kept.digest:
             raise ValueError("another content")
         images: Mapping[str, Any] = json.loads(text)
     except ValueError:
@@ -134,8 +134,9 @@ def _text(mark: StepMark) -> str:
     return json.dumps(images, sort_keys=True, separators=(",", ":"))
 
 
-def _digest(context: StepContext, object_uid: str, text: str) -> str:
+def _digest(context: StepContext, seen: Manifest, text: str) -> str:
     # Signed, not only hashed: from a hash in a name a short secret could be guessed.
+    object_uid = seen["metadata"].get("uid", "")
     return context.signer.sign(f"images\n{context.run_uid}\n{object_uid}\n{context.step}\n{text}")
 
 

@@ -133,9 +133,9 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
             now = fields.get(seen, path)
             if not fields.same(now, wanted):
                 hidden = guards.secretive_path(path) or guards.secretive_value([now, wanted])
-                told = "not" if hidden else f"{fence.short(now)}, but {fence.short(wanted)} is"
+                told = f"{fence.short(now)}, but {fence.short(wanted)} is expected"
                 raise StepError(
-                    f"{ref}: {text} is {told} {'as ' if hidden else ''}expected; nothing was done",
+                    f"{ref}: {text} is {'not as expected' if hidden else told}; nothing was done",
                     reason=Reason.PRECONDITION_FAILED,
                 )
         desired: dict[str, Any] = fields.apply_merge_patch(seen, parameters.patch)

@@ -49,7 +49,6 @@ class Content:
     """What one generation of a Workflow says."""
 
     generation: int | None
-    spec: WorkflowSpec
     digest: str
     plan: Plan
 
@@ -88,7 +87,8 @@ class Claims:
         namespace = live.key.namespace
         manifest = await self._workflow(live)
         content = self._known_content(manifest)
-        spec, plan, digest = content.spec, content.plan, content.digest
+        plan, digest = content.plan, content.digest
+        spec = plan.spec
         _check_lifecycle(live, spec)
         params = parse_parameters(spec, live.execution.given())
         scope = Scope(params, {}, {"uid": live.uid, "namespace": namespace, "name": live.key.name})
@@ -265,7 +265,7 @@ class Claims:
             message = f"Workflow {name} is not ready: {where}: {detail['msg']}"
             raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
         digest = content_hash(spec)
-        return Content(meta.get("generation"), spec, digest, self._plan(name, spec, digest))
+        return Content(meta.get("generation"), digest, self._plan(name, spec, digest))
 
     def _plan(self, name: str, spec: WorkflowSpec, digest: str) -> Plan:
         if digest not in self._plans:

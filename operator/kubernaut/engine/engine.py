@@ -217,6 +217,7 @@ class Engine:
         if self._parts.capacities is not None:
             self._parts.capacities.look()
         off = self._parts.gate.off()
+        # While the switch can't be read this is called again and again; flags change seldom.
         if off != self._off:
             self._off = off
             for workflow in self._known.workflows:
