@@ -26,6 +26,9 @@ _context.set_forkserver_preload(
     ]
 )
 
+#: half of the usual ones: what hangs on a lease that runs out is waited for less long, and comes up more often
+_SHORT_LEASES = {"KUBERNAUT_LEASE_DURATION": "3s", "KUBERNAUT_LEASE_RENEW": "1s"}
+
 
 def _serve(env: Mapping[str, str], log: str, before: str | None) -> None:
     """Be the operator, as ``python -m kubernaut.app`` would."""
@@ -65,6 +68,7 @@ class ForkedOperator:
             "KUBERNAUT_STATE_DIR": str(folder / "state"),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
+            **_SHORT_LEASES,
             **({"KUBERNAUT_DSN": dsn} if dsn else {}),
             **(env or {}),
         }
