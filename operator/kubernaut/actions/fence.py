@@ -6,6 +6,7 @@ resourceVersion that was read. Whatever goes wrong with that patch, what is read
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from kubernaut.core.marker import MAX_BEFORE_IMAGE, Marker, StepMark, read_marke
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 ROUNDS: Final = 8
+#: seconds between reads of an object whose controller is about to write it
+ANSWER_WITHIN: Final = (0.004, 0.006, 0.010)
 # Beside the marks of steps, whose names are never so.
 FENCED: Final = "~fenced"
 Finished = Callable[[str], bool]
@@ -152,10 +155,12 @@ async def _apply_to_recent(
     Returns None where that can't be: there is none such, it has changed since, or nothing would be changed. A
     refusal, too, has to rest on the object as it is.
     """
-    seen = context.recent.pop(_key(ref), None)
+    seen = context.recent.take(ref)
     if seen is None:
         return None
     try:
+        if context.recent.races(ref) and _answer_is_due(seen):
+            seen = await _answered(cluster, context, ref, seen)
         _check(seen, context, ref)
         marker = read_marker(seen, context.run_uid, context.signer)
         if context.step in marker.steps or FENCED in marker.steps:
@@ -166,9 +171,31 @@ async def _apply_to_recent(
         return await _send(cluster, context, ref, seen, marker, wanted, finished)
     except UnknownOutcome as error:
         doubt.arises(error, seen)
+    except Conflict:
+        context.recent.lost(ref)
     except StepError:
         pass
     return None
+
+
+def _answer_is_due(seen: Manifest) -> bool:
+    """Whether the object's controller will write its status yet, for the last change of its spec."""
+    told = (seen.get("status") or {}).get("observedGeneration")
+    return told is not None and told < seen["metadata"].get("generation", 0)
+
+
+async def _answered(cluster: Cluster, context: StepContext, ref: ObjectRef, seen: Manifest) -> Manifest:
+    """Give an object's controller time to write its status; a patch before that would meet a conflict with it.
+
+    A controller that takes longer has others to see to, and is not waited for by this run again.
+    """
+    for seconds in ANSWER_WITHIN:
+        await asyncio.sleep(seconds)
+        seen = await read(cluster, context, ref)
+        if not _answer_is_due(seen):
+            return seen
+    context.recent.won(ref)
+    return seen
 
 
 async def _send(
@@ -187,12 +214,8 @@ async def _send(
     marks = marker.with_step(context.step, new).annotation(context.signer)
     body = _patch(seen, wanted.desired, {**_pruned(seen, finished), **marks})
     written = await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
-    context.recent[_key(ref)] = written
+    context.recent.put(ref, written)
     return Done(True, wanted.message, wanted.outputs, sentences(ref, new))
-
-
-def _key(ref: ObjectRef) -> ObjectRef:
-    return replace(ref, uid="")
 
 
 async def _apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence, Right
+from kubernaut.core.recent import Recent
 
 
 class Risk(StrEnum):
@@ -58,8 +59,7 @@ class StepContext:
         intent: what ``prepare`` returned, as stored before this call; None where it returned None.
         signer: signs markers.
         evidence: what was seen of ReplicaSets.
-        recent: objects as this run has just read or written them; a patch that rests on one of these needs no read
-            before, for its resourceVersion tells whether anybody changed the object since.
+        recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
     """
 
     run_uid: str
@@ -72,7 +72,7 @@ class StepContext:
     signer: Signer
     evidence: RevisionEvidence
     intent: Mapping[str, JsonValue] | None = None
-    recent: MutableMapping[ObjectRef, Manifest] = field(default_factory=dict)
+    recent: Recent = field(default_factory=Recent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class Claims:
             name=target_name,
             uid=target["metadata"]["uid"],
         )
-        live.recent[ObjectRef(pinned.api_version, pinned.kind, namespace, pinned.name)] = target
+        live.recent.put(ObjectRef(pinned.api_version, pinned.kind, namespace, pinned.name), target)
         begun = live.status.replace(workflow=resolved, target=pinned)
         if live.execution.spec.retry_from is not None:
             begun = begun.replace(steps=await self._taken_over(live, plan, params, pinned))

@@ -17,6 +17,7 @@ from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
+from kubernaut.core.recent import Recent
 from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
 from kubernaut.engine.live import LiveRun
@@ -196,7 +197,7 @@ class Performer:
             signer=self._signer,
             evidence=self._evidence,
             intent=act.intent,
-            recent={} if live.execution.spec.dry_run else live.recent,
+            recent=Recent() if live.execution.spec.dry_run else live.recent,
         )
         return GatedCluster(account, lambda: self._hold() or live.lease()), context
 

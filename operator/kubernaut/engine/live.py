@@ -11,6 +11,7 @@ from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutio
 from kubernaut.api.names import ANNOTATION_REPLACED_BY
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.recent import Recent
 from kubernaut.core.run import Hold, Outcome, Run, Seen, Watched
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.views import Views, newer
@@ -55,7 +56,7 @@ class LiveRun:
     wrote_at: float = 0.0
     gone: bool = False
     refusal: str = ""
-    recent: dict[ObjectRef, Manifest] = field(default_factory=dict)
+    recent: Recent = field(default_factory=Recent)
     left: bool = False
     shard: int = 0
     lease: Callable[[], Hold | None] = lambda: None

@@ -32,7 +32,6 @@ TELL_EVERY = 1.0
 TELL_SHARE = 1 / 40
 AGAIN_LATER = 2.0
 # So many objects a run remembers as it has just written them.
-RECENT = 8
 
 
 class Capacities(Protocol):
@@ -156,8 +155,6 @@ class RunReconciler:
         live.views.look_away_unwatched()
         while not live.gone:
             decision = self._decide(live, outcomes)
-            if len(live.recent) > RECENT:
-                live.recent.clear()
             live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}
             live.status = decision.status

@@ -66,6 +66,13 @@ class FakeCluster:
         """Change an object as someone else."""
         self._store((kind, "shop", name), apply_merge_patch(self.find(kind, name), patch))
 
+    def edit_status(self, kind: str, name: str, status: Manifest) -> None:
+        """Write an object's status as its controller, which leaves the generation as it is."""
+        self._version += 1
+        old = self.find(kind, name)
+        meta = {**old["metadata"], "resourceVersion": str(self._version)}
+        self.objects[(kind, "shop", name)] = {**old, "metadata": meta, "status": copy.deepcopy(status)}
+
     def drop(self, kind: str, name: str) -> None:
         """Delete an object as someone else."""
         del self.objects[(kind, "shop", name)]
