@@ -23,10 +23,10 @@ from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.leases import Leases
 from kubernaut.cluster.policies import PolicyCheck
 from kubernaut.cluster.session import Session
+from kubernaut.cluster.sharedwatches import SharedWatches
 from kubernaut.cluster.signing import load_signer
 from kubernaut.cluster.slots import Slots
 from kubernaut.cluster.switch import ActingSwitch
-from kubernaut.cluster.watching import SharedWatches
 from kubernaut.cluster.watchsession import watch_session
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, KubernautError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -11,10 +11,10 @@ from apiserver.rights import in_force
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.policies import PolicyCheck
+from kubernaut.cluster.sharedwatches import MOST_ALONE, SharedWatches
 from kubernaut.cluster.signing import load_signer
 from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.cluster.switch import ActingSwitch, set_switch
-from kubernaut.cluster.watching import SharedWatches
 from kubernaut.core.errors import NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
 from localcluster import Cluster
@@ -90,12 +90,53 @@ async def test_the_policies_as_applied_are_in_force(connection: ApiConnection) -
     assert await PolicyCheck(connection.own()).problems() == []
 
 
-async def test_waiters_share_a_watch(connection: ApiConnection, cluster: Cluster, namespace: str) -> None:
-    cluster.run_kubectl("create", "role", "r", "--verb=list,watch", "--resource=configmaps", "-n", namespace)
+def _may_watch(cluster: Cluster, namespace: str, names: Sequence[str] = ()) -> None:
+    only = [f"--resource-name={name}" for name in names]
+    cluster.run_kubectl(
+        "create", "role", "r", "--verb=list,watch", "--resource=configmaps", *only, "-n", namespace
+    )
     cluster.run_kubectl(
         "create", "rolebinding", "r", "--role=r", f"--serviceaccount={namespace}:repair", "-n", namespace
     )
-    in_force(cluster, namespace, f"system:serviceaccount:{namespace}:repair", "watch", "configmaps")
+    what = f"configmaps/{names[0]}" if names else "configmaps"
+    in_force(cluster, namespace, f"system:serviceaccount:{namespace}:repair", "watch", what)
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["all", "single objects only"])
+async def test_many_objects_are_watched_with_rights_on(
+    each: bool, connection: ApiConnection, cluster: Cluster, namespace: str
+) -> None:
+    own = connection.own()
+    names = [f"c{number}" for number in range(MOST_ALONE + 3)]
+    _may_watch(cluster, namespace, names if each else ())
+    watches = SharedWatches(connection)
+    told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    def tell(name: str) -> Callable[[Manifest | None], None]:
+        return lambda seen: told.put_nowait((name, (seen or {}).get("data", {}).get("a", "gone")))
+
+    for name in names:
+        watches.subscribe(namespace, "repair", ObjectRef("v1", "ConfigMap", namespace, name), tell(name))
+    async with asyncio.timeout(30):
+        assert sorted([await told.get() for _ in names]) == sorted((name, "gone") for name in names)
+        for value in ("1", "2"):
+            for name in names:
+                meta = {"name": name, "namespace": namespace}
+                body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": value}}
+                if value == "1":
+                    await own.create(body)
+                else:
+                    seen = await own.get(ObjectRef.of(body))
+                    version = seen["metadata"]["resourceVersion"]
+                    await own.patch(ObjectRef.of(seen), {"data": {"a": value}}, resource_version=version)
+            assert sorted([await told.get() for _ in names]) == sorted((name, value) for name in names)
+    running = {task.get_name() for task in asyncio.all_tasks()}
+    assert ("watch ConfigMap" in running) is not each
+    await watches.close()
+
+
+async def test_waiters_share_a_watch(connection: ApiConnection, cluster: Cluster, namespace: str) -> None:
+    _may_watch(cluster, namespace)
     watches = SharedWatches(connection)
     told: asyncio.Queue[Manifest | None] = asyncio.Queue()
     ref = ObjectRef("v1", "ConfigMap", namespace, "c")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
@@ -10,11 +10,10 @@ from kubernaut.cluster.call import JSON, MERGE, STRATEGIC, Call, on
 from kubernaut.cluster.collections import Event, watch_collection
 from kubernaut.cluster.errors import Expired, parsed
 from kubernaut.cluster.resources import Resource
-from kubernaut.cluster.watching import Stream, watch_object
+from kubernaut.cluster.watching import PAGE, Sighting, Stream, sight, watch_names, watch_object
 from kubernaut.core.errors import AlreadyExists, Invalid
 from kubernaut.core.ports import Manifest, ObjectRef
 
-PAGE: Final = 500
 _Page = tuple[list[Manifest], Mapping[str, Any]]
 _LIST_ATTEMPTS: Final = 3
 
@@ -211,6 +210,27 @@ class AccountCluster:
         resource = await self._connection.resource(ref.api_version, ref.kind)
         async for manifest in watch_object(self._connection, resource, ref, account=self._account):
             yield manifest
+
+    async def sight(self, ref: ObjectRef) -> Sighting:
+        """Return an object as it is now, and as of when it does not exist. Raises ClusterError."""
+        resource = await self._connection.resource(ref.api_version, ref.kind)
+        return await sight(self._connection, resource, ref, self._account)
+
+    async def watch_names(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        names: Callable[[], Collection[str]],
+        *,
+        only: str = "",
+    ) -> AsyncIterator[Sighting]:
+        """Yield objects of these names now and after each change (see ``watching``)."""
+        resource = await self._connection.resource(api_version, kind)
+        async for sighting in watch_names(
+            self._connection, resource, namespace, names, only=only, account=self._account
+        ):
+            yield sighting
 
 
 class OperatorCluster(AccountCluster):

@@ -1,31 +1,28 @@
-"""Watching single objects: nothing is asked while nothing happens, but to keep the watch open."""
+"""Watching objects by name: nothing is asked while nothing happens, but to keep the watch open."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 import orjson
 
 from kubernaut.cluster import errors
-from kubernaut.cluster.call import Call, on
+from kubernaut.cluster.call import Call
 from kubernaut.cluster.resources import Resource
-from kubernaut.core.errors import ClusterError, Forbidden, NotFound, TooManyRequests, Unavailable
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef
-
-log = logging.getLogger(__name__)
+from kubernaut.core.errors import TooManyRequests, Unavailable
+from kubernaut.core.ports import Manifest, ObjectRef
 
 SERVER_SECONDS: Final = 600
 FIRST_PAUSE: Final = 0.2
 # Not more: who waits for an object has to hear of it soon after the API server is back.
 LAST_PAUSE: Final = 5.0
-POLL_SECONDS: Final = 2.0
+PAGE: Final = 500
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -39,6 +36,25 @@ class Stream(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An object as a watch saw it.
+
+    Attributes:
+        manifest: without ``managedFields``, which are often a third of an object; None where it does not exist.
+        version: of the object, or of the moment at which it did not exist.
+    """
+
+    name: str
+    manifest: Manifest | None
+    version: str
+
+    @property
+    def state(self) -> str:
+        """Tells one state of the object from another; that it does not exist is a state too."""
+        return "gone" if self.manifest is None else f"{self.manifest['metadata']['uid']}@{self.version}"
+
+
 async def watch_object(
     connection: Stream,
     resource: Resource,
@@ -50,40 +66,79 @@ async def watch_object(
 ) -> AsyncIterator[Manifest | None]:
     """Yield the object as it is now and after each change; None where it does not exist.
 
+    Raises:
+        ClusterError: the watch is refused (Forbidden, Invalid), which waiting does not mend.
+    """
+    sightings = watch_names(
+        connection,
+        resource,
+        ref.namespace,
+        lambda: (ref.name,),
+        only=ref.name,
+        account=account,
+        sleep=sleep,
+        spread=spread,
+    )
+    async for sighting in sightings:
+        yield sighting.manifest
+
+
+async def watch_names(
+    connection: Stream,
+    resource: Resource,
+    namespace: str,
+    names: Callable[[], Collection[str]],
+    *,
+    only: str = "",
+    account: str = "",
+    sleep: Sleep = asyncio.sleep,
+    spread: Callable[[float, float], float] = random.uniform,
+) -> AsyncIterator[Sighting]:
+    """Yield the objects of these names as they are now and after each change, from one watch of all of a kind.
+
     States in between may be skipped; the last one never is. A server that is away is waited for (pauses of
     0.2 s to 5 s, or as long as it asks), and a resourceVersion that is too old leads to a new list; so does the
     end of a stream, lest an event that went astray be missed for longer than a stream lasts.
+
+    Args:
+        names: asked again and again; what happens to other objects is passed over. An object whose name is wanted
+            only once the watch is under way is yielded when it changes: how it is until then is for others to read.
+        only: the one name that there is; rights on this object are enough then.
 
     Raises:
         ClusterError: the watch is refused (Forbidden, Invalid), which waiting does not mend.
     """
     pause = _Pause(sleep, spread)
-    version, told = "", ""
+    selector = {"fieldSelector": f"metadata.name={only}"} if only else {}
+    version, told = "", dict[str, str]()
     while True:
         try:
             if not version:
-                manifest, version = await _now(connection, resource, ref, account)
-                state = _state(manifest)
-                if state != told:
-                    told = state
-                    yield manifest
+                found, version = await _now(connection, resource, namespace, names, selector, account)
+                told = {name: state for name, state in told.items() if name in found}
+                for sighting in found.values():
+                    if told.get(sighting.name) != sighting.state:
+                        told[sighting.name] = sighting.state
+                        yield sighting
             query = {
                 "watch": "1",
                 "allowWatchBookmarks": "true",
-                "fieldSelector": f"metadata.name={ref.name}",
+                **selector,
                 "resourceVersion": version,
                 "timeoutSeconds": str(int(SERVER_SECONDS * spread(0.9, 1.1))),
             }
-            call = on(ref, resource, "watch", query=urlencode(query))
-            async with connection.stream(_of_collection(call), account=account) as lines:
+            call = Call("watch", resource, namespace, query=urlencode(query))
+            async with connection.stream(call, account=account) as lines:
                 async for line in lines:
                     event = errors.parsed(call, line)
-                    manifest, version = _taken(call, event)
+                    sighting = _taken(call, event)
+                    version = sighting.version
                     pause.reset()
-                    state = _state(manifest) if event["type"] != "BOOKMARK" else told
-                    if state != told:
-                        told = state
-                        yield manifest
+                    if event["type"] == "BOOKMARK" or sighting.name not in names():
+                        continue
+                    if told.get(sighting.name) != sighting.state:
+                        told[sighting.name] = sighting.state
+                        yield sighting
             # A stream that ends without a word must not be asked for again at once, over and over.
             version = ""
             await pause.short()
@@ -113,157 +168,53 @@ class _Pause:
         self._next = min(LAST_PAUSE, self._next * 2)
 
 
-def _of_collection(call: Call) -> Call:
-    return Call(call.verb, call.resource, call.namespace, query=call.query)
+async def sight(connection: Stream, resource: Resource, ref: ObjectRef, account: str = "") -> Sighting:
+    """Return an object as it is now, and as of when it does not exist.
+
+    Raises:
+        ClusterError: it can't be read.
+    """
+    selector = {"fieldSelector": f"metadata.name={ref.name}"}
+    found, _ = await _now(connection, resource, ref.namespace, lambda: (ref.name,), selector, account)
+    return found[ref.name]
 
 
 async def _now(
-    connection: Stream, resource: Resource, ref: ObjectRef, account: str
-) -> tuple[Manifest | None, str]:
-    query = urlencode({"fieldSelector": f"metadata.name={ref.name}"})
-    call = _of_collection(on(ref, resource, "list", query=query))
-    page = errors.parsed(call, await connection.send(call, account=account))
-    items = page.get("items") or []
-    for item in items:
-        item["apiVersion"], item["kind"] = resource.api_version, resource.kind
-    return (items[0] if items else None), page["metadata"]["resourceVersion"]
+    connection: Stream,
+    resource: Resource,
+    namespace: str,
+    names: Callable[[], Collection[str]],
+    selector: Mapping[str, str],
+    account: str,
+) -> tuple[dict[str, Sighting], str]:
+    """Return the objects of these names, and the moment."""
+    items: dict[str, Manifest] = {}
+    version, rest = "", ""
+    while True:
+        query = {**selector, "limit": str(PAGE), **({"continue": rest} if rest else {})}
+        call = Call("list", resource, namespace, query=urlencode(query))
+        page = errors.parsed(call, await connection.send(call, account=account))
+        wanted = frozenset(names())
+        for item in page.get("items") or []:
+            if item["metadata"]["name"] in wanted:
+                items[item["metadata"]["name"]] = item
+                item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+        version, rest = page["metadata"]["resourceVersion"], page["metadata"].get("continue") or ""
+        if not rest:
+            return {name: _sighting(name, items.get(name), version) for name in names()}, version
 
 
-def _taken(call: Call, event: dict[str, Any]) -> tuple[Manifest | None, str]:
+def _taken(call: Call, event: dict[str, Any]) -> Sighting:
     manifest: Manifest = event["object"]
     if event["type"] == "ERROR":
         raise errors.from_answer(call, int(manifest.get("code") or 500), {}, orjson.dumps(manifest))
-    version = manifest["metadata"]["resourceVersion"]
-    return (None if event["type"] == "DELETED" else manifest), version
+    meta = manifest["metadata"]
+    gone = event["type"] == "DELETED"
+    return _sighting(meta.get("name", ""), None if gone else manifest, meta["resourceVersion"])
 
 
-def _state(manifest: Manifest | None) -> str:
-    """Tell one state of the object from another; what does not exist is a state too."""
-    return (
-        "gone"
-        if manifest is None
-        else f"{manifest['metadata']['uid']}@{manifest['metadata']['resourceVersion']}"
-    )
-
-
-class AccountsByName(Protocol):
-    """Clusters by account."""
-
-    def as_account(self, namespace: str, service_account: str) -> Cluster: ...
-
-
-_Key = tuple[str, str, ObjectRef]
-Callback = Callable[[Manifest | None], None]
-
-
-class _Shared:
-    """One watch and those who wait for it."""
-
-    def __init__(self) -> None:
-        self.callbacks: dict[int, Callback] = {}
-        self.task: asyncio.Task[None] | None = None
-        self.last: Manifest | None = None
-        self.known = False
-
-    def tell(self, manifest: Manifest | None) -> None:
-        self.last, self.known = manifest, True
-        for callback in tuple(self.callbacks.values()):
-            _safely(callback, manifest)
-
-
-class SharedWatches:
-    """Many waiters on the same object, seen by the same account, share one watch.
-
-    An account that may read the object but not watch it has it polled every 2 s instead.
-    """
-
-    def __init__(self, accounts: AccountsByName, *, sleep: Sleep = asyncio.sleep) -> None:
-        self._accounts = accounts
-        self._sleep = sleep
-        self._shared: dict[_Key, _Shared] = {}
-        self._numbers = 0
-
-    def __len__(self) -> int:
-        return len(self._shared)
-
-    def subscribe(
-        self, namespace: str, service_account: str, ref: ObjectRef, callback: Callback
-    ) -> Callable[[], None]:
-        """Call back with the object now and after each change (None: it does not exist).
-
-        The callback is called on the event loop, never from within this call, and must not block.
-
-        Returns:
-            What ends the subscription; calling it twice is fine.
-        """
-        key = (namespace, service_account, ObjectRef(ref.api_version, ref.kind, ref.namespace, ref.name))
-        shared = self._shared.get(key)
-        if shared is None:
-            shared = self._shared[key] = _Shared()
-            shared.task = asyncio.create_task(self._run(key, shared), name=f"watch {ref}")
-        self._numbers += 1
-        number = self._numbers
-        shared.callbacks[number] = callback
-        if shared.known:
-            asyncio.get_running_loop().call_soon(self._tell_late, shared, number)
-
-        def unsubscribe() -> None:
-            if shared.callbacks.pop(number, None) is not None and not shared.callbacks:
-                if self._shared.get(key) is shared:
-                    del self._shared[key]
-                if shared.task is not None:
-                    shared.task.cancel()
-
-        return unsubscribe
-
-    @staticmethod
-    def _tell_late(shared: _Shared, number: int) -> None:
-        callback = shared.callbacks.get(number)
-        if callback is not None:
-            _safely(callback, shared.last)
-
-    async def close(self) -> None:
-        """End all watches."""
-        tasks = [shared.task for shared in self._shared.values() if shared.task is not None]
-        self._shared.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _run(self, key: _Key, shared: _Shared) -> None:
-        namespace, service_account, ref = key
-        cluster = self._accounts.as_account(namespace, service_account)
-        while True:
-            try:
-                async for manifest in cluster.watch(ref):
-                    shared.tell(manifest)
-            except Forbidden as error:
-                log.warning(
-                    "a watch is refused; the object is polled",
-                    extra={"object": str(ref), "error": str(error)},
-                )
-                await self._poll(cluster, ref, shared)
-            except ClusterError as error:
-                log.warning("a watch ended", extra={"object": str(ref), "error": str(error)})
-            except Exception:
-                # Whoever waits must go on being told; nobody else would notice that this task is gone.
-                log.exception("a watch failed unexpectedly", extra={"object": str(ref)})
-            await self._sleep(LAST_PAUSE)
-
-    async def _poll(self, cluster: Cluster, ref: ObjectRef, shared: _Shared) -> None:
-        while True:
-            with contextlib.suppress(Unavailable, TooManyRequests):
-                try:
-                    manifest: Manifest | None = await cluster.get(ref)
-                except NotFound:
-                    manifest = None
-                if not shared.known or _state(manifest) != _state(shared.last):
-                    shared.tell(manifest)
-            await self._sleep(POLL_SECONDS)
-
-
-def _safely(callback: Callback, manifest: Manifest | None) -> None:
-    try:
-        callback(manifest)
-    except Exception:
-        log.exception("a callback of a watch failed")
+def _sighting(name: str, manifest: Manifest | None, version: str) -> Sighting:
+    if manifest is None:
+        return Sighting(name, None, version)
+    manifest["metadata"].pop("managedFields", None)
+    return Sighting(name, manifest, manifest["metadata"]["resourceVersion"])

@@ -53,6 +53,8 @@ class Lookout:
                 extra={"run": str(live.key), "object": f"{key.kind} {key.name}", "error": str(error)},
             )
             return False
+        # As a watch brings it, which would hold these in memory while the run waits.
+        manifest["metadata"].pop("managedFields", None)
         live.views.of(key).look_at(manifest)
         return True
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from kubernaut.core import versions
 from kubernaut.core.ports import Manifest
 from kubernaut.core.run import Seen, Watched
 
 
 def newer(manifest: Manifest, than: str) -> bool:
-    """Whether an object as read is newer than a resource version (they are ordered integers since 1.35)."""
-    version = manifest["metadata"]["resourceVersion"]
-    try:
-        return int(version) > int(than or 0)
-    except ValueError:
-        return bool(version != than)
+    """Whether an object as read is newer than a resource version."""
+    return versions.newer(manifest["metadata"]["resourceVersion"], than)
 
 
 @dataclass(slots=True)

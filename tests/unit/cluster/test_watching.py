@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -10,8 +9,8 @@ import pytest
 
 from kubernaut.cluster.call import Call
 from kubernaut.cluster.resources import WELL_KNOWN
-from kubernaut.cluster.watching import SharedWatches, watch_object
-from kubernaut.core.errors import ClusterError, Forbidden, NotFound, Unavailable
+from kubernaut.cluster.watching import sight, watch_names, watch_object
+from kubernaut.core.errors import Forbidden, Unavailable
 from kubernaut.core.ports import Manifest, ObjectRef
 
 CONFIGMAP = WELL_KNOWN["v1", "ConfigMap"]
@@ -159,143 +158,102 @@ async def test_a_refused_list_ends_the_watch() -> None:
     assert script.pauses == []
 
 
-class Watched:
-    """A cluster in which one object is watched by hand."""
-
-    def __init__(self) -> None:
-        self.opened = 0
-        self.closed = 0
-        self.error: Exception | None = None
-        self.states: list[asyncio.Queue[Manifest | None]] = []
-        self.polled: list[Manifest | Exception] = []
-
-    def as_account(self, namespace: str, service_account: str) -> Any:
-        return self
-
-    async def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
-        self.opened += 1
-        if self.error is not None:
-            raise self.error
-        queue: asyncio.Queue[Manifest | None] = asyncio.Queue()
-        self.states.append(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self.closed += 1
-
-    async def get(self, ref: ObjectRef) -> Manifest:
-        found = self.polled.pop(0) if self.polled else None
-        if found is None:
-            await asyncio.Event().wait()
-        if isinstance(found, Exception):
-            raise found
-        assert found is not None
-        return found
+def named(name: str, version: int) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": f"u-{name}", "resourceVersion": str(version)}}
 
 
-async def turn() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
+def change(kind: str, name: str, version: int) -> dict[str, Any]:
+    return {"type": kind, "object": named(name, version)}
 
 
-def versions(into: list[Any]) -> Callable[[Manifest | None], None]:
-    return lambda manifest: into.append(manifest and manifest["metadata"]["resourceVersion"])
+class Pages(Script):
+    """A server that lists a kind in pages."""
+
+    def __init__(self, lists: list[list[list[dict[str, Any]]]], streams: list[Any]) -> None:
+        super().__init__([], streams)
+        self.pages = [
+            orjson.dumps(
+                {
+                    "metadata": {
+                        "resourceVersion": str(100 * number),
+                        "continue": "more" * (page is not pages[-1]),
+                    },
+                    "items": page,
+                }
+            )
+            for number, pages in enumerate(lists, start=1)
+            for page in pages
+        ]
+
+    async def send(self, call: Call, *, account: str = "") -> bytes:
+        self.calls.append(call)
+        if not self.pages:
+            raise Forbidden("the script is over")
+        return self.pages.pop(0)
 
 
-async def no_pause(_: float) -> None:
-    await asyncio.sleep(0)
+async def sightings(script: Script, names: set[str]) -> list[tuple[str, str | None]]:
+    told: list[tuple[str, str | None]] = []
+    try:
+        async for one in watch_names(
+            script, CONFIGMAP, "shop", lambda: names, sleep=script.sleep, spread=lambda _, most: most
+        ):
+            told.append((one.name, one.version if one.manifest else None))
+    except Forbidden:
+        return told
+    raise AssertionError("a watch never ends but with an error")
 
 
-async def test_waiters_on_the_same_object_share_one_watch_and_it_ends_with_the_last() -> None:
-    cluster = Watched()
-    watches = SharedWatches(cluster)
-    first, second, other = [], [], []  # type: ignore[var-annotated]
-    end_first = watches.subscribe("shop", "repair", REF, versions(first))
-    await turn()
-    cluster.states[0].put_nowait(seen(4))
-    await turn()
-    end_second = watches.subscribe(
-        "shop", "repair", ObjectRef("v1", "ConfigMap", "shop", "c", "some-uid"), versions(second)
-    )
-    assert second == [], "never called from within subscribe"
-    end_other = watches.subscribe("shop", "somebody", REF, versions(other))
-    await turn()
-    assert (first, second, other) == (["4"], ["4"], [])
-    assert cluster.opened == 2, "one for each account"
-    end_first()
-    cluster.states[0].put_nowait(None)
-    await turn()
-    assert (first, second) == (["4"], ["4", None])
-    end_second()
-    end_second()
-    end_other()
-    await turn()
-    assert cluster.closed == 2
-    assert len(watches) == 0
+async def test_one_watch_tells_of_all_objects_that_are_wanted_and_of_no_other() -> None:
+    changes = [change("MODIFIED", "x", 101), change("MODIFIED", "b", 102), change("DELETED", "a", 103)]
+    script = Pages([[[named("a", 4), named("x", 5)], [named("b", 6)]]], [changes])
+    told = await sightings(script, {"a", "b", "c"})
+    assert sorted(told[:3]) == [("a", "4"), ("b", "6"), ("c", None)]
+    assert told[3:] == [("b", "102"), ("a", None)]
+    assert all("fieldSelector" not in call.query for call in script.calls)
+    assert "continue=more" in script.calls[1].query
 
 
-async def test_a_subscription_after_the_last_one_ended_begins_anew() -> None:
-    cluster = Watched()
-    watches = SharedWatches(cluster)
-    told: list[Any] = []
-    watches.subscribe("shop", "repair", REF, versions(told))()
-    end = watches.subscribe("shop", "repair", REF, versions(told))
-    await turn()
-    cluster.states[-1].put_nowait(seen(9))
-    await turn()
-    assert told == ["9"]
-    end()
-    await watches.close()
+async def test_a_name_that_is_wanted_later_is_told_from_its_next_change_on() -> None:
+    names = {"a"}
+
+    async def wanted_late(script: Pages) -> None:
+        async for sighting in watch_names(script, CONFIGMAP, "shop", lambda: names, sleep=script.sleep):
+            told.append((sighting.name, sighting.version))
+            names.add("b")
+
+    told: list[tuple[str, str]] = []
+    script = Pages([[[named("a", 4), named("b", 5)]]], [[change("MODIFIED", "b", 101)]])
+    with pytest.raises(Forbidden):
+        await wanted_late(script)
+    assert told == [("a", "4"), ("b", "101")]
 
 
-async def test_a_failing_callback_harms_no_other() -> None:
-    def bad(_: Manifest | None) -> None:
-        raise RuntimeError("bad")
-
-    cluster, told = Watched(), list[Any]()
-    watches = SharedWatches(cluster)
-    watches.subscribe("shop", "repair", REF, bad)
-    watches.subscribe("shop", "repair", REF, versions(told))
-    await turn()
-    cluster.states[0].put_nowait(seen(4))
-    cluster.states[0].put_nowait(seen(5))
-    await turn()
-    assert told == ["4", "5"]
-    await watches.close()
+async def test_what_changed_between_two_lists_is_told_and_the_rest_is_not_again() -> None:
+    script = Pages([[[named("a", 4), named("b", 5)]], [[named("b", 7)]]], [[EXPIRED], []])
+    told = await sightings(script, {"a", "b"})
+    assert [sorted(told[:2]), sorted(told[2:])] == [[("a", "4"), ("b", "5")], [("a", None), ("b", "7")]]
 
 
-async def test_an_account_that_may_not_watch_has_the_object_polled() -> None:
-    cluster, told = Watched(), list[Any]()
-    cluster.error = Forbidden("no watch", status=403)
-    cluster.polled = [seen(4), seen(4), Unavailable("away"), seen(5), NotFound("gone"), NotFound("gone")]
-    watches = SharedWatches(cluster, sleep=no_pause)
-    watches.subscribe("shop", "repair", REF, versions(told))
-    await turn()
-    assert told == ["4", "5", None]
-    await watches.close()
+async def test_fields_that_nobody_waits_for_are_not_held() -> None:
+    heavy = seen(4)
+    heavy["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    script = Script([(5, heavy)], [])
+    found = [one async for one in _until_over(script)]
+    assert "managedFields" not in found[0]["metadata"]
 
 
-@pytest.mark.parametrize("error", [ClusterError("odd"), KeyError("odd")])
-async def test_a_watch_that_ends_with_an_error_is_begun_again(error: Exception) -> None:
-    cluster, told = Watched(), list[Any]()
-    cluster.error = error
-    watches = SharedWatches(cluster, sleep=no_pause)
-    watches.subscribe("shop", "repair", REF, versions(told))
-    await turn()
-    cluster.error = None
-    await turn()
-    cluster.states[-1].put_nowait(seen(4))
-    await turn()
-    assert told == ["4"]
-    await watches.close()
+async def _until_over(script: Script) -> AsyncIterator[Manifest]:
+    try:
+        async for manifest in watch_object(script, CONFIGMAP, REF, sleep=script.sleep):
+            assert manifest is not None
+            yield manifest
+    except Forbidden:
+        return
 
 
-async def test_leaving_a_watch_closes_its_stream() -> None:
-    cluster = Watched()
-    async with aclosing(cluster.watch(REF)) as states:  # type: ignore[type-var]
-        task = asyncio.ensure_future(anext(states))
-        await turn()
-        cluster.states[0].put_nowait(None)
-        assert await task is None
-    assert cluster.closed == 1
+async def test_an_object_is_seen_once_with_the_moment_at_which_it_was_not_there() -> None:
+    there, not_there = Script([(5, seen(4))], []), Script([(7, None)], [])
+    assert (await sight(there, CONFIGMAP, REF)).version == "4"
+    gone = await sight(not_there, CONFIGMAP, REF)
+    assert (gone.manifest, gone.version) == (None, "7")
