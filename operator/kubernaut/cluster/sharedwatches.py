@@ -96,8 +96,6 @@ class _Group:
         self._cluster = cluster
         self._sleep = sleep
         self._together: asyncio.Task[None] | None = None
-        #: whether that watch has told of all objects that are waited for, but those that join later
-        self._listed = False
         self._refused = False
         self.objects: dict[str, _Watched] = {}
 
@@ -105,8 +103,7 @@ class _Group:
         """Begin to watch an object."""
         watched = self.objects[ref.name] = _Watched(ref)
         if self._together is not None:
-            if self._listed:
-                watched.task = asyncio.create_task(self._read(watched), name=f"read {ref}")
+            watched.task = asyncio.create_task(self._read(watched), name=f"read {ref}")
             return watched
         self._alone(watched)
         if len(self.objects) > MOST_ALONE and not self._refused:
@@ -131,7 +128,7 @@ class _Group:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _each_alone(self) -> None:
-        self._together, self._listed = None, False
+        self._together = None
         for watched in self.objects.values():
             if not watched.alone:
                 watched.end()
@@ -150,7 +147,6 @@ class _Group:
                         key.api_version, key.kind, key.namespace, self.objects.keys
                     )
                     async for sighting in sightings:
-                        self._listed = True
                         watched = self.objects.get(sighting.name)
                         if watched is not None:
                             watched.end()

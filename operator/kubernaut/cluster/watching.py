@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -102,7 +103,8 @@ async def watch_names(
 
     Args:
         names: asked again and again; what happens to other objects is passed over. An object whose name is wanted
-            only once the watch is under way is yielded when it changes: how it is until then is for others to read.
+            only once a list or the watch is under way is yielded when it changes: how it is until then is for others
+            to read.
         only: the one name that there is; rights on this object are enough then.
 
     Raises:
@@ -114,7 +116,8 @@ async def watch_names(
     while True:
         try:
             if not version:
-                found, version = await _now(connection, resource, namespace, names, selector, account)
+                wanted = frozenset(names())
+                found, version = await _now(connection, resource, namespace, wanted, selector, account)
                 told = {name: state for name, state in told.items() if name in found}
                 for sighting in found.values():
                     if told.get(sighting.name) != sighting.state:
@@ -175,7 +178,7 @@ async def sight(connection: Stream, resource: Resource, ref: ObjectRef, account:
         ClusterError: it can't be read.
     """
     selector = {"fieldSelector": f"metadata.name={ref.name}"}
-    found, _ = await _now(connection, resource, ref.namespace, lambda: (ref.name,), selector, account)
+    found, _ = await _now(connection, resource, ref.namespace, {ref.name}, selector, account)
     return found[ref.name]
 
 
@@ -183,7 +186,7 @@ async def _now(
     connection: Stream,
     resource: Resource,
     namespace: str,
-    names: Callable[[], Collection[str]],
+    wanted: AbstractSet[str],
     selector: Mapping[str, str],
     account: str,
 ) -> tuple[dict[str, Sighting], str]:
@@ -194,14 +197,13 @@ async def _now(
         query = {**selector, "limit": str(PAGE), **({"continue": rest} if rest else {})}
         call = Call("list", resource, namespace, query=urlencode(query))
         page = errors.parsed(call, await connection.send(call, account=account))
-        wanted = frozenset(names())
         for item in page.get("items") or []:
             if item["metadata"]["name"] in wanted:
                 items[item["metadata"]["name"]] = item
                 item["apiVersion"], item["kind"] = resource.api_version, resource.kind
         version, rest = page["metadata"]["resourceVersion"], page["metadata"].get("continue") or ""
         if not rest:
-            return {name: _sighting(name, items.get(name), version) for name in names()}, version
+            return {name: _sighting(name, items.get(name), version) for name in wanted}, version
 
 
 def _taken(call: Call, event: dict[str, Any]) -> Sighting:

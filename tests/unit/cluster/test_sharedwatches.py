@@ -272,18 +272,6 @@ async def test_one_that_joins_and_does_not_exist_stays_so_whatever_comes_late() 
     await many.watches.close()
 
 
-async def test_one_that_joins_before_the_first_list_is_not_read_apart() -> None:
-    many = Many()
-    many.begin(*NAMES)
-    await turn()
-    many.begin("late")
-    await turn()
-    many.tell("late", 40)
-    await turn()
-    assert (many.told["late"], many.cluster.reads) == (["40"], [])
-    await many.watches.close()
-
-
 async def test_an_account_that_may_see_single_objects_only_has_a_watch_of_each() -> None:
     many = Many()
     many.cluster.refusal = Forbidden("all of them: no", status=403)

@@ -229,6 +229,19 @@ async def test_a_name_that_is_wanted_later_is_told_from_its_next_change_on() -> 
     assert told == [("a", "4"), ("b", "101")]
 
 
+async def test_an_object_that_is_wanted_while_pages_of_a_list_come_is_not_taken_for_gone() -> None:
+    names = {"z"}
+
+    class Slow(Pages):
+        async def send(self, call: Call, *, account: str = "") -> bytes:
+            page = await super().send(call, account=account)
+            names.add("a")  # its page was passed over
+            return page
+
+    script = Slow([[[named("a", 4)], [named("z", 6)]]], [[change("MODIFIED", "a", 102)]])
+    assert await sightings(script, names) == [("z", "6"), ("a", "102")]
+
+
 async def test_what_changed_between_two_lists_is_told_and_the_rest_is_not_again() -> None:
     script = Pages([[[named("a", 4), named("b", 5)]], [[named("b", 7)]]], [[EXPIRED], []])
     told = await sightings(script, {"a", "b"})
