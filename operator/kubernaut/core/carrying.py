@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
+from kubernaut.api.execution import ApprovalRecord, RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
 from kubernaut.core.plan import FINALLY, Kind, Plan, PlannedStep
-from kubernaut.core.unfolding import unfold
+from kubernaut.core.unfolding import Unfolded, unfold
 
 # Other steps were skipped only because the run came to its end.
 _SKIPPED_FOR_GOOD = (Reason.WHEN_FALSE, Reason.SKIPPED_BY_PERSON)
@@ -22,12 +22,18 @@ def carried_over(
     old: WorkflowExecutionStatus,
     old_plan: Plan,
     old_params: Mapping[str, Any],
+    answers: Sequence[ApprovalRecord] = (),
 ) -> list[StepStatus]:
     """Return the records that a new run takes over from a failed one.
 
     A step is taken over if it was done, is declared as before, sees the same parameters, and all it depends on is
     taken over too; a group only as a whole. What was put back is not done, nor what was skipped because the run
-    ended. A question whose answer may hold other values for parameters is asked again.
+    ended. An approval holds for what the approver saw: it is taken over only where Workflow and parameters are the
+    same, and where the approver could not give other values for parameters.
+
+    Args:
+        old_params: the parameters as that run was given them.
+        answers: what people answered to approvals of that run.
 
     Raises:
         StepError: RetryRefused, where that run did not fail.
@@ -38,16 +44,23 @@ def carried_over(
             reason=Reason.RETRY_REFUSED,
         )
     changed = {name for name in {*params, *old_params} if params.get(name) != old_params.get(name)}
+    alike = not changed and plan.spec == old_plan.spec
     records = {record.name: record for record in old.steps}
     before, now = unfold(old_plan, records), unfold(plan, records)
     last = {step.name for step in before.below(FINALLY)}
+    overrides = _overrides(before, answers)
+
+    def others(step: PlannedStep) -> set[str]:
+        """Return the parameters of which the step saw, or may have seen, other values."""
+        return changed.union(*(names for names, ended in overrides if step.name not in ended))
 
     def counts(step: PlannedStep) -> bool:
         """Whether what was done for a step, and within it, is still what is to be done."""
         former = before.by_name.get(step.name)
-        if former is None or step.name in last or changed & step.params_used or not _same(step, former):
+        if former is None or step.name in last or others(step) & step.params_used or not _same(step, former):
             return False
-        if not _done(records.get(step.name)) or _asks_for_values(step):
+        record = records.get(step.name)
+        if not (_answered(step, record, alike) if step.kind is Kind.APPROVAL else _done(record)):
             return False
         inside = [one for one in now.below(step.name) if _needed(one, records)] if step.kind.group else []
         return all(map(counts, inside))
@@ -73,9 +86,44 @@ def _needed(step: PlannedStep, records: Mapping[str, StepStatus]) -> bool:
     return step.kind is not Kind.ALTERNATE or step.name in records
 
 
-def _asks_for_values(step: PlannedStep) -> bool:
-    """Whether an approver may have given other values, which are not known any more."""
-    return step.spec.approval is not None and bool(step.spec.approval.may_override)
+def _answered(step: PlannedStep, record: StepStatus | None, alike: bool) -> bool:
+    """Whether nothing is left to ask: it was approved as it stands, or did not have to be.
+
+    Args:
+        alike: whether what follows is what the approver saw.
+    """
+    if record is None or step.spec.approval is None or step.spec.approval.may_override:
+        return False
+    if record.phase is StepPhase.SUCCEEDED:
+        return alike
+    return record.phase is StepPhase.SKIPPED and record.reason == Reason.WHEN_FALSE and not step.uses_target
+
+
+def _overrides(
+    shape: Unfolded, answers: Sequence[ApprovalRecord]
+) -> list[tuple[frozenset[str], frozenset[str]]]:
+    """Return for each answer the parameters that it gave other values, and the steps that had ended before."""
+    return [
+        (frozenset(value.name for value in answer.parameters), _ended_before(shape, answer.step))
+        for answer in answers
+        if answer.parameters
+    ]
+
+
+def _ended_before(shape: Unfolded, name: str) -> frozenset[str]:
+    """Return the steps that had ended before this one began: what it, or a group around it, depends on."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        step = shape.by_name.get(todo.pop())
+        if step is None:
+            continue
+        todo.append(step.parent)
+        for need in step.needs:
+            if need not in found:
+                found |= {need, *(inner.name for inner in shape.below(need))}
+                todo.append(need)
+    return frozenset(found)
 
 
 def _taken(record: StepStatus, run: str) -> StepStatus:

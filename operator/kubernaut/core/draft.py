@@ -277,8 +277,10 @@ def effective_params(
     if not answers:
         return values
     for step in steps:
-        answer = answers.get(step.name)
-        approved = step.kind is Kind.APPROVAL and records[step.name].phase is StepPhase.SUCCEEDED
+        answer, record = answers.get(step.name), records[step.name]
+        approved = step.kind is Kind.APPROVAL and record.phase is StepPhase.SUCCEEDED
+        # What was approved in an earlier run is not asked in this one; an answer that comes all the same is none.
+        approved = approved and record.reason != Reason.CARRIED_OVER
         if answer is not None and approved and step.spec.approval is not None:
             values |= overrides(plan.spec, step.spec.approval.may_override, answer)
     return values

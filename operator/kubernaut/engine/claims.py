@@ -153,7 +153,8 @@ class Claims:
         spec = await self._content(live.key.namespace, was.snapshot, was.content_hash)
         old_plan = self._plan(was.name, spec, was.content_hash)
         old_params = parse_parameters(spec, old.given())
-        return carried_over(plan, params, name, status, old_plan, old_params)
+        answers = old.spec.control.approvals
+        return carried_over(plan, params, name, status, old_plan, old_params, answers)
 
     async def migrated(self, live: LiveRun, snapshot: str) -> tuple[Plan, dict[str, Any], ResolvedWorkflow]:
         """Return what a paused run follows once it has moved to another revision of its Workflow.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from builders import Story, WorkflowBuilder, a_story, a_workflow, steps
-from kubernaut.api.execution import Decision
+from builders import Story, WorkflowBuilder, a_story, a_target, a_workflow, steps
+from kubernaut.api.execution import Decision, Remedy
 from kubernaut.api.reasons import Reason
 from kubernaut.core.carrying import carried_over, migration_problem
 from kubernaut.core.errors import StepError
+from kubernaut.core.recalling import to_recall
 
 
 def taken(
@@ -19,7 +21,8 @@ def taken(
     """Return the steps that a new run takes over."""
     plan = workflow.plan() if workflow is not None else story.plan
     given = story.run.params if params is None else params
-    found = carried_over(plan, given, "run-1", story.run.status, story.plan, story.run.params)
+    answers = story.run.control.approvals
+    found = carried_over(plan, given, "run-1", story.run.status, story.plan, story.run.params, answers)
     return [record.name for record in found]
 
 
@@ -132,15 +135,84 @@ def test_a_run_whose_alternate_did_not_help_begins_with_its_steps_again() -> Non
     assert taken(story) == ["a"]
 
 
-def test_a_question_that_may_change_parameters_is_asked_again() -> None:
-    def asking(*may: str) -> Story:
-        workflow = a_workflow().parameter("n", default="1").approval("ask", may=may).step("a", needs="ask")
-        story = a_story(workflow)
-        story.answer("ask", Decision.APPROVE)
-        return failed_at(story, "a")
+def asking(*may: str, when: str | None = None) -> WorkflowBuilder:
+    workflow = a_workflow().parameter("n", "integer", default="1").step("x", with_={"replicas": "=params.n"})
+    workflow.approval("ask", "x", may=may, when=when)
+    return workflow.step("y", with_={"replicas": "=params.n"}).step("a", needs="ask").step("b", needs="a")
 
-    assert taken(asking()) == ["ask"]
-    assert taken(asking("n")) == []
+
+def asked(workflow: WorkflowBuilder, decision: Decision = Decision.APPROVE, **values: str) -> Story:
+    story = a_story(workflow)
+    story.answer("ask", decision, **values)
+    return failed_at(story, "b")
+
+
+def test_an_approval_holds_for_the_same_workflow_and_parameters() -> None:
+    assert taken(asked(asking())) == ["x", "y", "ask", "a"]
+
+
+def test_an_approval_is_asked_for_again_where_the_run_has_other_parameters() -> None:
+    workflow = asking().parameter("m", "integer", default="1")
+    story = failed_at(asked(workflow), "b")
+    assert taken(story, params={"n": 1, "m": 2}) == ["x", "y"]
+
+
+def test_an_approval_is_asked_for_again_where_the_workflow_has_changed() -> None:
+    assert taken(asked(asking()), asking().step("c", needs="b")) == ["x", "y"]
+
+
+def test_a_question_that_may_change_parameters_is_asked_again() -> None:
+    assert taken(asked(asking("n"))) == ["x", "y"]
+
+
+def test_what_may_have_seen_an_approvers_values_is_done_again_and_what_was_done_before_is_not() -> None:
+    assert taken(asked(asking("n"), n="5")) == ["x"]
+
+
+def test_an_approval_that_a_person_passed_over_is_asked_for_again() -> None:
+    workflow = asking().set(onFailure="Manual")
+    story = a_story(workflow)
+    story.answer("ask", Decision.DENY)
+    story.decide()
+    story.done("x")
+    story.done("y")
+    story.says("ask", Remedy.SKIP)
+    story.done("a")
+    story.failed("b", Reason.REJECTED)
+    story.says("b", Remedy.FAIL)
+    assert (story.step("ask").phase, story.step("a").phase) == ("Skipped", "Succeeded")
+    assert taken(story) == ["x", "y"]
+
+
+def test_whether_an_approval_is_needed_is_decided_again_where_that_hangs_on_the_target() -> None:
+    assert "ask" in taken(asked(asking(when="params.n > 1")))
+    story = a_story(asking(when="target.spec.replicas > 2"))
+    story.target = a_target()
+    story.decide()
+    story.done("x")
+    story.sees(a_target())
+    assert story.step("ask").reason == "WhenFalse"
+    assert "ask" not in taken(failed_at(story, "b"))
+
+
+def test_an_answer_to_a_question_that_was_carried_over_changes_no_parameter() -> None:
+    earlier = asked(asking())
+    records = carried_over(
+        earlier.plan,
+        {"n": 1},
+        "run-1",
+        earlier.run.status,
+        earlier.plan,
+        {"n": 1},
+        earlier.run.control.approvals,
+    )
+    story = a_story(asking())
+    story.run = replace(story.run, status=story.run.status.replace(steps=records))
+    story.answer("ask", Decision.APPROVE, n="9")
+    story.store()
+    assert to_recall(story.run, story.plan, story.now) != []
+    failed_at(story, "")
+    assert story.phases["b"] == "Succeeded"
 
 
 def test_steps_under_finally_are_run_by_each_run() -> None:
