@@ -48,14 +48,21 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
 
 def _not_found(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     """A step was fenced off that had not happened, or could not be fenced off."""
-    if not draft.in_doubt(step) or outcome.transient:
+    record, in_doubt = draft.record(step), draft.in_doubt(step)
+    if record.phase.final or outcome.transient:
         return
     if outcome.kind is OutcomeKind.DONE:
-        # It can't happen any more, so it counts as not begun.
-        draft.set(step, phase=StepPhase.PENDING, started_at=None, retry_at=None, reason=None, message=None)
-    else:
-        reason = outcome.reason or Reason.INTERNAL
-        draft.fail(step, reason, f"it may have happened, and could not be fenced off: {outcome.message}")
+        if in_doubt:
+            # It can't happen any more, so it counts as not begun.
+            draft.set(
+                step, phase=StepPhase.PENDING, started_at=None, retry_at=None, reason=None, message=None
+            )
+    elif in_doubt or step.name in draft.facts.unfenced:
+        # Also where nothing of it is recorded: an earlier owner may have begun it all the same.
+        draft.set(step, attempt=max(record.attempt, 1), started_at=record.started_at or draft.now)
+        why = f"{(outcome.reason or Reason.INTERNAL).value}: {outcome.message}"
+        told = f"it may have happened, and could not be fenced off: {why}"
+        draft.fail(step, Reason.UNKNOWN_OUTCOME, told)
 
 
 def _of_earlier_attempt(record: StepStatus, outcome: Outcome) -> bool:

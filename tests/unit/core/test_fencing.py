@@ -54,11 +54,27 @@ def test_a_fence_that_could_not_be_written_is_asked_for_again() -> None:
     assert story.begun == ["fence a"]
 
 
-def test_a_fence_that_is_refused_leaves_open_whether_it_happened() -> None:
+def test_a_step_that_could_not_be_fenced_off_is_told_as_failed_with_what_is_unknown() -> None:
     story = taken_over("a")
+    story.failed("a", Reason.MISSING_RIGHT, "the account lacks verb patch")
+    assert (story.step("a").phase, story.step("a").reason) == ("Failed", "UnknownOutcome")
+    assert story.step("a").message == (
+        "it may have happened, and could not be fenced off: MissingRight: the account lacks verb patch"
+    )
+    assert story.end_state == ("Cancelled", "Inconclusive", "Cancelled")
+
+
+def test_so_is_one_of_which_nothing_is_recorded_and_it_is_put_back_where_it_happened() -> None:
+    story = a_story(a_workflow().rolling_back().set(timeout="1m").step("a", timeout="1h"))
+    story.store()
+    story.unfenced = frozenset({"a"})
+    story.after("1m")
+    assert story.begun == ["fence a"]
     story.failed("a", Reason.MISSING_RIGHT)
-    assert story.step("a").phase == "Failed"
-    assert "may have happened" in (story.step("a").message or "")
+    assert (story.step("a").phase, story.step("a").reason) == ("Failed", "UnknownOutcome")
+    assert (story.run.status.phase, story.begun) == ("RollingBack", ["undo a"])
+    story.done("a", acted=False)
+    assert story.end_state == ("Failed", "NotFixed", "RunTimeout")
 
 
 def test_while_held_no_fence_is_written_and_the_run_does_not_end() -> None:
