@@ -125,9 +125,11 @@ class World:
     def _start(self, act: Act) -> Outcome:
         name = str(act.parameters["name"])
         if name not in self.children:
-            fails = self.trouble(act.step.name, act.attempt) is not None
-            self.children[name] = Child(f"uid-of-{name}", "Failed" if fails else "Succeeded")
+            trouble = self.trouble(act.step.name, act.attempt)
+            self.children[name] = Child(f"uid-of-{name}", "Failed" if trouble is not None else "Succeeded")
             self.landed[f"{act.step.name} {act.attempt}"] += 1
+            if trouble in _MAY_HAVE_ACTED:
+                return Outcome(OutcomeKind.FAILED, "oh", trouble)
         return Outcome(OutcomeKind.DONE, "started", outputs={"run": name, "uid": self.children[name].uid})
 
     def _cancel(self, act: Act) -> Outcome:

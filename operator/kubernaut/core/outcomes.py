@@ -10,11 +10,6 @@ from kubernaut.core.plan import Kind, PlannedStep
 from kubernaut.core.retrying import try_again
 from kubernaut.core.run import Outcome, OutcomeKind
 
-# Not the step's fault: the same attempt goes on, fenced, until the step's timeout.
-SAME_ATTEMPT = frozenset(
-    {Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED, Reason.LEASE_LOST, Reason.POLICIES_MISSING}
-)
-
 
 def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     """Fold one outcome into the draft; an outcome that comes twice, or too late, changes nothing."""
@@ -100,10 +95,9 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
 
 def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
     attempt = draft.record(step).attempt
-    if step.kind is Kind.WORKFLOW and reason is Reason.STEP_TIMEOUT:
-        # The run may have been started: it is found under its name.
-        reason = Reason.UNKNOWN_OUTCOME
-    if reason in SAME_ATTEMPT:
+    if step.kind is Kind.WORKFLOW and subflows.not_started(draft, step, reason, message):
+        return
+    if reason in retry.SAME_ATTEMPT:
         if draft.record(step).reason == Reason.UNKNOWN_OUTCOME:
             # That this call had no effect says nothing of the one before it.
             reason = Reason.UNKNOWN_OUTCOME

@@ -12,6 +12,10 @@ from kubernaut.api.steps import BackoffPolicy, Retry
 NEVER_AGAIN = frozenset(
     {Category.CONFIGURATION, Category.PERMISSION, Category.HUMAN, Category.LIMIT, Category.TIMEOUT}
 )
+# Not the step's fault: the same attempt goes on, fenced, until the step's timeout.
+SAME_ATTEMPT = frozenset(
+    {Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED, Reason.LEASE_LOST, Reason.POLICIES_MISSING}
+)
 INFRASTRUCTURE_PAUSE = timedelta(seconds=2)
 
 

@@ -10,10 +10,6 @@ from kubernaut.core.draft import Draft
 from kubernaut.core.plan import FINALLY, Kind, PlannedStep
 from kubernaut.core.run import Outcome, OutcomeKind
 
-# Says nothing of the undo itself, so it does not count as an attempt.
-_INFRASTRUCTURE = frozenset(
-    {Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED, Reason.LEASE_LOST, Reason.POLICIES_MISSING}
-)
 # Looked at, and there was nothing to put back.
 _NOTHING = 0
 
@@ -75,7 +71,8 @@ def undone(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         draft.set(step, phase=StepPhase.ROLLED_BACK, retry_at=None, message=told)
         return
     reason = outcome.reason or Reason.INTERNAL
-    if reason in _INFRASTRUCTURE:
+    if reason in retry.SAME_ATTEMPT:
+        # It says nothing of the undo itself, so it does not count as an attempt.
         draft.set(step, retry_at=draft.now + retry.INFRASTRUCTURE_PAUSE)
         return
     attempt = (record.undo_attempt or 0) + 1

@@ -10,20 +10,55 @@ from pydantic import ValidationError
 from kubernaut.api.execution import RunPhase, StepPhase, WorkflowExecutionStatus
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
-from kubernaut.core import limits
+from kubernaut.core import limits, retry
 from kubernaut.core.draft import Draft
+from kubernaut.core.naming import child_run
 from kubernaut.core.plan import PlannedStep
-from kubernaut.core.retry import INFRASTRUCTURE_PAUSE
 from kubernaut.core.retrying import try_again
 from kubernaut.core.run import Watched
 
 RUN = "run"
+# Why a run may have been started though no answer said so.
+_IN_DOUBT = frozenset({Reason.UNKNOWN_OUTCOME, Reason.INTERNAL})
 
 
 def child(draft: Draft, step: PlannedStep) -> Watched:
     """Return the run that a step started, as an object to watch."""
     intent = draft.record(step).intent or {}
     return Watched(API_VERSION, "WorkflowExecution", str(intent.get(RUN, "")))
+
+
+def not_started(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> bool:
+    """Take note that a run could not be started, as far as is known; False where it surely was not.
+
+    The attempt is part of the run's name, so it must not rise before that is sure: the same attempt is made again, and
+    finds the run where there is one. That is given up where it would bring nothing new.
+    """
+    record = draft.record(step)
+    if draft.run.dry_run:
+        return False
+    in_doubt = record.reason in _IN_DOUBT or step.name in draft.facts.unfenced
+    unexpected, on = reason is Reason.INTERNAL, reason in retry.SAME_ATTEMPT or reason is Reason.STEP_TIMEOUT
+    if not on and not unexpected and (not in_doubt or reason is Reason.PRECONDITION_FAILED):
+        return False
+    if not on and (not unexpected or record.reason == Reason.INTERNAL):
+        # A second unexpected error, or a refusal, which says nothing of a request that was sent before.
+        name = child_run(draft.run.name, draft.run.uid, step.name, record.attempt)
+        told = f"run {name} may have been started all the same; look for it. {reason.value}: {message}"
+        draft.fail(step, Reason.UNKNOWN_OUTCOME, told)
+        return True
+    if on and record.reason in _IN_DOUBT:
+        reason = Reason(record.reason)
+    elif reason is Reason.STEP_TIMEOUT:
+        reason = Reason.UNKNOWN_OUTCOME
+    draft.set(
+        step,
+        phase=StepPhase.WAITING,
+        retry_at=draft.now + retry.INFRASTRUCTURE_PAUSE,
+        reason=reason.value,
+        message=draft.short(message),
+    )
+    return True
 
 
 def follow(draft: Draft, step: PlannedStep) -> None:
@@ -62,7 +97,7 @@ def halted(draft: Draft, step: PlannedStep, ok: bool, message: str) -> None:
     if ok:
         draft.set(step, reason=Reason.CANCELLED.value, retry_at=None)
     else:
-        draft.set(step, retry_at=draft.now + INFRASTRUCTURE_PAUSE, message=draft.short(message))
+        draft.set(step, retry_at=draft.now + retry.INFRASTRUCTURE_PAUSE, message=draft.short(message))
 
 
 def _seen(draft: Draft, step: PlannedStep) -> WorkflowExecutionStatus | None:

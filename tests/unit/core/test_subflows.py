@@ -167,6 +167,58 @@ def test_a_start_that_took_too_long_may_have_happened_and_is_looked_for() -> Non
     assert (story.begun, story.acts[0].parameters["name"]) == (["sub"], FIRST)
 
 
+def test_after_an_unexpected_error_the_run_is_looked_for_under_the_same_name() -> None:
+    story = a_subflow(retries=3)
+    story.failed("sub", Reason.INTERNAL)
+    story.after("2s")
+    assert (story.acts[0].attempt, story.acts[0].parameters["name"]) == (1, FIRST)
+    story.failed("sub", Reason.UNAVAILABLE)
+    assert story.step("sub").reason == "InternalError", "that nothing was sent says nothing of what was"
+    story.store()
+    story.crash()
+    story.after("2s")
+    assert (story.acts[0].attempt, story.acts[0].parameters["name"]) == (1, FIRST)
+    started(story)
+    child(story, "Succeeded")
+    assert story.begun == ["after"]
+
+
+@pytest.mark.parametrize("second", [Reason.INTERNAL, Reason.REJECTED, Reason.MISSING_RIGHT])
+@pytest.mark.parametrize("first", [Reason.INTERNAL, Reason.UNKNOWN_OUTCOME, Reason.STEP_TIMEOUT])
+def test_a_start_in_doubt_is_never_followed_by_that_of_a_second_run(first: Reason, second: Reason) -> None:
+    story = a_subflow(retries=3)
+    story.failed("sub", first)
+    story.after("2s")
+    story.failed("sub", second, "no")
+    if second is Reason.INTERNAL and first is not Reason.INTERNAL:
+        story.after("2s")
+        story.failed("sub", second, "no")
+    assert (story.step("sub").phase, story.step("sub").reason) == ("Failed", "UnknownOutcome")
+    assert story.step("sub").message == (
+        f"run {FIRST} may have been started all the same; look for it. {second.value}: no"
+    )
+
+
+def test_a_start_that_surely_failed_is_tried_again_as_a_new_run() -> None:
+    story = a_subflow(retries=1)
+    story.failed("sub", Reason.REJECTED)
+    story.after("1s")
+    assert story.acts[0].parameters["name"] == SECOND
+    story = a_subflow(retries=1)
+    story.failed("sub", Reason.UNKNOWN_OUTCOME)
+    story.after("2s")
+    story.failed("sub", Reason.PRECONDITION_FAILED)
+    story.after("1s")
+    assert story.acts[0].parameters["name"] == SECOND, "another run has the name, so the first one has not"
+
+
+def test_a_refusal_after_another_owner_may_have_started_it_leaves_that_open() -> None:
+    story = a_subflow(retries=3)
+    story.unfenced = frozenset({"sub"})
+    story.failed("sub", Reason.REJECTED)
+    assert (story.step("sub").phase, story.step("sub").reason) == ("Failed", "UnknownOutcome")
+
+
 def test_after_a_crash_a_run_that_was_started_is_found_and_cancelled_with_its_parent() -> None:
     story = a_subflow()
     story.run = replace(story.run, status=story.run.stored.replace(steps=[]))
