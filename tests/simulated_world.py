@@ -76,7 +76,7 @@ class World:
         name, action = act.step.name, act.step.action
         assert action is not None
         if act.fence:
-            return self._fence(name)
+            return self._take_name(act) if action.idempotency is Idempotency.NAMED else self._fence(name)
         if act.undo:
             return self._cancel(act) if action.idempotency is Idempotency.NAMED else self._undo(name)
         if act.prepare:
@@ -131,6 +131,13 @@ class World:
             if trouble in _MAY_HAVE_ACTED:
                 return Outcome(OutcomeKind.FAILED, "oh", trouble)
         return Outcome(OutcomeKind.DONE, "started", outputs={"run": name, "uid": self.children[name].uid})
+
+    def _take_name(self, act: Act) -> Outcome:
+        name = str(act.parameters["name"])
+        if name in self.children:
+            return Outcome(OutcomeKind.DONE, "found", outputs={"run": name, "uid": self.children[name].uid})
+        self.children[name] = Child(f"uid-of-{name}", "Cancelled", cancelled=True)
+        return Outcome(OutcomeKind.DONE, "can't be started any more")
 
     def _cancel(self, act: Act) -> Outcome:
         child = self.children.get(str(act.parameters["name"]))

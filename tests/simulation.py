@@ -59,7 +59,7 @@ class Flight:
 
 @dataclass
 class Ghost:
-    """A request of an operator that died; it may still land where the field was not written since."""
+    """A request of an operator that died; it may still land where the field, or the name, was not written since."""
 
     act: Act
     version: int
@@ -177,7 +177,7 @@ class Engine:
                 if flight.outcome is None
                 and not flight.act.undo
                 and not flight.act.prepare
-                and _marks(flight.act)
+                and (_marks(flight.act) or _starts(flight.act))
             ]
         self.crashed = True
         self.flying.clear()
@@ -205,7 +205,7 @@ class Engine:
         """Let the requests of dead operators land, as far as nothing was written since."""
         for ghost in self.ghosts:
             where = self.world.field_of(ghost.act.step.name)
-            if self.world.versions[where] == ghost.version:
+            if _starts(ghost.act) or self.world.versions[where] == ghost.version:
                 self.world.perform(ghost.act)
         self.ghosts.clear()
 
@@ -290,6 +290,10 @@ class Engine:
 
 def _marks(act: Act) -> bool:
     return act.step.action is not None and act.step.action.idempotency is Idempotency.MARKED
+
+
+def _starts(act: Act) -> bool:
+    return act.step.kind is Kind.WORKFLOW
 
 
 def _phase(status: WorkflowExecutionStatus, name: str) -> StepPhase:

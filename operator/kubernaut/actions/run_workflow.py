@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationError
 
 from kubernaut.api.base import DnsName
 from kubernaut.api.execution import (
@@ -114,6 +114,39 @@ class StartRun:
         except StepError:
             return None
 
+    async def fence(self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters) -> Done:
+        """Take the run's name with one that is cancelled before it begins: a create that was sent before finds it.
+
+        Returns the run, where it was started.
+
+        Raises:
+            UnknownOutcome: whether the name is taken could not be found out.
+            ClusterError: as the API server answers.
+        """
+        wanted = _manifest(context, parameters)
+        taken = {**wanted, "spec": {**wanted["spec"], "control": {"cancel": True}}}
+        ref = _ref(context, parameters)
+        last: StepError | None = None
+        for _ in range(_ROUNDS):
+            try:
+                await cluster.create(taken)
+                return Done(False, f"{ref} can't be started any more: its name is taken")
+            except AlreadyExists as error:
+                last = error
+            except UnknownOutcome as error:
+                last = error
+                continue
+            try:
+                return _done(_ours(await cluster.get(ref), context, wanted))
+            except NotFound:
+                continue
+            except StepError as error:
+                if error.reason is not Reason.PRECONDITION_FAILED:
+                    raise
+                return Done(False, f"{ref} can't be started any more: {error}")
+        assert last is not None
+        raise last
+
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters) -> Done:
         """The run that was started is cancelled; one that is finished or gone is left as it is."""
         ref = _ref(context, parameters)
@@ -175,8 +208,12 @@ def _ours(seen: Manifest, context: StepContext, wanted: Manifest) -> Manifest:
     Raises:
         StepError: PreconditionFailed, where it is of another Workflow, parent or step, or has other parameters.
     """
-    there, ours = (WorkflowExecutionSpec.model_validate(one["spec"]) for one in (seen, wanted))
-    if there.replace(control=Control()) != ours.replace(control=Control()):
+    ours = WorkflowExecutionSpec.model_validate(wanted["spec"])
+    try:
+        there = WorkflowExecutionSpec.model_validate(seen["spec"])
+    except ValidationError:
+        there = None
+    if there is None or there.replace(control=Control()) != ours.replace(control=Control()):
         raise StepError(
             f"{ObjectRef.of(seen)} exists and was not started by step {context.step} of run {context.run_name}; find "
             "out who created it, and delete it",

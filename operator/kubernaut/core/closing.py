@@ -11,7 +11,6 @@ from kubernaut.core.action import Idempotency
 from kubernaut.core.draft import Draft
 from kubernaut.core.plan import Kind, PlannedStep
 from kubernaut.core.policies import dormant
-from kubernaut.core.run import Act
 
 
 def close(draft: Draft, steps: Sequence[PlannedStep], reason: Reason) -> bool:
@@ -20,8 +19,10 @@ def close(draft: Draft, steps: Sequence[PlannedStep], reason: Reason) -> bool:
     A step whose outcome is not known is performed once more: its marker says whether it had happened, and if not it
     happens now. A run that a subflow started is cancelled, and its end is waited for.
     """
+    # Found out before any is skipped: a step that was skipped lets its dependents begin.
+    idle = frozenset(step.name for step in steps if _can_not_have_begun(draft, step))
     for step in steps:
-        _skip(draft, step, reason)
+        _skip(draft, step, reason, idle)
     moving = [step for step in steps if _settling(draft, step)]
     if moving or any(step.name in draft.facts.in_flight for step in steps):
         return False
@@ -31,14 +32,28 @@ def close(draft: Draft, steps: Sequence[PlannedStep], reason: Reason) -> bool:
     return True
 
 
-def _skip(draft: Draft, step: PlannedStep, reason: Reason) -> None:
+def _can_not_have_begun(draft: Draft, step: PlannedStep) -> bool:
+    """Whether no earlier owner of the run can have started a subflow's run: what it depends on had not ended."""
+    if step.kind is not Kind.WORKFLOW or draft.record(step).phase is not StepPhase.PENDING:
+        return False
+    return not all(_may_have_ended(draft, need) for need in step.needs)
+
+
+def _may_have_ended(draft: Draft, name: str) -> bool:
+    """Whether a step may have ended without a word of it being stored (see ``storing``)."""
+    record = draft.steps[name]
+    group = draft.shape.by_name[name].kind.group and record.phase is not StepPhase.PENDING
+    return record.phase.final or record.intent is not None or group
+
+
+def _skip(draft: Draft, step: PlannedStep, reason: Reason, idle: frozenset[str]) -> None:
     """Skip a step whose effect can't have happened."""
     record = draft.record(step)
     if record.phase.final or step.name in draft.facts.in_flight or step.kind.group:
         return
     if step.kind is Kind.WORKFLOW and record.intent is not None:
         return
-    if step.name in draft.unfenced and step.action is not None:
+    if step.name in draft.unfenced and step.action is not None and step.name not in idle:
         _fence(draft, step)
     elif not _may_have_acted(draft, step):
         draft.skip(step, reason)
@@ -62,12 +77,7 @@ def _fence(draft: Draft, step: PlannedStep) -> None:
     """Have it made impossible that a request of an earlier owner of the run still has its effect."""
     if draft.held or any(act.step.name == step.name for act in draft.acts):
         return
-    draft.begin(step)
-    if draft.acts and draft.acts[-1].step.name == step.name:
-        act = draft.acts.pop()
-        draft.acts.append(
-            Act(act.step, max(act.attempt, 1), act.parameters, draft.now + step.timeout, fence=True)
-        )
+    draft.begin(step, fence=True)
 
 
 def _settling(draft: Draft, step: PlannedStep) -> bool:

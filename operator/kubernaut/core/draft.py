@@ -138,15 +138,18 @@ class Draft:
             raise StepError("the run's outputs are too large", reason=Reason.OUTPUT_TOO_LARGE)
         return values or None
 
-    def begin(self, step: PlannedStep, *, undo: bool = False) -> None:
-        """Ask for a step's effect; parameters that do not fit fail the step."""
+    def begin(self, step: PlannedStep, *, undo: bool = False, fence: bool = False) -> None:
+        """Ask for a step's effect, or for its opposite; parameters that do not fit fail the step."""
         assert step.action is not None
         assert step.with_ is not None
         if self.facts.target is None and any(e.uses_target for e in step.with_.expressions):
             self.observe = True
             return
+        record = self.record(step)
+        # What was begun without a word of it being stored was the first attempt.
+        attempt = max(record.attempt, 1) if fence else record.attempt
         try:
-            parameters = self._rendered(step)
+            parameters = of_subflow(self.run, step, attempt, step.with_.render(self.scope(step)))
             step.action.parameters.model_validate(parameters, by_alias=True, by_name=False)
         except StepError as error:
             self.fail(step, error.reason, str(error))
@@ -156,18 +159,14 @@ class Draft:
             where = ".".join(("with", *map(str, detail["loc"])))
             self.fail(step, Reason.INVALID_PARAMETERS, f"{step.action.name}: {where}: {detail['msg']}")
             return
-        record = self.record(step)
         pinned = step.action.idempotency is Idempotency.PINNED
-        prepare = pinned and record.intent is None and not undo
+        prepare = pinned and record.intent is None and not undo and not fence
         # Starting a run is no matter of how long that run may take.
-        own = step.kind is Kind.WORKFLOW
-        deadline = self.now + DEFAULT_TIMEOUT if own else self.deadline(step)
-        self.acts.append(Act(step, record.attempt, parameters, deadline, undo, prepare, record.intent))
-
-    def _rendered(self, step: PlannedStep) -> dict[str, Any]:
-        assert step.with_ is not None
-        parameters: dict[str, Any] = step.with_.render(self.scope(step))
-        return of_subflow(self.run, step, self.record(step).attempt, parameters)
+        deadline = self.now + DEFAULT_TIMEOUT if step.kind is Kind.WORKFLOW else self.deadline(step)
+        if fence:
+            deadline = self.now + step.timeout
+        intent = None if fence else record.intent
+        self.acts.append(Act(step, attempt, parameters, deadline, undo, prepare, intent, fence))
 
     def scope(
         self,

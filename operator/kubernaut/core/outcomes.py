@@ -22,10 +22,10 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         return
     if outcome.undo:
         rolling.undone(draft, step, outcome)
-    elif outcome.fence and not (outcome.kind is OutcomeKind.DONE and outcome.acted):
+    elif outcome.fence and not _happened(step, outcome):
         _not_found(draft, step, outcome)
     elif step.name in draft.facts.unfenced and record.phase is StepPhase.PENDING:
-        if outcome.kind is not OutcomeKind.DONE or not outcome.acted:
+        if not _happened(step, outcome):
             return
         # An earlier owner of the run had begun it: that was found when its requests were fenced off.
         draft.set(step, phase=StepPhase.RUNNING, attempt=max(record.attempt, 1), started_at=draft.now)
@@ -39,6 +39,12 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         _done(draft, step, outcome)
     else:
         _failed(draft, step, outcome.reason or Reason.INTERNAL, outcome.message)
+
+
+def _happened(step: PlannedStep, outcome: Outcome) -> bool:
+    """Whether a step was found to have had its effect; a run that it started is told by its name."""
+    found = outcome.acted or (step.kind is Kind.WORKFLOW and subflows.RUN in outcome.outputs)
+    return outcome.kind is OutcomeKind.DONE and found
 
 
 def _not_found(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:

@@ -31,8 +31,8 @@ def child(draft: Draft, step: PlannedStep) -> Watched:
 def not_started(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> bool:
     """Take note that a run could not be started, as far as is known; False where it surely was not.
 
-    The attempt is part of the run's name, so it must not rise before that is sure: the same attempt is made again, and
-    finds the run where there is one. That is given up where it would bring nothing new.
+    The attempt is part of the run's name, so it must not rise before that is sure: the same attempt is made again,
+    and finds the run where there is one. That is given up where it would bring nothing new.
     """
     record = draft.record(step)
     if draft.run.dry_run:

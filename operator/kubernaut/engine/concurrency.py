@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _MOST_ABOVE: Final = 16
 _TRIES: Final = 5
 _UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
+#: a run as far as its own record goes
+Parent = tuple[WorkflowExecution, WorkflowExecutionStatus]
 
 
 class ConcurrentRun(StepError):
@@ -60,14 +62,30 @@ class Concurrency:
         self._find = find
         self._off = off
 
-    async def take(self, live: LiveRun, target_uid: str, spec: WorkflowSpec) -> RunKey | None:
+    async def parent(self, live: LiveRun) -> Parent | None:
+        """Return the run that started this one, as it says itself; None where there is none, or it is gone.
+
+        Raises:
+            ClusterError: it can't be read.
+        """
+        parent = live.execution.spec.parent
+        return (
+            None if parent is None else await self._look(RunKey(live.key.namespace, parent.name), parent.uid)
+        )
+
+    async def take(
+        self, live: LiveRun, target_uid: str, spec: WorkflowSpec, parent: Parent | None = None
+    ) -> RunKey | None:
         """Take the target for a run that is not claimed yet; return None, or the run that it waits for.
+
+        Args:
+            parent: what ``parent`` returned for it.
 
         Raises:
             ConcurrentRun: the Workflow forbids a second run.
             ClusterError: a run that is to be replaced could not be cancelled.
         """
-        above = await self._above(live)
+        above = await self._above(live, parent)
         holder = self._locks.take(
             target_uid,
             live.key,
@@ -130,7 +148,7 @@ class Concurrency:
         if not old.execution.spec.control.cancel:
             raise Conflict(f"{old.ref} keeps being changed by others; it is replaced later", status=409)
 
-    async def _above(self, live: LiveRun) -> list[RunKey]:
+    async def _above(self, live: LiveRun, seen: Parent | None) -> list[RunKey]:
         """Return the runs that started this one, and each other: as far as their own records say so.
 
         What a run says of its parent itself proves nothing: anybody may write it. One that another replica drives is
@@ -143,8 +161,9 @@ class Concurrency:
         name, uid, execution = live.key.name, live.uid, live.execution
         while (parent := execution.spec.parent) is not None and len(found) < _MOST_ABOVE:
             key = RunKey(live.key.namespace, parent.name)
-            seen = await self._look(key)
-            if seen is None or seen[0].metadata.uid != parent.uid:
+            if found:
+                seen = await self._look(key, parent.uid)
+            if seen is None:
                 break
             execution, status = seen
             record = next((one for one in status.steps if one.name == parent.step), None)
@@ -154,9 +173,10 @@ class Concurrency:
             name, uid = key.name, parent.uid
         return found
 
-    async def _look(self, key: RunKey) -> tuple[WorkflowExecution, WorkflowExecutionStatus] | None:
+    async def _look(self, key: RunKey, uid: str) -> Parent | None:
         live = self._find(key)
-        if live is not None:
+        # What is known of a run that another replica may drive by now may be old.
+        if live is not None and live.uid == uid and live.lease() is None:
             return live.execution, live.status
         try:
             manifest = await self._own.get(
@@ -165,7 +185,32 @@ class Concurrency:
             execution = WorkflowExecution.model_validate(manifest)
         except (NotFound, ValidationError):
             return None
-        return execution, execution.status or WorkflowExecutionStatus()
+        return (
+            (execution, execution.status or WorkflowExecutionStatus())
+            if execution.metadata.uid == uid
+            else None
+        )
+
+
+def disowned(live: LiveRun, parent: Parent | None) -> str:
+    """Return why nobody waits for a run that another one is said to have started; empty where somebody may.
+
+    Such a run was created by a request that came late, after the one that sent it had been given up.
+    """
+    ref = live.execution.spec.parent
+    if ref is None:
+        return ""
+    if parent is None:
+        return f"Run {ref.name} (UID {ref.uid}), which started it, is gone."
+    status = parent[1]
+    record = next((one for one in status.steps if one.name == ref.step), None)
+    if status.phase.final:
+        return f"Run {ref.name}, which started it, had ended before it began."
+    if record is not None and record.phase.final:
+        return f"Step {ref.step} of run {ref.name}, which started it, had ended before it began."
+    if record is not None and (record.intent or {}).get("uid", live.uid) != live.uid:
+        return f"Step {ref.step} of run {ref.name}, which is said to have started it, waits for another run."
+    return ""
 
 
 def _started(key: RunKey, parent: ParentRef, record: StepStatus, name: str, uid: str) -> bool:

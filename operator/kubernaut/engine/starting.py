@@ -24,7 +24,7 @@ from kubernaut.core.limits import sentence
 from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
 from kubernaut.engine.claims import Claims
-from kubernaut.engine.concurrency import Concurrency, ConcurrentRun
+from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, disowned
 from kubernaut.engine.homes import target_home
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
@@ -110,6 +110,10 @@ class Starter:
             self._locks.release(live.key)
             await self._wait_for(live, hold)
             return False
+        owner = await self._concurrency.parent(live)
+        if told := disowned(live, owner):
+            await self.refuse(live, Reason.CANCELLED, told)
+            return False
         try:
             claim = await self._claims.make(live)
         except AWAY:
@@ -124,7 +128,7 @@ class Starter:
             return False
         if not live.execution.spec.dry_run:
             try:
-                holder = await self._concurrency.take(live, target.uid, claim.plan.spec)
+                holder = await self._concurrency.take(live, target.uid, claim.plan.spec, owner)
             except ConcurrentRun as error:
                 await self.refuse(live, error.reason, sentence(error))
                 return False

@@ -179,6 +179,50 @@ async def test_another_attempt_of_the_step_does_not_find_the_run_of_this_one() -
     assert await ACTION.recall(cluster, replace(CONTEXT, attempt=2), later) is None
 
 
+async def test_once_its_name_is_taken_a_create_that_was_sent_before_starts_nothing() -> None:
+    cluster = FakeCluster()
+    done = await ACTION.fence(cluster, CONTEXT, PARAMETERS)
+    assert (done.acted, done.outputs) == (False, {})
+    assert child(cluster)["spec"]["control"] == {"cancel": True}
+    late = await ACTION.perform(cluster, CONTEXT, PARAMETERS)
+    assert late.outputs["uid"] == child(cluster)["metadata"]["uid"]
+    assert [verb for verb, *_ in cluster.writes] == ["create"]
+
+
+async def test_a_run_that_was_started_before_its_name_could_be_taken_is_found_as_it_is() -> None:
+    cluster = await started()
+    done = await ACTION.fence(cluster, CONTEXT, PARAMETERS)
+    assert done.outputs == {"run": NAME, "uid": child(cluster)["metadata"]["uid"]}
+    assert "control" not in child(cluster)["spec"]
+
+
+@pytest.mark.parametrize("landed", [True, False])
+async def test_a_lost_answer_to_taking_the_name_leads_to_one_run_that_is_cancelled(landed: bool) -> None:
+    cluster = FakeCluster(troubles={"create": [Lost(landed)]})
+    await ACTION.fence(cluster, CONTEXT, PARAMETERS)
+    assert child(cluster)["spec"]["control"] == {"cancel": True}
+    assert len(cluster.writes) == 1
+
+
+async def test_a_name_that_somebody_else_has_can_not_be_started_either() -> None:
+    cluster = await started()
+    child(cluster)["spec"]["parent"]["uid"] = "other"
+    assert (await ACTION.fence(cluster, CONTEXT, PARAMETERS)).outputs == {}
+    child(cluster)["spec"]["unheardOf"] = True
+    assert (await ACTION.fence(cluster, CONTEXT, PARAMETERS)).outputs == {}
+    cluster.troubles["get"] = [Unavailable("away")]
+    with pytest.raises(Unavailable):
+        await ACTION.fence(cluster, CONTEXT, PARAMETERS)
+
+
+async def test_a_name_that_can_not_be_taken_is_told() -> None:
+    with pytest.raises(Forbidden):
+        await ACTION.fence(FakeCluster(forbidden={"create WorkflowExecution"}), CONTEXT, PARAMETERS)
+    cluster = FakeCluster(troubles={"create": [Lost(landed=False)] * 9})
+    with pytest.raises(UnknownOutcome):
+        await ACTION.fence(cluster, CONTEXT, PARAMETERS)
+
+
 def test_it_needs_rights_on_runs_only() -> None:
     told = [
         (right.verb, right.group, right.resource, right.names) for right in ACTION.rights(None, PARAMETERS)

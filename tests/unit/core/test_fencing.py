@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from builders import Story, a_story, a_workflow
+from builders import Story, a_story, a_workflow, an_object
 from kubernaut.api.reasons import Reason
-from kubernaut.core.run import Hold, Outcome, OutcomeKind
+from kubernaut.core.naming import child_run
+from kubernaut.core.run import Hold, Outcome, OutcomeKind, Watched
 
 
 def taken_over(*unfenced: str) -> Story:
@@ -75,6 +76,42 @@ def test_so_is_one_of_which_nothing_is_recorded_and_it_is_put_back_where_it_happ
     assert (story.run.status.phase, story.begun) == ("RollingBack", ["undo a"])
     story.done("a", acted=False)
     assert story.end_state == ("Failed", "NotFixed", "RunTimeout")
+
+
+def a_subflow_taken_over() -> Story:
+    """A run whose earlier owner may have started another one, of which nothing is recorded; it is cancelled now."""
+    story = a_story(a_workflow().subflow("sub").subflow("later", needs="sub"))
+    story.store()
+    story.unfenced = frozenset({"sub", "later"})
+    story.control(cancel=True)
+    story.decide()
+    return story
+
+
+def test_a_run_that_may_be_started_late_has_its_name_taken_before_its_parent_ends() -> None:
+    story = a_subflow_taken_over()
+    assert story.begun == ["fence sub"], "the other one can't have been begun: it depends on this one"
+    assert story.acts[0].parameters["name"] == child_run("run-1", "uid-of-run", "sub", 1)
+    assert story.run.status.phase == "Running"
+    story.done("sub", acted=False)
+    assert story.phases == {"sub": "Skipped", "later": "Skipped"}
+    assert story.end_state == ("Cancelled", "Declined", "Cancelled")
+
+
+def test_a_run_that_was_started_after_all_is_cancelled_and_its_end_is_waited_for() -> None:
+    story = a_subflow_taken_over()
+    name = child_run("run-1", "uid-of-run", "sub", 1)
+    story.done("sub", acted=False, run=name, uid="uid-of-child")
+    assert (story.begun, story.step("sub").phase, story.step("sub").changed) == (
+        ["undo sub"],
+        "Waiting",
+        None,
+    )
+    story.done("sub")
+    child = an_object("uid-of-child", status={"phase": "Cancelled"})
+    story.objects = {Watched("kubernaut.io/v1alpha1", "WorkflowExecution", name): child}
+    story.decide()
+    assert story.end_state[0] == "Cancelled"
 
 
 def test_while_held_no_fence_is_written_and_the_run_does_not_end() -> None:

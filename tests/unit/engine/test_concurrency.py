@@ -162,9 +162,15 @@ async def test_a_run_shares_the_lock_of_the_run_that_started_it_wherever_that_is
 
 
 @pytest.mark.parametrize(
-    "record", [{"phase": "Waiting", "intent": {"run": "x", "uid": "another"}}, {"phase": "Waiting"}]
+    ("record", "ends"),
+    [
+        ({"phase": "Waiting", "intent": {"run": "x", "uid": "another"}}, "Cancelled"),
+        ({"phase": "Waiting"}, "ConcurrentRun"),
+    ],
 )
-async def test_a_run_that_took_the_name_of_a_started_one_shares_nothing(record: dict[str, Any]) -> None:
+async def test_a_run_that_took_the_name_of_a_started_one_shares_nothing(
+    record: dict[str, Any], ends: str
+) -> None:
     place = Place("Forbid")
     parent = await place.go("a")
     says(place, parent, **record)
@@ -173,7 +179,7 @@ async def test_a_run_that_took_the_name_of_a_started_one_shares_nothing(record: 
     place.cluster.find("WorkflowExecution", name)["spec"]["parent"] = ref
     live = place.live[name] = place.take_up(name)
     await place.runs.reconcile(live)
-    assert place.told(name)[2] == "ConcurrentRun"
+    assert place.told(name)[2] == ends
 
 
 async def test_a_run_that_only_says_so_shares_nothing() -> None:
