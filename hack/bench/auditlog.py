@@ -13,6 +13,7 @@ import orjson
 
 from bench.shapes import NAMESPACE
 
+_LONGEST_LINE = 1 << 20
 _MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _REVIEWS = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 
@@ -52,7 +53,7 @@ class AuditTail:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offset = path.stat().st_size
+        self._offset = _whole_lines(path)
 
     def read(self) -> list[Entry]:
         """Return the requests answered since."""
@@ -88,6 +89,16 @@ class AuditTail:
 def in_namespace(entry: Entry) -> bool:
     """Whether a request is about our namespace, and so about a run or its target."""
     return entry.namespace == NAMESPACE
+
+
+def _whole_lines(path: Path) -> int:
+    """Return where the last line that is whole ends, in bytes; the API server may be writing the next."""
+    size = path.stat().st_size
+    start = max(0, size - _LONGEST_LINE)
+    with path.open("rb") as file:
+        file.seek(start)
+        end = file.read(size - start).rfind(b"\n")
+    return start + end + 1 if end >= 0 else start
 
 
 def _entry(event: dict[str, Any]) -> Entry:

@@ -74,6 +74,15 @@ def test_a_line_that_is_still_being_written_is_read_next_time(tmp_path: Path) ->
     assert len(tail.read()) == 1
 
 
+def test_a_log_whose_last_line_is_half_written_is_read_from_that_line_on(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    line = json.dumps(logged("get", "deployments")) + "\n"
+    path.write_text(line + line[:40])
+    tail = AuditTail(path)
+    path.write_text(line + line)
+    assert len(tail.read()) == 1
+
+
 def test_what_does_not_come_is_told(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     path.write_text("")
