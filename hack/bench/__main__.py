@@ -21,6 +21,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import uvloop  # noqa: E402
 
+from bench.figures import Report  # noqa: E402
 from bench.ground import ROOT, Ground  # noqa: E402
 from bench.machine import CALM_LOAD, await_calm, load, machine  # noqa: E402
 from bench.plan import FULL, QUICK, Plan  # noqa: E402
@@ -39,11 +40,11 @@ def say(text: str) -> None:
 
 
 def on_a_cluster(name: str, ground: Ground, plan: Plan) -> list[str]:
-    """Run one benchmark, write its file, and return its goals in words."""
+    """Run one benchmark, write its file, and return what is to be printed of it."""
     before = await_calm(say, plan.patience_seconds)
     began = time.monotonic()
     say(f"{name} (load {before})")
-    report = uvloop.run(importlib.import_module(f"bench.{name}").measure(ground, plan))
+    report: Report = uvloop.run(importlib.import_module(f"bench.{name}").measure(ground, plan))
     document: dict[str, Any] = {
         **report.to_json(),
         "quick": plan is QUICK,
@@ -59,7 +60,7 @@ def on_a_cluster(name: str, ground: Ground, plan: Plan) -> list[str]:
     path = OUT / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
     say(f"{name}: {document['seconds']} s, written to {path.relative_to(ROOT)}")
-    return [f"{name}: {goal.told()}" for goal in report.goals]
+    return report.told()
 
 
 def apart(name: str, plan: Plan) -> list[str]:

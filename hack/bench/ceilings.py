@@ -26,6 +26,7 @@ from bench.shapes import DEPLOYMENTS, NAMESPACE, RUNS, Change, run, target
 _CONFIGMAPS: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 _UNDER_WAY: Final = (4, 8, 16, 32)
 _IDLE_RUNS: Final = 64
+_ETCD_UNDER_WAY: Final = 16
 Work = Callable[[int], Awaitable[object]]
 
 
@@ -43,6 +44,21 @@ async def rate(work: Work, under_way: int, seconds: float) -> float:
 
     await asyncio.gather(*(loop() for _ in range(under_way)))
     return done / (time.monotonic() - began)
+
+
+def etcd_puts(ground: Ground, seconds: float, under_way: int) -> dict[str, Any]:
+    """Return what etcd takes by itself with so many puts under way: ``puts_per_second``, and ``put_seconds`` of each.
+
+    Raises:
+        RuntimeError: it could not be measured.
+    """
+    script = Path(__file__).with_name("etcdputs.py")
+    argv = [sys.executable, str(script), ground.etcd_url, str(seconds), str(under_way)]
+    done = ground.cluster.in_network(argv)
+    if done.returncode:
+        raise RuntimeError(f"etcd could not be measured: {done.stderr[-500:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 class Ceilings:
@@ -79,7 +95,8 @@ class Ceilings:
         async with self._idle_runs():
             for name, work in self._works.items():
                 self.rates[name].append(await rate(work, self._best[name], self._seconds))
-        self.rates["etcd_put"].append(await asyncio.to_thread(self._etcd))
+        puts = await asyncio.to_thread(etcd_puts, self._ground, self._seconds, _ETCD_UNDER_WAY)
+        self.rates["etcd_put"].append(puts["puts_per_second"])
         await self._client.send("DELETE", f"{_CONFIGMAPS}?labelSelector=bench%3Dceiling")
 
     async def close(self) -> None:
@@ -102,7 +119,10 @@ class Ceilings:
     def figures(self) -> dict[str, Any]:
         """Return the rates with their intervals."""
         return {
-            f"{name}_per_second": {**interval(values), "requests_under_way": self._best.get(name, 16)}
+            f"{name}_per_second": {
+                **interval(values),
+                "requests_under_way": self._best.get(name, _ETCD_UNDER_WAY),
+            }
             for name, values in self.rates.items()
         }
 
@@ -136,14 +156,6 @@ class Ceilings:
     async def _patch_status(self, number: int) -> None:
         path = f"{RUNS}/idle-{number % _IDLE_RUNS}/status"
         await self._own.patch(path, {"status": {"message": f"number {number}"}})
-
-    def _etcd(self) -> float:
-        script = Path(__file__).with_name("etcdputs.py")
-        argv = [sys.executable, str(script), self._ground.etcd_url, str(self._seconds)]
-        done = self._ground.cluster.in_network(argv)
-        if done.returncode:
-            raise RuntimeError(f"etcd could not be measured: {done.stderr[-500:]}")
-        return float(json.loads(done.stdout)["puts_per_second"])
 
 
 def _changed(change: Change, number: int, version: str = "") -> dict[str, Any]:

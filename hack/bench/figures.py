@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,13 +51,20 @@ def rounded(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What was measured against what was promised. ``bound`` is the least (``at_least``) or the most allowed."""
+    """What was measured against what was promised.
+
+    Attributes:
+        bound: the least (``at_least``) or the most allowed.
+        beside: what others were measured to need or get in the same run, in the same unit: the API server or etcd
+            by itself, a plain client, or what nobody can do without. It has no say in the verdict.
+    """
 
     name: str
     unit: str
     measured: float
     bound: float
     at_least: bool
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def met(self) -> bool:
@@ -67,7 +74,9 @@ class Goal:
         """Say it in one line."""
         sign = ">=" if self.at_least else "<="
         verdict = "met   " if self.met else "MISSED"
-        return f"{verdict} {self.name}: {self.measured:g} {self.unit} (goal {sign} {self.bound:g})"
+        beside = ", ".join(f"{who}: {rounded(value):g}" for who, value in self.beside.items())
+        told = f"{verdict} {self.name}: {self.measured:g} {self.unit} (goal {sign} {self.bound:g})"
+        return f"{told} ({beside})" if beside else told
 
     def to_json(self) -> dict[str, Any]:
         """Return it for the report."""
@@ -78,6 +87,7 @@ class Goal:
             "measured": rounded(self.measured),
             **bound,
             "met": self.met,
+            "beside": {who: rounded(value) for who, value in self.beside.items()},
         }
 
 
@@ -89,14 +99,27 @@ class Report:
     about: str
     figures: dict[str, Any] = field(default_factory=dict)
     goals: list[Goal] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
-    def at_least(self, name: str, unit: str, measured: float, bound: float) -> None:
+    def at_least(
+        self, name: str, unit: str, measured: float, bound: float, beside: Mapping[str, float] | None = None
+    ) -> None:
         """Take note of a goal that is met from ``bound`` up; for an interval give its lower end."""
-        self.goals.append(Goal(name, unit, measured, bound, True))
+        self.goals.append(Goal(name, unit, measured, bound, True, beside or {}))
 
-    def at_most(self, name: str, unit: str, measured: float, bound: float) -> None:
+    def at_most(
+        self, name: str, unit: str, measured: float, bound: float, beside: Mapping[str, float] | None = None
+    ) -> None:
         """Take note of a goal that is met up to ``bound``; for an interval give its upper end."""
-        self.goals.append(Goal(name, unit, measured, bound, False))
+        self.goals.append(Goal(name, unit, measured, bound, False, beside or {}))
+
+    def remark(self, text: str) -> None:
+        """Have a line printed below the goals: figures that stand beside all of them, not beside one."""
+        self.remarks.append(text)
+
+    def told(self) -> list[str]:
+        """Return the lines that are printed in the end."""
+        return [f"{self.name}: {line}" for line in (*(goal.told() for goal in self.goals), *self.remarks)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document."""

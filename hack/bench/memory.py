@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import statistics
 import time
 from typing import Any
 
+from bench.alone import bare_process, list_as_at_start
 from bench.auditlog import AuditTail
 from bench.client import PlainClient
 from bench.driver import Driver
@@ -23,7 +25,10 @@ ABOUT = (
     "operator was there. Holds of the event loop are measured by a task in it: as time that passed, and "
     "as processor time of its own thread within (the rest is waiting for a processor). resident memory is "
     "that of the operator after it has been idle for a while with all of them; watching: what as many "
-    "more runs cost that wait for an expression, so that each target is watched."
+    "more runs cost that wait for an expression, so that each target is watched. alone, before each "
+    "start: how long a plain client waits for the lists that a start waits for (Workflows and live runs, in "
+    "pages of the operator's size, with the operator's rights), and how long a Python process takes to "
+    "import what the operator does, and the resident memory of it then: what is above that is data and work."
 )
 STARTS = 3
 IDLE_SECONDS = 25
@@ -47,6 +52,9 @@ class Memory:
         self._plan = plan
         self._log = AuditTail(ground.cluster.audit_log)
         self._numbers = itertools.count()
+        self._lists: list[float] = []
+        self._imports: list[float] = []
+        self._bare_mib: list[float] = []
 
     async def fill(self, dsn: str) -> None:
         """Have live and finished runs in the cluster; no operator runs afterwards."""
@@ -95,6 +103,7 @@ class Memory:
         seconds, observed = [], []
         for number in range(STARTS):
             self._ground.say(f"memory: start {number + 1} of {STARTS}")
+            await self._alone()
             operator = self._ground.new_operator(dsn)
             try:
                 seconds.append(await self.start(operator))
@@ -106,9 +115,25 @@ class Memory:
                 operator.stop()
         report.figures["start_to_first_act_seconds"] = interval(seconds)
         report.figures["longest_hold_by_start"] = [_holds(lines) for lines in observed]
-        report.at_most("start to first act", "s", max(seconds), 8)
+        report.figures["alone"] = {
+            "lists_seconds": interval(self._lists),
+            "bare_process_seconds": interval(self._imports),
+            "bare_process_resident_mib": interval(self._bare_mib),
+        }
+        beside = {
+            "the API server's lists alone": statistics.median(self._lists),
+            "imports alone": statistics.median(self._imports),
+        }
+        report.at_most("start to first act", "s", max(seconds), 8, beside)
         own = max(hold["held_by_own_work_seconds"] for hold in report.figures["longest_hold_by_start"])
         report.at_most("longest hold of the event loop by own work", "s", own, 0.1)
+
+    async def _alone(self) -> None:
+        """Add what a start takes of others, while no operator is there."""
+        self._lists.append(await list_as_at_start(self._own))
+        seconds, mib = await asyncio.to_thread(bare_process)
+        self._imports.append(seconds)
+        self._bare_mib.append(mib)
 
     async def _look(self, operator: ObservedOperator, lines: list[dict[str, Any]], report: Report) -> None:
         assert operator.pid is not None
@@ -120,7 +145,8 @@ class Memory:
             **{key: lines[-1][key] for key in ("tasks", "files", "sockets")},
             "idle_hold": _holds(lines[-16:]),
         }
-        report.at_most("resident memory", "MiB", idle["resident_mib"], 200)
+        bare = {"bare process with the same imports": statistics.median(self._bare_mib)}
+        report.at_most("resident memory", "MiB", idle["resident_mib"], 200, bare)
         self._ground.say(f"memory: {self._plan.live} more live runs, each with a watch")
         await self._start_live("wait-watching", 1 + self._plan.live)
         await asyncio.sleep(10)

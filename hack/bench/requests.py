@@ -24,7 +24,8 @@ ABOUT = (
     "happens; a request is theirs if it is about their namespace. What the operator asks regardless of "
     "how many runs there are (stop switch, lists of everything, policies) is counted apart. A watch lasts "
     "300 s or so, so waiting for an expression also opens about 12 watches an hour: computed, not "
-    "observed."
+    "observed. Counts have no ceiling of the machine's; beside writes stands their floor: an effect for each "
+    "step, the claim before the first, and the end."
 )
 SHAPES = (
     *(Shape(steps, change) for change in Change for steps in (1, 5, 20)),
@@ -58,7 +59,8 @@ class Requests:
                 self._ground.say(f"requests: {name}: {counted['persisted']}")
                 report.figures[name] = counted
                 most = 2 * shape.steps + 2 if shape.outputs else shape.steps + 2
-                report.at_most(f"writes of a run, {name}", "requests", counted["persisted"], most)
+                least = {"effects, claim and end alone": shape.steps + 2}
+                report.at_most(f"writes of a run, {name}", "requests", counted["persisted"], most, least)
                 report.at_most(f"Events of a run, {name}", "requests", counted["events"], 1)
             bare = await self._of(Shape(5), from_birth=False)
             report.figures["scale_5_steps_created_without_the_finalizer"] = bare

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
+from bench.auditlog import AuditTail
 from bench.client import PlainClient
 from bench.driver import Driver
 from bench.figures import Report, rounded
 from bench.ground import Ground, ObservedOperator
+from bench.machine import CpuMeter
 from bench.plan import Plan
 from bench.shapes import RUNS, Change, Manifest, Shape, target
 
@@ -19,7 +26,8 @@ ABOUT = (
     "happens every 1 s, 1 s and 10 s, so a minute has the periodic work of a quarter of an hour to an "
     "hour. Every few waves, when all runs have expired, the operator's memory, tasks, files and sockets "
     "are noted. The first quarter warms up; growth is the median of the last quarter less that of the "
-    "second."
+    "second. meanwhile: what the waves asked of the cluster: requests that the API server answered to anybody, "
+    "and processors that each process used on average (1 is one of them, all the time)."
 )
 WAVE = 120
 WAVES_PER_NOTE = 3
@@ -35,6 +43,42 @@ SLACK = {"resident_mib": 4.0, "tasks": 8, "sockets": 8}
 UNITS = {"resident_mib": "MiB", "tasks": "tasks", "sockets": "sockets"}
 
 
+class Meanwhile:
+    """What the waves ask of the cluster."""
+
+    def __init__(self, ground: Ground, operator: ObservedOperator) -> None:
+        assert ground.cluster.audit_log is not None
+        assert operator.pid is not None
+        self._log = AuditTail(ground.cluster.audit_log)
+        self._pids = {"operator": operator.pid, "driver": os.getpid(), **ground.pids}
+        self._seconds = 0.0
+        self._requests = 0
+        self._spent: dict[str, float] = defaultdict(float)
+
+    @contextlib.contextmanager
+    def wave(self) -> Iterator[None]:
+        """Count during one wave; reading the log falls outside of its time."""
+        self._log.read()
+        meter, began = CpuMeter(self._pids), time.monotonic()
+        yield
+        self._seconds += time.monotonic() - began
+        for process, seconds in meter.spent().items():
+            self._spent[process] += seconds
+        self._requests += len(self._log.read())
+
+    def tell(self, report: Report) -> None:
+        """Write down the rates."""
+        used = {process: rounded(seconds / self._seconds) for process, seconds in self._spent.items()}
+        rate = rounded(self._requests / self._seconds)
+        report.figures["meanwhile"] = {
+            "seconds": rounded(self._seconds),
+            "requests_per_second": rate,
+            "processors_used": used,
+        }
+        by = ", ".join(f"{process} {share:.2f}" for process, share in used.items())
+        report.remark(f"meanwhile the API server answered {rate:g} requests/s; processors used: {by}")
+
+
 async def measure(ground: Ground, plan: Plan) -> Report:
     """Measure."""
     report = Report("soak", ABOUT)
@@ -45,16 +89,18 @@ async def measure(ground: Ground, plan: Plan) -> Report:
         await ground.deployments(client, Change.SCALE, count)
         with ground.postgres() as dsn, ground.operator(dsn, FASTER) as operator:
             driver = Driver(client, RUNS)
-            notes = []
+            notes, meanwhile = [], Meanwhile(ground, operator)
             async with driver.ends.watching():
                 for number in range(waves):
-                    await driver.batch(_make, count)
-                    await driver.gone()
+                    with meanwhile.wave():
+                        await driver.batch(_make, count)
+                        await driver.gone()
                     if number % WAVES_PER_NOTE == WAVES_PER_NOTE - 1:
                         ground.say(f"soak: wave {number + 1} of {waves}")
                         notes.append(await _note(operator))
     report.figures["runs"] = waves * count
     _tell(report, notes)
+    meanwhile.tell(report)
     return report
 
 

@@ -48,3 +48,14 @@ def test_a_goal_to_stay_under_is_met_up_to_its_bound(measured: float, met: bool)
     (goal,) = report.to_json()["goals"]
     assert goal["met"] is met
     assert goal["at_most"] == 3
+
+
+def test_what_the_api_server_needs_alone_is_told_beside_a_figure_and_has_no_say_in_the_verdict() -> None:
+    report = Report("latency", "")
+    report.at_most("one-step run", "s", 0.042, 0.05, {"API server alone": 0.0123456, "etcd alone": 2.0})
+    report.remark("meanwhile nothing happened")
+    assert report.told() == [
+        "latency: met    one-step run: 0.042 s (goal <= 0.05) (API server alone: 0.01235, etcd alone: 2)",
+        "latency: meanwhile nothing happened",
+    ]
+    assert report.to_json()["goals"][0]["beside"] == {"API server alone": 0.01235, "etcd alone": 2}
