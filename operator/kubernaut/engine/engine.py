@@ -86,7 +86,7 @@ class Engine:
         self._queue = queue
         self._known = known = Known(parts.shards, parts.target_key)
         parts.runs.starter.find = known.live.get
-        standing = RunStanding(known, parts.gate.off)
+        self._standing = standing = RunStanding(known, parts.gate.off)
         queue.rank = standing.rank
         if parts.capacities is not None:
             parts.capacities.standing, parts.capacities.wake = standing, self._wake
@@ -448,7 +448,7 @@ class Engine:
 
     def _expirable(self, run: FinishedRun) -> bool:
         known = self._known.finished.get(run.key) is run and self._known.looked_after(run)
-        return known and self._parts.afterlife.expirable(run)
+        return known and self._parts.afterlife.expirable(run) and not self._standing.awaited(run)
 
     async def _expire(self, run: FinishedRun) -> None:
         await self._parts.afterlife.expire(run)

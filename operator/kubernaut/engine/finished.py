@@ -35,6 +35,7 @@ class FinishedRun:
         home: key of what it belongs to (``engine.homes``).
         mirrored: whether the history has it.
         fresh: whether it ended here, so that nobody can have stored it before.
+        parent: UID and step of the run that started it, or None.
     """
 
     key: RunKey
@@ -53,6 +54,7 @@ class FinishedRun:
     mirrored: bool = False
     offered: bool = False
     fresh: bool = False
+    parent: tuple[str, str] | None = None
 
     @property
     def expires_at(self) -> datetime | None:
@@ -65,6 +67,7 @@ class FinishedRun:
         meta, status = manifest["metadata"], manifest.get("status") or {}
         claim: Mapping[str, Any] = status.get("workflow") or {}
         succeeded = status.get("phase") == RunPhase.SUCCEEDED.value
+        parent = manifest["spec"].get("parent")
         return cls(
             RunKey(sys.intern(meta["namespace"]), meta["name"]),
             meta["uid"],
@@ -80,6 +83,7 @@ class FinishedRun:
             sys.intern(claim["snapshot"]) if claim else None,
             sys.intern(home_of(manifest, lambda _: None)),
             mirrored,
+            parent=(parent["uid"], sys.intern(parent["step"])) if parent else None,
         )
 
     @classmethod
@@ -106,6 +110,7 @@ class FinishedRun:
             sys.intern(claim.snapshot) if claim else None,
             sys.intern(stored_home(live.key.namespace, spec.workflow_ref.name, status)),
             fresh=True,
+            parent=(spec.parent.uid, sys.intern(spec.parent.step)) if spec.parent is not None else None,
         )
 
     def observe(self, manifest: Manifest) -> bool:

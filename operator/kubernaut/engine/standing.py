@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from pydantic import ValidationError
+
+from kubernaut.api.execution import WorkflowExecutionStatus
 from kubernaut.core.features import Feature
+from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.keys import Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
 from kubernaut.engine.live import LiveRun
@@ -38,6 +42,35 @@ class RunStanding:
         return live is not None and any(
             record.name == step and record.phase.final for record in live.stored.steps
         )
+
+    def awaited(self, run: FinishedRun) -> bool:
+        """Whether the run that started a finished one may still have to see how it ended.
+
+        Only what is stored counts: what a run knows beyond that is lost with the operator.
+        """
+        if run.parent is None:
+            return False
+        uid, step = run.parent
+        status = self._stored(uid)
+        if status is None:
+            return not self._known.over(uid)
+        record = next((one for one in status.steps if one.name == step), None)
+        if record is None:
+            return True
+        return not record.phase.final and (record.intent or {}).get("uid", run.uid) == run.uid
+
+    def _stored(self, uid: str) -> WorkflowExecutionStatus | None:
+        """Return what is stored of a live run as far as that is known here, whoever drives it; None of any other."""
+        live, key = self._live(uid), self._known.key_of(uid)
+        if live is not None:
+            return live.stored
+        other = self._known.others.get(key) if key is not None else None
+        if other is None:
+            return None
+        try:
+            return WorkflowExecutionStatus.model_validate((other.manifest or {}).get("status") or {})
+        except ValidationError:
+            return WorkflowExecutionStatus()
 
     def rank(self, key: object) -> Rank:
         """Return where a key waits for a worker: by the priority of its run's Workflow, and its namespace."""

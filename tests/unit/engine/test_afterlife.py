@@ -161,13 +161,17 @@ async def test_a_finished_run_is_the_same_as_lived_and_as_read() -> None:
     world.cluster.edit(
         "WorkflowExecution",
         "run",
-        {"status": {"workflow": {"successfulRunsHistoryLimit": 3, "failedRunsHistoryLimit": 1}}},
+        {
+            "spec": {"parent": {"name": "above", "uid": "uid-of-above", "step": "sub", "depth": 1}},
+            "status": {"workflow": {"successfulRunsHistoryLimit": 3, "failedRunsHistoryLimit": 1}},
+        },
     )
     manifest = world.cluster.find("WorkflowExecution", "run")
     read, lived = FinishedRun.of(manifest), FinishedRun.of_live(LiveRun.of(manifest))
     assert (lived.fresh, read.fresh) == (True, False)
     assert replace(lived, fresh=False) == read
     assert (read.ttl, read.limit, read.workflow, read.succeeded) == (60, 3, "fix", True)
+    assert read.parent == ("uid-of-above", "sub")
     assert read.expires_at is not None
     assert run.finished_at is not None
     assert read.expires_at - run.finished_at == timedelta(seconds=60)

@@ -402,3 +402,24 @@ async def test_finished_runs_of_earlier_days_are_found_while_live_ones_go_on() -
         assert bench.mirror.offered == []
         await asyncio.sleep(2)
         assert [(key.name, key.fresh) for key in bench.mirror.offered] == [("old", False)]
+
+
+async def test_a_started_run_expires_only_once_its_parent_has_taken_its_outcome() -> None:
+    bench = Bench(World())
+    world, done = bench.world, {"phase": "Succeeded", "finishedAt": "2025-12-31T23:00:00.000000Z"}
+    bench.switch.on = False
+    world.workflow(scale("one", 2))
+    world.run("parent", finalizers=[FINALIZER])
+    world.run("child", finalizers=[FINALIZER])
+    ref = {"name": "parent", "uid": "uid-workflowexecution-parent", "step": "one", "depth": 1}
+    world.cluster.edit("WorkflowExecution", "child", {"spec": {"parent": ref}, "status": done})
+    async with bench.running() as engine:
+        bench.tell("child")
+        (run,) = engine._known.finished.values()
+        run.mirrored, run.ttl = True, 0
+        await asyncio.sleep(20)
+        assert "delete WorkflowExecution shop/child" not in world.cluster.written()
+        world.cluster.edit("WorkflowExecution", "parent", {"status": done})
+        bench.tell("parent", "MODIFIED")
+        await asyncio.sleep(20)
+        assert "delete WorkflowExecution shop/child" in world.cluster.written()

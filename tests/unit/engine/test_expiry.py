@@ -6,13 +6,18 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from kubernaut.api.names import API_VERSION
 from kubernaut.core.errors import Unavailable
 from kubernaut.engine.expiry import Expiry, due
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.keys import RunKey
+from kubernaut.engine.known import Known
+from kubernaut.engine.ownership import Alone
+from kubernaut.engine.standing import RunStanding
 from unit.engine.world import EPOCH
 
 pytestmark = pytest.mark.looptime
@@ -138,3 +143,72 @@ async def test_an_api_server_that_is_away_is_left_alone_for_a_while() -> None:
     await asyncio.sleep(10)
     assert len(cluster.deleted) == 20
     running.cancel()
+
+
+class Place:
+    """What a replica knows of a run, and of one that a step of it started and that has finished."""
+
+    def __init__(self, *, ours: bool = True) -> None:
+        self.known = Known(Alone(), lambda workflow, run: None)
+        if ours:
+            self.known.active |= Alone.held
+        self.standing = RunStanding(self.known, frozenset)
+        self.run = a_run(1, ttl=0)
+        self.run.parent = ("uid-of-parent", "each/0/sub")
+
+    def parent(self, phase: str = "Running", /, **record: Any) -> None:
+        self.known.forget(RunKey("shop", "parent"))
+        status = {"phase": phase, "steps": [{"name": "each/0/sub", **record}] if record else []}
+        meta = {"name": "parent", "namespace": "shop", "uid": "uid-of-parent", "resourceVersion": "7"}
+        spec = {"workflowRef": {"name": "fix"}}
+        manifest = {"kind": "WorkflowExecution", "apiVersion": API_VERSION, "metadata": meta, "spec": spec}
+        self.known.take_up(RunKey("shop", "parent"), {**manifest, "status": status})
+
+    @property
+    def stays(self) -> bool:
+        return self.standing.awaited(self.run)
+
+
+STARTED = {"run": "fix-1", "uid": "fix-1"}
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_run_stays_until_the_run_that_started_it_has_taken_its_outcome(ours: bool) -> None:
+    place = Place(ours=ours)
+    place.parent()
+    assert place.stays, "nothing may be stored of the step yet"
+    place.parent(phase="Running")
+    assert place.stays
+    place.parent(phase="Waiting", intent=STARTED)
+    assert place.stays
+    place.parent(phase="Succeeded", intent=STARTED)
+    assert not place.stays
+
+
+def test_a_run_need_not_stay_where_its_step_waits_for_another_one() -> None:
+    place = Place()
+    place.parent(phase="Waiting", attempt=2, intent={"run": "fix-2", "uid": "fix-2"})
+    assert not place.stays
+
+
+def test_a_run_of_which_another_replica_knows_more_stays() -> None:
+    place = Place(ours=False)
+    place.parent(phase="Succeeded")
+    place.known.others[RunKey("shop", "parent")].manifest = None
+    assert place.stays
+
+
+def test_a_run_whose_parent_is_over_or_gone_need_not_stay() -> None:
+    place = Place()
+    place.parent("Cancelled")
+    assert not place.stays
+    place.known.forget(RunKey("shop", "parent"))
+    assert not place.stays
+
+
+def test_a_parent_that_is_not_known_yet_counts_as_gone_only_once_all_live_runs_were_listed() -> None:
+    place = Place()
+    assert place.stays
+    place.known.list_ended(place.known.list_begins())
+    assert not place.stays
+    assert not place.standing.awaited(a_run(2)), "nobody started this one"
