@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import sys
@@ -48,6 +47,7 @@ from kubernaut.engine.shards import ShardKeeper
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.targets import Lookout
 from kubernaut.engine.workflows import WorkflowReconciler
+from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.breaker import Breaker as HistoryBreaker
 from kubernaut.history.database import Database
@@ -215,9 +215,12 @@ class Application:
             stack.callback(reading.cancel)
             stack.push_async_callback(self.engine.stop)
             # All that is loaded stays; to look through it for garbage again and again would hold the loop for 0.2 s.
-            gc.freeze()
+            collections = ShortCollections()
+            collections.set_aside()
+            collections.install()
+            stack.callback(collections.remove)
             await self.engine.start()
-            gc.freeze()
+            collections.set_aside()
             await self._watch(stop)
 
     async def _watch(self, stop: asyncio.Event) -> None:

@@ -13,13 +13,13 @@ from typing import Final
 
 from kubernaut.core.errors import ClusterError
 from kubernaut.engine.finished import FinishedRun
+from kubernaut.engine.turns import turn
 
 log = logging.getLogger(__name__)
 LOOK_EVERY: Final = 5.0
 #: seconds to leave an API server alone that refused
 RELENT: Final = 10.0
 # A scan of so many runs holds the event loop for some milliseconds.
-_SLICE: Final = 2_000
 _Group = tuple[str, str, bool]
 
 
@@ -31,9 +31,8 @@ async def due(runs: Collection[FinishedRun], now: datetime) -> list[FinishedRun]
     """
     groups: dict[_Group, list[tuple[datetime, str, FinishedRun]]] = {}
     found: dict[str, FinishedRun] = {}
-    for number, run in enumerate(list(runs)):
-        if number % _SLICE == _SLICE - 1:
-            await asyncio.sleep(0)
+    for run in list(runs):
+        await turn()
         if run.deleted_at is not None or run.finished_at is None:
             continue
         expires = run.expires_at
@@ -43,7 +42,7 @@ async def due(runs: Collection[FinishedRun], now: datetime) -> list[FinishedRun]
         groups.setdefault(group, []).append((run.finished_at, run.uid, run))
     for members in groups.values():
         found.update((run.uid, run) for run in _surplus(members))
-        await asyncio.sleep(0)
+        await turn()
     return sorted(found.values(), key=lambda run: (run.finished_at or now, run.uid))
 
 
@@ -104,12 +103,12 @@ class Expiry:
         if not waiting:
             return 0
         runs, done = iter(waiting), 0
-        turn = asyncio.Lock()
+        order = asyncio.Lock()
 
         async def work() -> None:
             nonlocal done
             while True:
-                async with turn:
+                async with order:
                     run = next(runs, None)
                     if run is None:
                         return

@@ -16,6 +16,7 @@ from kubernaut.engine.endings import LIVE
 from kubernaut.engine.keys import RunKey, WorkflowKey
 from kubernaut.engine.known import Known
 from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.turns import turn
 from kubernaut.engine.views import newer
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Listing:
             for manifest in page:
                 self._listener.on_run(None, manifest)
                 listed.add(RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
+                await turn()
             await asyncio.sleep(_BETWEEN_PAGES)
         for key in before - listed:
             self._listener.forget(key)
@@ -78,7 +80,7 @@ class Listing:
                 if known is None or known[0] != manifest["metadata"]["uid"] or newer(manifest, known[1]):
                     self._listener.on_run(None, manifest)
                     found += 1
-            await asyncio.sleep(0)
+                await turn()
         self._known.list_ended(number)
         return found
 
@@ -91,7 +93,7 @@ class Listing:
                 if seen is None or newer(manifest, seen["metadata"]["resourceVersion"]):
                     self._listener.on_workflow(None, manifest)
                     found += 1
-            await asyncio.sleep(0)
+                await turn()
         return found
 
     # Loops

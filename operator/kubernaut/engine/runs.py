@@ -24,6 +24,7 @@ from kubernaut.engine.ports import Accounts, OperatorCluster
 from kubernaut.engine.starting import AWAY, Starter
 from kubernaut.engine.store import StatusStore
 from kubernaut.engine.targets import Lookout
+from kubernaut.engine.turns import turn
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,11 @@ class RunReconciler:
             if live.gone or live.stored.phase.final:
                 self.let_go(live)
 
+    @staticmethod
+    async def _goes_on(live: LiveRun) -> bool:
+        await turn()
+        return not live.gone
+
     def let_go(self, live: LiveRun) -> None:
         """Release what a run holds that is finished, deleted or another's."""
         if live.left:
@@ -153,7 +159,7 @@ class RunReconciler:
     async def _drive(self, live: LiveRun) -> float | None:
         outcomes, live.recalled = live.recalled, {}
         live.views.look_away_unwatched()
-        while not live.gone:
+        while await self._goes_on(live):
             decision = self._decide(live, outcomes)
             live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}

@@ -14,11 +14,11 @@ from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ownership import Ownership, Shards
 from kubernaut.engine.sharding import GLOBAL, Shard
+from kubernaut.engine.turns import turn
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0
 # So many runs are read in one go; the event loop is for others, too.
-_SLICE = 100
 
 
 class Tenure:
@@ -96,15 +96,14 @@ class Tenure:
         """Take the locks of shards before anything is begun for them."""
         runs = 0
         while keys := self._known.waiting(shards):
-            for number, key in enumerate(keys):
+            for key in keys:
                 live = self._known.adopt(key)
                 if live is None:
                     continue
                 if live.status.target is not None and not live.execution.spec.dry_run:
                     self._locks.hold(live.status.target.uid, live.key)
                 runs += 1
-                if number % _SLICE == _SLICE - 1:
-                    await asyncio.sleep(0)
+                await turn()
         shards &= self._shards.held
         self._known.active |= shards
         log.info("took up live runs", extra={"runs": runs, "shards": sorted(shards)})
