@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
+#: after which a watch that says nothing counts as dead: the API server sends a bookmark about once a minute
+SILENCE_SECONDS: Final = 150.0
 _ACCOUNT_PART: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 # So long after it was last away a server may still be starting.
 _DOUBT_SECONDS: Final = 30.0
@@ -311,7 +313,7 @@ class ApiConnection:
 
     @asynccontextmanager
     async def stream(self, call: Call, *, account: str = "") -> AsyncIterator[AsyncIterator[bytes]]:
-        """Send a watch and give its lines as they come; it has no time limit but the server's.
+        """Send a watch and give its lines as they come, for as long as the server keeps it and says anything.
 
         Raises:
             ClusterError: as ``send``; also from the iterator, where the connection breaks.
@@ -319,7 +321,7 @@ class ApiConnection:
         self.breaker.admit()
         self._patience.demand(call, account)
         headers = await self._headers_for(account, "")
-        times = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS)
+        times = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         try:
             async with self._sessions["unbounded"].request(
                 "GET",

@@ -19,7 +19,8 @@ from kubernaut.cluster.resources import Resource
 from kubernaut.core.errors import TooManyRequests, Unavailable
 from kubernaut.core.ports import Manifest, ObjectRef
 
-SERVER_SECONDS: Final = 600
+#: how long the server keeps a watch: a run that waits costs no request for longer than an hour
+SERVER_SECONDS: Final = 4_100
 FIRST_PAUSE: Final = 0.2
 # Not more: who waits for an object has to hear of it soon after the API server is back.
 LAST_PAUSE: Final = 5.0

@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
+from kubernaut.cluster import client
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.credentials import load_credentials
@@ -329,6 +332,34 @@ async def test_logs_are_text_whatever_bytes_they_hold() -> None:
     assert wire.requests[0].path == (
         "/api/v1/namespaces/shop/pods/x/log?container=main&tailLines=5&limitBytes=99&previous=true"
     )
+
+
+async def test_a_watch_that_falls_silent_is_begun_anew_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SILENCE_SECONDS", 0.05)
+
+    def seen(version: str) -> dict[str, Any]:
+        return {"metadata": {"name": POD.name, "uid": "u", "resourceVersion": version}}
+
+    def script(request: Request) -> Reply:
+        if "watch=1" not in request.path:
+            return Reply(body={"metadata": {"resourceVersion": "5"}, "items": [seen("4")]})
+        line = orjson.dumps({"type": "MODIFIED", "object": seen("6")}) + b"\n"
+        return Reply(body=line, stalls=True)
+
+    async with connected(script) as (wire, connection):
+        states = connection.own().watch(POD)
+        versions = [(await anext(states) or {})["metadata"]["resourceVersion"] for _ in range(2)]
+        going_on = asyncio.ensure_future(anext(states))
+        await wire.arrived(3)
+        going_on.cancel()
+        assert versions == ["4", "6"]
+        assert [
+            "resourceVersion=5" in wire.requests[1].path,
+            "resourceVersion=6" in wire.requests[2].path,
+        ] == [
+            True,
+            True,
+        ]
 
 
 async def test_no_kubeconfig_and_a_broken_one_are_told(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ async def test_goes_on_where_it_was_and_a_bookmark_moves_it_on() -> None:
     assert ["resourceVersion=5" in watched[0], "resourceVersion=5" in watched[1]] == [True, True]
     assert "resourceVersion=90" in watched[2]
     assert "fieldSelector=metadata.name%3Dc" in watched[0]
-    assert "timeoutSeconds=660" in watched[0]
+    assert "timeoutSeconds=4510" in watched[0]
     assert all(pause > 0 for pause in script.pauses), (
         "streams that end at once are not asked for in a busy loop"
     )

@@ -31,16 +31,17 @@ class Request:
 
 @dataclass
 class Reply:
-    """An answer; ``cut`` promises more bytes than it sends."""
+    """An answer; ``cut`` promises more bytes than it sends, ``stalls`` too, and keeps the connection open."""
 
     code: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    stalls: bool = False
 
     def encoded(self) -> bytes:
         body = self.body if isinstance(self.body, bytes) else orjson.dumps(self.body or {})
-        length = len(body) + (10 if self.cut else 0)
+        length = len(body) + (10 if self.cut or self.stalls else 0)
         lines = [f"HTTP/1.1 {self.code} X", f"Content-Length: {length}", "Content-Type: application/json"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         return "\r\n".join([*lines, "", ""]).encode() + body
