@@ -25,6 +25,7 @@ from apiserver.resources import (
 )
 from apiserver.rest import Client
 from kubernaut.api.crd import KINDS, Kind
+from kubernaut.api.execution import MAX_ANSWERS
 from kubernaut.api.names import ANALYST_ACCOUNT, FINALIZER, OPERATOR_ACCOUNT, SYSTEM_NAMESPACE
 from kubernaut.api.policies import policy_problems, required_policies
 from kubernaut.api.rbac import tenant_manifests
@@ -205,8 +206,8 @@ class TestApprovals:
         self, admin: Client, grace: Client, namespace: str
     ) -> None:
         assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
-        records = [approval(f"ask{n}", "grace") | {"reason": "x" * 1024} for n in range(32)]
-        assert approve(grace, namespace, *records[:31]).ok
+        records = [approval(f"ask{n}", "grace") | {"reason": "x" * 1024} for n in range(MAX_ANSWERS)]
+        assert approve(grace, namespace, *records[:-1]).ok
         assert approve(grace, namespace, *records).ok
 
 
@@ -283,12 +284,15 @@ class TestInterventions:
         self, admin: Client, grace: Client, namespace: str
     ) -> None:
         assert create(admin, EXECUTION, namespace, smallest(EXECUTION, "run")).ok
-        values = [{"name": f"p{n}", "value": "x" * 1024} for n in range(32)]
+        values = [{"name": f"p{n}", "value": "x" * 32} for n in range(32)]
         said: dict[str, Any] = {
             "approvals": [
-                approval(f"ask{n}", "grace") | {"reason": "x" * 1024, "parameters": values} for n in range(32)
+                approval(f"ask{n}", "grace") | {"reason": "x" * 1024, "parameters": values}
+                for n in range(MAX_ANSWERS)
             ],
-            "interventions": [remedy(f"step{n}", "grace") | {"reason": "x" * 1024} for n in range(64)],
+            "interventions": [
+                remedy(f"step{n}", "grace") | {"reason": "x" * 1024} for n in range(MAX_ANSWERS)
+            ],
         }
         nearly = said | {"interventions": said["interventions"][1:]}
         for control in (nearly, said):

@@ -28,6 +28,8 @@ from kubernaut.api.steps import StepName, StepPath
 from kubernaut.api.workflow import MAX_STEPS, HistoryLimit, TtlSeconds
 
 MAX_RECORDS: Final = MAX_STEPS + 32
+# More than two full forEach; the admission policy compares each answer with each, within a budget.
+MAX_ANSWERS: Final = 256
 Progress = Annotated[str, StringConstraints(pattern=r"^[0-9]+/[0-9]+$", max_length=16)]
 _FIXED: Final = ("workflowRef", "parameters", "trigger", "dryRun", "retryFrom", "parent")
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -199,13 +201,13 @@ class Control(ApiModel):
     """End the run; can't be taken back."""
     paused: Flag = False
     """Start no more steps until this is false again."""
-    approvals: Annotated[list[ApprovalRecord], Field(max_length=32), ListMap("step")] = Field(
+    approvals: Annotated[list[ApprovalRecord], Field(max_length=MAX_ANSWERS), ListMap("step")] = Field(
         default_factory=list
     )
     """Answers to approval steps; may only be added to."""
-    interventions: Annotated[list[Intervention], Field(max_length=64), ListMap("step", "attempt")] = Field(
-        default_factory=list
-    )
+    interventions: Annotated[
+        list[Intervention], Field(max_length=MAX_ANSWERS), ListMap("step", "attempt")
+    ] = Field(default_factory=list)
     """What to do about failed steps that wait for a person; may only be added to."""
     migrate_to: DnsName | None = None
     """Snapshot of the same Workflow that a paused run shall follow from now on, where what was begun allows it."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
+from kubernaut.api.execution import MAX_ANSWERS
 from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import MAX_PATH, StepTemplate
 from kubernaut.api.workflow import MAX_STEPS, Parameter, WorkflowSpec, parse_parameter
@@ -207,6 +208,11 @@ class Compiler:
             message = (
                 f"with its templates the Workflow has {len(steps)} steps; at most {MAX_STEPS} are allowed."
             )
+            self.fail(Reason.INVALID_SPEC, "spec", message)
+
+        approvals = sum(step.kind is Kind.APPROVAL for step in steps)
+        if approvals > MAX_ANSWERS:
+            message = f"it asks for {approvals} approvals; at most {MAX_ANSWERS} are allowed in a run."
             self.fail(Reason.INVALID_SPEC, "spec", message)
 
     # Expressions

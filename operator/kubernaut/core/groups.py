@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kubernaut.api.execution import MAX_RECORDS, StepPhase
+from typing import Any
+
+from kubernaut.api.execution import MAX_ANSWERS, MAX_RECORDS, StepPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits, scopes
 from kubernaut.core.closing import close
@@ -53,8 +55,7 @@ def _known(draft: Draft, step: PlannedStep, drive: scopes.Drive) -> bool:
             case Kind.FOR_EACH:
                 return _gather(draft, step)
             case _:
-                draft.grow()
-                return True
+                return _unfolded(draft, step)
     except StepError as error:
         draft.fail(step, error.reason, str(error))
         return False
@@ -73,8 +74,7 @@ def _decide(draft: Draft, step: PlannedStep) -> bool:
         draft.succeed(step, Reason.NO_CASE, "no case held, and there is no default")
         return False
     draft.set(step, branch=branch or "default")
-    draft.grow()
-    return True
+    return _unfolded(draft, step, branch=None)
 
 
 def _gather(draft: Draft, step: PlannedStep) -> bool:
@@ -101,22 +101,38 @@ def _gather(draft: Draft, step: PlannedStep) -> bool:
     if limits.size(outputs) > limits.outputs_left(draft.steps.values()):
         raise StepError(f"the {len(items)} items are too large", reason=Reason.OUTPUT_TOO_LARGE)
     draft.set(step, outputs=outputs)
-    return _unfolded(draft, step)
+    return _unfolded(draft, step, outputs=None)
 
 
-def _unfolded(draft: Draft, step: PlannedStep) -> bool:
-    """Take up the items' steps; more than a run can record fail the step before any is begun."""
+def _unfolded(draft: Draft, step: PlannedStep, **before: Any) -> bool:
+    """Take up the steps of a group; more than a run can record fail the group before any is begun.
+
+    Args:
+        before: what is put back into the group's record then, so that it has no steps.
+    """
     draft.grow()
-    steps = len(draft.steps)
-    message = f"with its items the run has {steps} steps; at most {MAX_RECORDS} are allowed"
-    if steps <= MAX_RECORDS:
-        if limits.records_fit(draft.steps):
-            return True
-        message = f"the records of {steps} steps do not fit into a status; give the steps shorter names"
-    draft.set(step, outputs=None)
+    message = _too_many(draft)
+    if message is None:
+        return True
+    draft.set(step, **before)
     draft.grow()
     draft.fail(step, Reason.TOO_MANY_ITEMS, message)
     return False
+
+
+def _too_many(draft: Draft) -> str | None:
+    """Return of what there is too much for one run, or None."""
+    steps = len(draft.steps)
+    if steps <= MAX_ANSWERS:
+        return None
+    if steps > MAX_RECORDS:
+        return f"with these the run has {steps} steps; at most {MAX_RECORDS} are allowed"
+    if not limits.records_fit(draft.steps):
+        return f"the records of {steps} steps do not fit into a status; give the steps shorter names"
+    approvals = sum(one.kind is Kind.APPROVAL for one in draft.shape.steps)
+    if approvals > MAX_ANSWERS:
+        return f"with these the run asks for {approvals} approvals; at most {MAX_ANSWERS} are allowed"
+    return None
 
 
 def _select(draft: Draft, step: PlannedStep) -> None:
@@ -134,4 +150,4 @@ def _select(draft: Draft, step: PlannedStep) -> None:
 def gathered(draft: Draft, step: PlannedStep) -> None:
     """Go on with the items that a selection found."""
     draft.set(step, phase=StepPhase.RUNNING, finished_at=None)
-    _unfolded(draft, step)
+    _unfolded(draft, step, outputs=None)

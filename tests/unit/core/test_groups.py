@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import Story, WorkflowBuilder, a_story, a_target, a_workflow, steps
-from kubernaut.api.execution import Remedy
+from kubernaut.api.execution import Control, Decision, Remedy, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core.features import Feature
 
@@ -295,6 +295,49 @@ def test_items_that_make_the_run_too_large_fail_the_step() -> None:
     assert "TooManyItems" in reasons
     assert story.end_state[0] in ("Running", "Failed")
     assert len(story.run.status.steps) <= 1032
+
+
+def asking(items: int, approvals: int) -> WorkflowBuilder:
+    """A Workflow that asks so often for each of so many items."""
+    body = steps()
+    for at in range(approvals):
+        body.approval(f"ask{at}")
+    workflow = a_workflow().each("each", items_from=f"{list(range(items))}", parallelism=100)
+    return workflow.template("one", body)
+
+
+def test_each_of_a_hundred_items_can_be_approved() -> None:
+    story = a_story(asking(100, 2))
+    story.decide()
+    for at in range(100):
+        story.answer(f"each/{at}/ask0", Decision.APPROVE)
+        story.answer(f"each/{at}/ask1", Decision.APPROVE)
+    Control.from_wire(story.run.control.wire())
+    story.decide()
+    assert story.step("each").phase == "Succeeded"
+
+
+def test_more_questions_than_a_run_can_hold_answers_to_fail_the_step_before_any_is_asked() -> None:
+    story = a_story(asking(100, 3))
+    story.decide()
+    assert [record.name for record in story.run.status.steps] == ["each"]
+    assert story.step("each").reason == "TooManyItems"
+    assert "asks for 300 approvals; at most 256" in (story.step("each").message or "")
+
+
+@pytest.mark.parametrize("count", [3, 11])
+def test_so_does_a_decision_that_would_add_as_many(count: int) -> None:
+    body, branch = steps().switch("which", {"t": "true"}, onFailure="Continue"), steps()
+    for at in range(count):
+        branch.approval(f"ask{at}")
+    workflow = a_workflow().each("each", items_from=f"{list(range(100))}", parallelism=100)
+    story = a_story(workflow.template("one", body).template("t", branch))
+    story.decide()
+    assert story.step("each").phase == "Running"
+    kinds = [record.phase for record in story.run.status.steps if "/ask" in record.name]
+    assert 0 < len(kinds) <= 256
+    assert "TooManyItems" in {record.reason for record in story.run.status.steps}
+    WorkflowExecutionStatus.from_wire(story.run.status.wire())
 
 
 def test_a_feature_that_is_off_holds_a_loop_back_until_it_is_on_again() -> None:

@@ -357,6 +357,16 @@ def test_more_steps_than_a_run_can_record_are_refused_with_those_of_templates() 
     assert "has 1020 steps; at most 1000" in found.message
 
 
+def test_more_approvals_than_a_run_can_hold_answers_to_are_refused() -> None:
+    workflow = a_workflow()
+    for at in range(256):
+        workflow.approval(f"ask{at}")
+    workflow.plan()
+    found = problem(workflow.approval("one-more"))
+    assert (found.reason, found.path) == (Reason.INVALID_SPEC, "spec")
+    assert "asks for 257 approvals; at most 256" in found.message
+
+
 def test_paths_that_no_record_could_have_are_refused() -> None:
     workflow = (
         a_workflow().each("a" * 63, "t" * 63, items_from="[1]").template("leaf", steps().step("d" * 63))
