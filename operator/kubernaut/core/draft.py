@@ -17,7 +17,7 @@ from kubernaut.core.expressions import INDEX, ITEM, Scope
 from kubernaut.core.naming import child_run
 from kubernaut.core.parameters import overrides
 from kubernaut.core.plan import DEFAULT_TIMEOUT, FINALLY, Kind, Plan, PlannedStep
-from kubernaut.core.run import Act, Facts, Run, Want, Watched
+from kubernaut.core.run import Act, Facts, Hold, Run, Want, Watched
 from kubernaut.core.unfolding import Unfolded, items_of, unfold
 
 # How a step may fail though its effect happened.
@@ -211,10 +211,16 @@ class Draft:
         return (self.record(step).started_at or self.now) + step.timeout
 
     @property
+    def hold(self) -> Hold | None:
+        """Why nothing may be done for this run now, or None."""
+        hold = self.facts.hold
+        return hold if hold is not None and hold.binds(dry_run=self.run.dry_run) else None
+
+    @property
     def held(self) -> bool:
         """Whether nothing may be begun now; a cancelled run has nothing left that a pause could spare."""
         control = self.run.control
-        return self.facts.hold is not None or (control.paused and not control.cancel)
+        return self.hold is not None or (control.paused and not control.cancel)
 
     @property
     def running(self) -> int:

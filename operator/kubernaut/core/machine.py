@@ -163,7 +163,7 @@ def _fold(draft: Draft) -> WorkflowExecutionStatus:
     status = draft.status.replace(
         observed_generation=draft.run.generation, steps=limits.fit(begun), progress=f"{final}/{len(counted)}"
     )
-    hold = draft.facts.hold
+    hold = draft.hold
     if hold is None and draft.run.control.paused:
         hold = Hold(Reason.PAUSED, "The run is paused by a person.")
         if draft.run.paused_for:

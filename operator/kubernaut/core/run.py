@@ -140,6 +140,10 @@ class Hold:
     reason: Reason
     message: str
 
+    def binds(self, *, dry_run: bool) -> bool:
+        """Whether it holds for a run, or a request, of this kind: a stop ends acting, and a dry run does not act."""
+        return not (dry_run and self.reason is Reason.STOPPED)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

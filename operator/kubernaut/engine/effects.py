@@ -32,15 +32,19 @@ class GatedCluster:
     """A cluster that refuses to change anything while acting is not allowed.
 
     The gate is asked before every mutating request, so a stop takes hold between two requests of one action.
+
+    Args:
+        dry: whether the requests are those of a dry run.
     """
 
-    def __init__(self, cluster: Cluster, hold: Callable[[], Hold | None]) -> None:
+    def __init__(self, cluster: Cluster, hold: Callable[[], Hold | None], *, dry: bool = False) -> None:
         self._cluster = cluster
         self._hold = hold
+        self._dry = dry
 
-    def _pass(self, what: str) -> None:
+    def _pass(self, what: str, dry_run: bool) -> None:
         hold = self._hold()
-        if hold is not None:
+        if hold is not None and hold.binds(dry_run=self._dry and dry_run):
             raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
 
     async def get(self, ref: ObjectRef) -> Manifest:
@@ -90,23 +94,23 @@ class GatedCluster:
         strategic: bool = False,
         dry_run: bool = False,
     ) -> Manifest:
-        self._pass(f"the patch of {ref}")
+        self._pass(f"the patch of {ref}", dry_run)
         return await self._cluster.patch(
             ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
         )
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
-        self._pass(f"the create of {manifest.get('kind')} {manifest['metadata']['name']}")
+        self._pass(f"the create of {manifest.get('kind')} {manifest['metadata']['name']}", dry_run)
         return await self._cluster.create(manifest, dry_run=dry_run)
 
     async def delete(
         self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
     ) -> None:
-        self._pass(f"the delete of {ref}")
+        self._pass(f"the delete of {ref}", dry_run)
         await self._cluster.delete(ref, uid=uid, grace_period_seconds=grace_period_seconds, dry_run=dry_run)
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
-        self._pass(f"the eviction of {ref}")
+        self._pass(f"the eviction of {ref}", dry_run)
         await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
 
 
@@ -184,7 +188,7 @@ class Performer:
         claim, target = live.status.workflow, live.status.target
         assert claim is not None
         assert target is not None
-        namespace = live.key.namespace
+        namespace, dry = live.key.namespace, live.execution.spec.dry_run
         account = self._accounts.as_account(namespace, claim.service_account_name)
         context = StepContext(
             run_uid=live.uid,
@@ -197,9 +201,9 @@ class Performer:
             signer=self._signer,
             evidence=self._evidence,
             intent=act.intent,
-            recent=Recent() if live.execution.spec.dry_run else live.recent,
+            recent=Recent() if dry else live.recent,
         )
-        return GatedCluster(account, lambda: self._hold() or live.lease()), context
+        return GatedCluster(account, lambda: live.lease() or self._hold(), dry=dry), context
 
 
 async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:

@@ -103,6 +103,8 @@ class Starter:
             await self.refuse(live, Reason.SUBFLOW_TOO_DEEP, message)
             return False
         hold = self._hold()
+        if hold is not None and not hold.binds(dry_run=live.execution.spec.dry_run):
+            hold = None
         if hold is None and live.view().control.paused:
             hold = Hold(Reason.PAUSED, "The run is paused by a person.")
         if hold is not None:

@@ -14,14 +14,19 @@ from kubernaut.core.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    StepError,
     TooManyRequests,
     Unavailable,
     UnknownOutcome,
 )
 from kubernaut.core.ports import ObjectRef
+from kubernaut.core.run import Hold
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
+from kubernaut.engine.effects import GatedCluster
+from kubernaut.engine.live import LiveRun
 from unit.actions.builders import context, deployment
 from unit.actions.fake import FakeCluster
+from unit.engine.world import World
 
 REF = ObjectRef("apps/v1", "Deployment", "shop", "api", "uid-deployment-api")
 SCALE, FIVE = ScaleDeployment(), ScaleDeploymentParameters(replicas=5)
@@ -91,3 +96,51 @@ async def test_a_conflict_is_read_and_decided_anew() -> None:
 async def test_what_changes_nothing_anyway_is_told_as_it_is() -> None:
     done = Done(False, "nothing to do")
     assert as_dry_run(done) is done
+
+
+STOPPED = Hold(Reason.STOPPED, "Acting is stopped: stopped by ann: too noisy.")
+
+
+def dry_run(world: World) -> LiveRun:
+    world.workflow({"name": "one", "action": "scale_deployment", "with": {"replicas": 5}})
+    world.run(finalizers=["kubernaut.io/mirror"])
+    world.cluster.edit("WorkflowExecution", "run", {"spec": {"dryRun": True}})
+    return world.take_up()
+
+
+@pytest.mark.looptime
+async def test_a_stop_ends_acting_and_no_dry_run() -> None:
+    world = World()
+    world.hold = STOPPED
+    await world.reconciler().reconcile(dry_run(world))
+    assert world.stored()["phase"] == "Succeeded"
+    assert world.stored()["steps"][0]["changed"] == ["Deployment shop/web: spec.replicas: 1 -> 5"]
+    assert "patch Deployment shop/web" not in world.cluster.written()
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("reason", [Reason.POLICIES_MISSING, Reason.LEASE_LOST])
+async def test_whatever_else_holds_runs_holds_dry_runs_too(reason: Reason) -> None:
+    world = World()
+    world.hold = Hold(reason, "not now")
+    await world.reconciler().reconcile(dry_run(world))
+    assert world.stored().get("phase", "Pending") == "Pending"
+    assert "dry-run Deployment web" not in world.cluster.requests
+
+
+async def test_during_a_stop_nothing_but_the_dry_requests_of_a_dry_run_is_sent() -> None:
+    cluster = FakeCluster().add(deployment())
+    version = cluster.find("Deployment", "api")["metadata"]["resourceVersion"]
+    body = {"spec": {"replicas": 3}}
+    dry, real = GatedCluster(cluster, lambda: STOPPED, dry=True), GatedCluster(cluster, lambda: STOPPED)
+    await dry.patch(REF, body, resource_version=version, dry_run=True)
+    for gated, only_checked in ((dry, False), (real, True), (real, False)):
+        with pytest.raises(StepError, match="was not sent: Acting is stopped"):
+            await gated.patch(REF, body, resource_version=version, dry_run=only_checked)
+        with pytest.raises(StepError, match="was not sent: Acting is stopped"):
+            await gated.create(deployment("other"), dry_run=only_checked)
+        with pytest.raises(StepError, match="was not sent: Acting is stopped"):
+            await gated.delete(REF, uid=REF.uid, dry_run=only_checked)
+        with pytest.raises(StepError, match="was not sent: Acting is stopped"):
+            await gated.evict(REF, uid=REF.uid, dry_run=only_checked)
+    assert cluster.requests == ["dry-run Deployment api"]
