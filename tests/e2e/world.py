@@ -175,6 +175,8 @@ class World:
             connection = await asyncpg.connect(self.postgres.dsn)
             try:
                 return [dict(row) for row in await connection.fetch(query, *values)]
+            except asyncpg.UndefinedTableError:
+                return []  # the operator is about to make the history
             finally:
                 await connection.close()
 
