@@ -103,6 +103,17 @@ async def test_undo_cancels_the_run_for_good(place: Place, target: Manifest) -> 
     assert runs(place)[0]["metadata"]["resourceVersion"] == run["metadata"]["resourceVersion"]
 
 
+async def test_once_its_name_is_taken_a_late_create_starts_nothing(place: Place, target: Manifest) -> None:
+    context, parameters = started(place, target)
+    account = place.account(START.rights(context.target, parameters))
+    fenced = await START.fence(account, context, parameters)  # type: ignore[attr-defined]
+    assert (fenced.acted, fenced.outputs) == (False, {})
+    late = await START.perform(account, context, parameters)
+    (run,) = runs(place)
+    assert run["metadata"]["uid"] == late.outputs["uid"]
+    assert run["spec"]["control"]["cancel"] is True
+
+
 async def test_the_longest_name_is_one_that_the_api_server_takes(place: Place, target: Manifest) -> None:
     context = place.context(target, run_name="r" * 253, step="each/" + "s" * 240)
     name = child_run(context.run_name, context.run_uid, context.step, 1000)
