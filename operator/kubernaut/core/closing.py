@@ -55,6 +55,8 @@ def _skip(draft: Draft, step: PlannedStep, reason: Reason, idle: frozenset[str])
         return
     if step.name in draft.unfenced and step.action is not None and step.name not in idle:
         _fence(draft, step)
+    elif draft.begun_before(step):
+        draft.fail(step, Reason(record.reason or Reason.INTERNAL), record.message or "it may have happened")
     elif not _may_have_acted(draft, step):
         draft.skip(step, reason)
 

@@ -240,6 +240,11 @@ class Draft:
         """Whether a step was begun and its outcome is not known: its effect may have happened."""
         return in_doubt(step, self.record(step))
 
+    def begun_before(self, step: PlannedStep) -> bool:
+        """Whether a step that is to be begun anew may have had its effect already."""
+        record = self.record(step)
+        return record.phase is StepPhase.PENDING and record.reason in MAY_HAVE_ACTED
+
     def busy(self, steps: Iterable[PlannedStep]) -> bool:
         """Whether an effect of these steps is, or may be, under way."""
         return any(step.name in self.facts.in_flight or self.in_doubt(step) for step in steps)

@@ -111,13 +111,16 @@ def _reset(draft: Draft, step: PlannedStep) -> None:
     """Have a step begun anew; its attempts count on, for they are part of the key of its effect."""
     record = draft.record(step)
     pinned = step.action is not None and step.action.idempotency is Idempotency.PINNED
+    # That the effect may have happened is not forgotten, and the same object stays pinned.
+    acted = step.action is not None and record.reason in MAY_HAVE_ACTED
     draft.steps[step.name] = StepStatus(
         name=step.name,
         attempt=record.attempt,
         branch=record.branch,
         outputs=record.outputs,
-        # Where the effect may have happened, the same object stays pinned.
-        intent=record.intent if pinned and record.reason in MAY_HAVE_ACTED else None,
+        reason=record.reason if acted else None,
+        message=record.message if acted else None,
+        intent=record.intent if pinned and acted else None,
     )
 
 

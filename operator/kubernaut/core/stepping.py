@@ -57,7 +57,9 @@ def _try_begin(draft: Draft, step: PlannedStep) -> None:
             draft.wants.append(want(step))
         return
     try:
-        if step.when is not None and not step.when.holds(draft.scope(step)):
+        # What the step may have done already must not decide that it is left out.
+        asked = step.when is not None and not draft.begun_before(step)
+        if asked and step.when is not None and not step.when.holds(draft.scope(step)):
             draft.skip(step, Reason.WHEN_FALSE)
             return
     except StepError as error:
@@ -102,6 +104,8 @@ def _granted(draft: Draft, step: PlannedStep) -> bool:
         return True
     draft.wants.append(want(step))
     told = ", ".join(f"{use.amount} of {use.name}" for use in step.spec.resources)
+    if draft.begun_before(step):
+        return False
     draft.set(step, reason=Reason.WAITING_FOR_CAPACITY.value, message=draft.short(f"waits for {told}"))
     return False
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from builders import Story, a_story, a_workflow, steps
+from builders import Story, a_story, a_target, a_workflow, steps
 from kubernaut.api.execution import Remedy
 from kubernaut.api.reasons import Reason
+from kubernaut.core.run import Hold
 
 
 def manual(**more: object) -> Story:
@@ -280,3 +281,30 @@ def test_a_retry_held_back_by_a_suspension_in_the_same_decision_is_asked_for_aga
         assert decision.wake_at == story.now
         story.decide()
     assert story.begun == ["b"]
+
+
+def may_have_acted() -> Story:
+    """A step whose effect may have happened, and made its condition false; a person says to try it again."""
+    story = manual(when="target.spec.replicas < 3")
+    story.sees(a_target(replicas=2))
+    story.failed("a", Reason.INTERNAL, "oh")
+    return story
+
+
+def test_what_a_step_may_have_done_does_not_decide_that_it_is_left_out() -> None:
+    story = may_have_acted()
+    story.says("a", Remedy.RETRY)
+    story.sees(a_target(replicas=3))
+    assert (story.begun, story.step("a").attempt) == (["a"], 2)
+
+
+def test_a_step_that_may_have_acted_is_not_told_as_skipped_where_nothing_more_comes_of_it() -> None:
+    story = may_have_acted()
+    story.hold = Hold(Reason.STOPPED, "stopped")
+    story.says("a", Remedy.RETRY)
+    assert story.step("a").phase == "Pending"
+    story.store()
+    story.control(cancel=True)
+    story.crash()
+    assert (story.step("a").phase, story.step("a").reason) == ("Failed", "InternalError")
+    assert story.end_state == ("Cancelled", "Inconclusive", "Cancelled")
