@@ -37,6 +37,9 @@ def not_started(draft: Draft, step: PlannedStep, reason: Reason, message: str) -
     record = draft.record(step)
     if draft.run.dry_run:
         return False
+    if record.phase is StepPhase.WAITING:
+        # It was taken already.
+        return True
     in_doubt = record.reason in _IN_DOUBT or step.name in draft.facts.unfenced
     unexpected, on = reason is Reason.INTERNAL, reason in retry.SAME_ATTEMPT or reason is Reason.STEP_TIMEOUT
     if not on and not unexpected and (not in_doubt or reason is Reason.PRECONDITION_FAILED):

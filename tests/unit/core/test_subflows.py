@@ -183,6 +183,15 @@ def test_after_an_unexpected_error_the_run_is_looked_for_under_the_same_name() -
     assert story.begun == ["after"]
 
 
+def test_an_unexpected_error_that_is_told_twice_counts_once() -> None:
+    story = a_subflow()
+    story.failed("sub", Reason.INTERNAL)
+    story.decide(sub=Outcome(OutcomeKind.FAILED, "oh", Reason.INTERNAL, attempt=1))
+    assert story.step("sub").phase == "Waiting"
+    story.after("2s")
+    assert story.begun == ["sub"]
+
+
 @pytest.mark.parametrize("second", [Reason.INTERNAL, Reason.REJECTED, Reason.MISSING_RIGHT])
 @pytest.mark.parametrize("first", [Reason.INTERNAL, Reason.UNKNOWN_OUTCOME, Reason.STEP_TIMEOUT])
 def test_a_start_in_doubt_is_never_followed_by_that_of_a_second_run(first: Reason, second: Reason) -> None:
