@@ -124,14 +124,7 @@ async def watch_names(
                     if told.get(sighting.name) != sighting.state:
                         told[sighting.name] = sighting.state
                         yield sighting
-            query = {
-                "watch": "1",
-                "allowWatchBookmarks": "true",
-                **selector,
-                "resourceVersion": version,
-                "timeoutSeconds": str(int(SERVER_SECONDS * spread(0.9, 1.1))),
-            }
-            call = Call("watch", resource, namespace, query=urlencode(query))
+            call = _watch(resource, namespace, {**selector, "resourceVersion": version}, spread)
             async with connection.stream(call, account=account) as lines:
                 async for line in lines:
                     event = errors.parsed(call, line)
@@ -151,6 +144,14 @@ async def watch_names(
             await pause.short()
         except (Unavailable, TooManyRequests) as error:
             await pause.long(error.retry_after)
+
+
+def _watch(
+    resource: Resource, namespace: str, more: Mapping[str, str], spread: Callable[[float, float], float]
+) -> Call:
+    seconds = str(int(SERVER_SECONDS * spread(0.9, 1.1)))
+    query = {"watch": "1", "allowWatchBookmarks": "true", **more, "timeoutSeconds": seconds}
+    return Call("watch", resource, namespace, query=urlencode(query))
 
 
 class _Pause:

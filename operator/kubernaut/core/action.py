@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
 from kubernaut.core.marker import Signer
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence, Right
+from kubernaut.core.ports import Cluster, ObjectRef, RevisionEvidence, Right
 from kubernaut.core.recent import Recent
 
 

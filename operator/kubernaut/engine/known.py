@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,8 +145,10 @@ class Known:
     def _enliven(self, key: RunKey, manifest: Manifest, shard: Shard) -> LiveRun:
         live = LiveRun.of(manifest)
         live.shard = shard
-        live.lease = lambda: self.lease(live)
-        live.at_home = lambda home: self._at_home(live, home)
+        # Not the run itself: it would be part of a cycle, which stays until a full garbage collection finds it.
+        me = weakref.ref(live)
+        live.lease = lambda: self.lease(_there(me))
+        live.at_home = lambda home: self._at_home(_there(me), home)
         self.live[key] = live
         RUNS_LIVE.set(len(self.live))
         return live
@@ -239,3 +242,10 @@ class Known:
             if snapshot:
                 used.add((workflow.namespace, snapshot))
         return used
+
+
+def _there(run: weakref.ref[LiveRun]) -> LiveRun:
+    """Return the run that is asking."""
+    live = run()
+    assert live is not None
+    return live

@@ -17,7 +17,7 @@ from kubernaut.engine.keys import RunKey
 from kubernaut.engine.views import Views, newer
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class LiveRun:
     """One run that is not finished, as one worker at a time handles it.
 
