@@ -11,7 +11,7 @@ import time
 from typing import Any, Final
 
 #: seconds of processor time from which on a collection counts as long
-LONG: Final = 0.04
+LONG: Final = 0.025
 #: how many objects more than twice those of the start may be set aside before all are looked through once
 SLACK: Final = 300_000
 

@@ -25,7 +25,7 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 ROUNDS: Final = 8
 #: seconds between reads of an object whose controller is about to write it
-ANSWER_WITHIN: Final = (0.004, 0.006, 0.010)
+ANSWER_WITHIN: Final = (0.002, 0.004, 0.006, 0.008)
 # Beside the marks of steps, whose names are never so.
 FENCED: Final = "~fenced"
 Finished = Callable[[str], bool]

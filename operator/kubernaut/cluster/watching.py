@@ -24,7 +24,8 @@ SERVER_SECONDS: Final = 4_100
 FIRST_PAUSE: Final = 0.2
 # Not more: who waits for an object has to hear of it soon after the API server is back.
 LAST_PAUSE: Final = 5.0
-PAGE: Final = 500
+#: objects in a page of a list: to parse more of them at once would hold the event loop
+PAGE: Final = 250
 Sleep = Callable[[float], Awaitable[None]]
 
 

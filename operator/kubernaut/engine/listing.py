@@ -22,7 +22,7 @@ from kubernaut.engine.views import newer
 log = logging.getLogger(__name__)
 # Finished runs are listed at leisure: nothing that is live waits for them.
 FIRST_RESYNC = 1.0
-_PAGE = 200
+_PAGE = 100
 _BETWEEN_PAGES = 0.05
 
 
