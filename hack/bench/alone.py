@@ -19,7 +19,7 @@ from bench.client import PlainClient, Refused
 from bench.figures import interval, percentile, spread
 from bench.ground import Ground
 from bench.machine import memory_mib
-from bench.shapes import DEPLOYMENTS, RUNS, Change, Manifest, run, target
+from bench.shapes import DEPLOYMENTS, RUNS, Change, Manifest, one_more, run, target
 from kubernaut.cluster.watching import PAGE
 from kubernaut.engine.endings import LIVE
 
@@ -82,10 +82,8 @@ class OneByOne:
             began = time.monotonic()
             seen = await self._same.send("GET", path)
             read = time.monotonic()
-            meta = {"resourceVersion": seen["metadata"]["resourceVersion"]}
-            body = {"metadata": meta, "spec": {"replicas": seen["spec"]["replicas"] + 1}}
             try:
-                await self._same.patch(path, body)
+                await self._same.patch(path, one_more(seen))
             except Refused as refusal:
                 # The deployment controller was in between, so this was not alone.
                 if refusal.code != 409:

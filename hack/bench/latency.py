@@ -17,7 +17,7 @@ from bench.driver import Driver
 from bench.figures import Report, interval, spread
 from bench.ground import OPERATOR, Ground, ObservedOperator
 from bench.plan import Plan
-from bench.shapes import ACCOUNT, DEPLOYMENTS, NAMESPACE, RUNS, Change, Manifest, Shape, target
+from bench.shapes import ACCOUNT, DEPLOYMENTS, NAMESPACE, RUNS, Change, Manifest, Shape, one_more, target
 
 ABOUT = (
     "Runs that are alone on the cluster. by_watch: from the create being sent to the end being seen by a "
@@ -119,10 +119,8 @@ class Latency:
         done = 0
         while done <= STEPS:
             seen = await self._same.send("GET", path)
-            meta = {"resourceVersion": seen["metadata"]["resourceVersion"]}
-            body = {"metadata": meta, "spec": {"replicas": seen["spec"]["replicas"] + 1}}
             try:
-                await self._same.patch(path, body)
+                await self._same.patch(path, one_more(seen))
             except Refused as refusal:
                 if refusal.code != 409:
                     raise

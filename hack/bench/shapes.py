@@ -106,6 +106,12 @@ def target(change: Change, number: int) -> str:
     return f"{change}-{number}"
 
 
+def one_more(seen: Manifest) -> Manifest:
+    """Return the patch that gives a Deployment, as it was read, one replica more."""
+    meta = {"resourceVersion": seen["metadata"]["resourceVersion"]}
+    return {"metadata": meta, "spec": {"replicas": seen["spec"]["replicas"] + 1}}
+
+
 def deployment(change: Change, number: int) -> Manifest:
     """Return a Deployment that makes no pods: its object is what matters here."""
     name = target(change, number)

@@ -14,7 +14,7 @@ import orjson
 from kubernaut.cluster import errors
 from kubernaut.cluster.call import Call
 from kubernaut.cluster.resources import Resource
-from kubernaut.cluster.watching import FIRST_PAUSE, LAST_PAUSE, SERVER_SECONDS, Stream
+from kubernaut.cluster.watching import FIRST_PAUSE, LAST_PAUSE, Stream, watch_call
 from kubernaut.core.errors import ClusterError
 from kubernaut.core.ports import Manifest
 
@@ -43,19 +43,13 @@ async def watch_collection(
     Never ends and never raises for what an API server may answer: it is asked again, later each time, up to 5 s.
     """
     pause, version = FIRST_PAUSE, ""
+    selector = {"fieldSelector": field_selector} if field_selector else {}
     while True:
         try:
             if not version:
                 version = await _now(connection, resource, field_selector)
                 yield Event(GAP, {})
-            asked = {
-                "watch": "1",
-                "allowWatchBookmarks": "true",
-                "fieldSelector": field_selector,
-                "resourceVersion": version,
-                "timeoutSeconds": str(int(SERVER_SECONDS * spread(0.9, 1.1))),
-            }
-            call = Call("watch", resource, query=urlencode({k: v for k, v in asked.items() if v}))
+            call = watch_call(resource, "", {**selector, "resourceVersion": version}, spread)
             async with connection.stream(call) as lines:
                 async for line in lines:
                     event = errors.parsed(call, line)

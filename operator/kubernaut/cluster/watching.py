@@ -125,7 +125,7 @@ async def watch_names(
                     if told.get(sighting.name) != sighting.state:
                         told[sighting.name] = sighting.state
                         yield sighting
-            call = _watch(resource, namespace, {**selector, "resourceVersion": version}, spread)
+            call = watch_call(resource, namespace, {**selector, "resourceVersion": version}, spread)
             async with connection.stream(call, account=account) as lines:
                 async for line in lines:
                     event = errors.parsed(call, line)
@@ -147,9 +147,10 @@ async def watch_names(
             await pause.long(error.retry_after)
 
 
-def _watch(
+def watch_call(
     resource: Resource, namespace: str, more: Mapping[str, str], spread: Callable[[float, float], float]
 ) -> Call:
+    """Return a watch of a kind, in a namespace or in all, that the server keeps for about ``SERVER_SECONDS``."""
     seconds = str(int(SERVER_SECONDS * spread(0.9, 1.1)))
     query = {"watch": "1", "allowWatchBookmarks": "true", **more, "timeoutSeconds": seconds}
     return Call("watch", resource, namespace, query=urlencode(query))

@@ -32,7 +32,6 @@ TELL_EVERY = 1.0
 # Telling takes at most this share of the time: what an API server under load is slow to write is told less often.
 TELL_SHARE = 1 / 40
 AGAIN_LATER = 2.0
-# So many objects a run remembers as it has just written them.
 
 
 class Capacities(Protocol):

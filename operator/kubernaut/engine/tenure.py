@@ -18,7 +18,6 @@ from kubernaut.engine.turns import turn
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0
-# So many runs are read in one go; the event loop is for others, too.
 
 
 class Tenure:
