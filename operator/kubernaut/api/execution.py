@@ -372,7 +372,7 @@ class WorkflowExecutionStatus(ApiModel):
     conditions: Annotated[list[Condition], Field(max_length=16), ListMap("type")] = Field(
         default_factory=list
     )
-    """Ready, Reconciling and Stalled, Succeeded and Verified."""
+    """Ready; Reconciling and Stalled while true; Succeeded and Verified once it is over."""
 
 
 class WorkflowExecution(ApiModel):

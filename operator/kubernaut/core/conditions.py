@@ -13,6 +13,14 @@ from kubernaut.core.run import Hold
 
 READY, RECONCILING, STALLED, SUCCEEDED, VERIFIED = "Ready", "Reconciling", "Stalled", "Succeeded", "Verified"
 FEATURE_OFF = "FeatureOff"
+_SUCCEEDED = {RunPhase.SUCCEEDED: True, RunPhase.FAILED: False, RunPhase.CANCELLED: False}
+_VERIFIED = {
+    Verdict.REMEDIATED: True,
+    Verdict.NO_ACTION_REQUIRED: True,
+    Verdict.NOT_FIXED: False,
+    Verdict.ROLLED_BACK: False,
+    Verdict.DECLINED: False,
+}
 _TRUTH = {True: ConditionStatus.TRUE, False: ConditionStatus.FALSE, None: ConditionStatus.UNKNOWN}
 
 
@@ -55,7 +63,7 @@ def merge(
 def of_run(
     status: WorkflowExecutionStatus, hold: Hold | None, now: datetime, generation: int
 ) -> list[Condition]:
-    """Return a run's conditions: Ready, Reconciling, Stalled, Succeeded, Verified."""
+    """Return conditions: Ready; Reconciling and Stalled while true; Succeeded and Verified once it is over."""
     phase, final = status.phase, status.phase.final
     reason = status.reason or (Reason.COMPLETED if final else Reason.RUNNING)
     message = status.message or ""
@@ -63,37 +71,23 @@ def of_run(
         reason, message = hold.reason, hold.message
     info = explain(str(reason))
     told = f"{message} {info.fix}".strip() if info else message
-    succeeded = {RunPhase.SUCCEEDED: True, RunPhase.FAILED: False, RunPhase.CANCELLED: False}.get(phase)
-    verified = (
-        {
-            Verdict.REMEDIATED: True,
-            Verdict.NO_ACTION_REQUIRED: True,
-            Verdict.NOT_FIXED: False,
-            Verdict.ROLLED_BACK: False,
-            Verdict.DECLINED: False,
-        }.get(status.verdict)
-        if status.verdict
-        else None
-    )
-    failed = phase is RunPhase.FAILED
-    return merge(
-        status.conditions,
-        [
-            (READY, phase is RunPhase.SUCCEEDED, reason, told),
-            (RECONCILING, not final, reason, told),
-            (STALLED, failed, reason, told),
-            (SUCCEEDED, succeeded, reason, told),
-            (VERIFIED, verified, status.verdict or Reason.RUNNING, _verdict_told(status)),
-        ],
-        now,
-        generation,
-    )
+    new: list[tuple[str, bool | None, Reason | str, str]] = [
+        (READY, phase is RunPhase.SUCCEEDED, reason, told)
+    ]
+    # Each field costs the API server time in each write, so a condition that says nothing is left out.
+    if not final:
+        new.append((RECONCILING, True, reason, told))
+    if phase is RunPhase.FAILED:
+        new.append((STALLED, True, reason, told))
+    if final:
+        new.append((SUCCEEDED, _SUCCEEDED[phase], reason, told))
+    if status.verdict is not None:
+        new.append((VERIFIED, _VERIFIED.get(status.verdict), status.verdict, _verdict_told(status)))
+    return merge(status.conditions, new, now, generation)
 
 
 def _verdict_told(status: WorkflowExecutionStatus) -> str:
     match status.verdict:
-        case None:
-            return "The run has no verdict yet."
         case Verdict.REMEDIATED:
             return "Every expectation held on the target after the act, for the whole stabilization window."
         case Verdict.NO_ACTION_REQUIRED:
@@ -123,11 +117,9 @@ def ready(
 
     FeatureOff is among them only while a feature in ``off``, which the object uses, is switched off.
     """
-    told: list[tuple[str, bool | None, Reason | str, str]] = [
-        (READY, ok, reason, message),
-        (RECONCILING, False, reason, ""),
-        (STALLED, not ok, reason, message),
-    ]
+    told: list[tuple[str, bool | None, Reason | str, str]] = [(READY, ok, reason, message)]
+    if not ok:
+        told.append((STALLED, True, reason, message))
     if off:
         told.append((FEATURE_OFF, True, Reason.FEATURE_OFF, feature_off_told(off)))
     return merge(old, told, now, generation)

@@ -21,8 +21,9 @@ from kubernaut.engine.sweep import Snapshot
 from kubernaut.engine.views import newer
 from kubernaut.metrics import RUNS_LIVE
 
-# Of so many runs that are gone it is remembered that they are.
-_REMEMBERED = 20_000
+# Of so many runs that are gone it is remembered that they are, at 0.2 KiB each; any other is found to be gone by the
+# next list of live runs.
+_REMEMBERED = 2_000
 _NOT_OURS = Hold(Reason.LEASE_LOST, "Another replica works on the run's target.")
 
 
