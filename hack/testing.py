@@ -4,20 +4,25 @@
     python hack/testing.py unit e2e        only these
     python hack/testing.py --no-coverage   a little faster
 
-Ends with one line ``N passed, N failed`` over all stages, and with 1 where anything failed or coverage fell short.
+Stages that mostly wait run beside each other; what the second one says comes when it is over. Ends with one line
+``N passed, N failed`` over all stages, and with 1 where anything failed or coverage fell short.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from environment import cache_dir
 
@@ -37,14 +42,19 @@ class Stage:
     workers: int = 0
 
 
-STAGES = (
-    Stage("unit", ("tests/unit", "tests/property"), "no cluster, no database", 2),
-    Stage("database", ("tests/database",), "a real Postgres with pgvector"),
-    Stage("apiserver", ("tests/apiserver",), "a real kube-apiserver"),
-    Stage("e2e", ("tests/e2e",), "the real operator on a real cluster"),
-    Stage("faults", ("tests/faults",), "the operator killed at work"),
-    Stage("node", ("tests/node",), "the demo, on a real node"),
+UNIT = Stage("unit", ("tests/unit", "tests/property"), "no cluster, no database", 2)
+DATABASE = Stage("database", ("tests/database",), "a real Postgres with pgvector")
+API_SERVER = Stage("apiserver", ("tests/apiserver",), "a real kube-apiserver")
+E2E = Stage("e2e", ("tests/e2e",), "the real operator on a real cluster")
+FAULTS = Stage("faults", ("tests/faults",), "the operator killed at work")
+NODE = Stage("node", ("tests/node",), "the demo, on a real node")
+#: what runs after one another, and within one of these what runs beside one another: those mostly wait
+PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
+    ((UNIT,),),
+    ((DATABASE, API_SERVER, NODE), (E2E,)),
+    ((FAULTS,),),
 )
+STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)
 
 
 @dataclass
@@ -75,24 +85,56 @@ def environment() -> dict[str, str]:
     return {**kept, "COVERAGE_FILE": str(BUILD / "coverage"), "PYTHONPYCACHEPREFIX": compiled}
 
 
-def run_stage(stage: Stage, coverage: bool, tally: Tally, extra: Sequence[str]) -> float:
-    """Run one stage; return how long it took, in seconds."""
-    folders = [folder for folder in stage.folders if (ROOT / folder).is_dir()]
-    if not folders:
-        print(f"== {stage.name}: there is nothing in {', '.join(stage.folders)}", flush=True)
-        return 0.0
-    report = BUILD / f"{stage.name}.xml"
-    report.unlink(missing_ok=True)
-    print(f"== {stage.name}: {stage.told}", flush=True)
-    began = time.monotonic()
-    python = [sys.executable, *(["-m", "coverage", "run"] if coverage else []), "-m", "pytest"]
-    workers = ["-n", str(stage.workers)] if stage.workers else []
-    command = [*python, *folders, "-q", *workers, f"--junitxml={report}", "--durations=5", *extra]
-    subprocess.run(command, cwd=ROOT, env=environment(), check=False)
-    tally.add(report)
-    seconds = time.monotonic() - began
-    print(f"== {stage.name}: {seconds:.0f} s", flush=True)
-    return seconds
+@dataclass(frozen=True)
+class Run:
+    """One call of this program: what was asked for."""
+
+    wanted: frozenset[str]
+    coverage: bool
+    extra: tuple[str, ...]
+
+    def phase(self, lanes: Sequence[Sequence[Stage]]) -> dict[str, float]:
+        """Run lanes beside each other, and tell all of the first one at once; return seconds by stage."""
+        asked = [[stage for stage in lane if stage.name in self.wanted] for lane in lanes]
+        first, *others = [lane for lane in asked if lane] or [[]]
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor())
+            beside = []
+            for lane in others:
+                print(f"== beside: {', '.join(stage.name for stage in lane)}", flush=True)
+                told = stack.enter_context(tempfile.TemporaryFile("w+"))
+                beside.append((pool.submit(self._lane, lane, told), told))
+            times = self._lane(first, sys.stdout)
+            for future, told in beside:
+                times |= future.result()
+                told.seek(0)
+                print(told.read(), end="", flush=True)
+        return times
+
+    def _lane(self, lane: Sequence[Stage], out: IO[str]) -> dict[str, float]:
+        return {stage.name: self._stage(stage, out) for stage in lane}
+
+    def _stage(self, stage: Stage, out: IO[str]) -> float:
+        folders = [folder for folder in stage.folders if (ROOT / folder).is_dir()]
+        if not folders:
+            print(f"== {stage.name}: there is nothing in {', '.join(stage.folders)}", file=out, flush=True)
+            return 0.0
+        report(stage).unlink(missing_ok=True)
+        print(f"== {stage.name}: {stage.told}", file=out, flush=True)
+        began = time.monotonic()
+        python = [sys.executable, *(["-m", "coverage", "run"] if self.coverage else []), "-m", "pytest"]
+        workers = ["-n", str(stage.workers)] if stage.workers else []
+        options = ["-q", *workers, f"--junitxml={report(stage)}", "--durations=5"]
+        command = [*python, *folders, *options, *self.extra]
+        subprocess.run(command, cwd=ROOT, env=environment(), check=False, stdout=out, stderr=out)
+        seconds = time.monotonic() - began
+        print(f"== {stage.name}: {seconds:.0f} s", file=out, flush=True)
+        return seconds
+
+
+def report(stage: Stage) -> Path:
+    """Return where a stage's report is written."""
+    return BUILD / f"{stage.name}.xml"
 
 
 def coverage_holds() -> bool:
@@ -123,10 +165,15 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     for stale in BUILD.glob("coverage*"):
         stale.unlink()
-    wanted = [stage for stage in STAGES if not given.stages or stage.name in given.stages]
-    tally, coverage = Tally(), not given.no_coverage
-    times = {stage.name: run_stage(stage, coverage, tally, extra) for stage in wanted}
-    enough = not coverage or len(wanted) < len(STAGES) or coverage_holds()
+    wanted = frozenset(given.stages or names)
+    run = Run(wanted, not given.no_coverage, tuple(extra))
+    times: dict[str, float] = {}
+    for lanes in PHASES:
+        times |= run.phase(lanes)
+    tally = Tally()
+    for name in times:
+        tally.add(BUILD / f"{name}.xml")
+    enough = not run.coverage or len(wanted) < len(STAGES) or coverage_holds()
     print("== " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items()))
     if not enough:
         print(f"== branch coverage is below {COVERAGE_OF_ALL} % (all) or {COVERAGE_OF_CORE} % (core)")
