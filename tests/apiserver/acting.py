@@ -16,6 +16,8 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
 SIGNER = Signer(b"a key of these tests")
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
+# Rights on these are given for the whole cluster; on anything else in the namespace.
+_CLUSTER_WIDE = frozenset({"nodes", "persistentvolumes", "storageclasses", "namespaces"})
 
 
 class Nothing:
@@ -40,6 +42,17 @@ class Place:
         name = f"repair-{self._accounts}"
         rights = tuple(rights)
         self.create("v1", "serviceaccounts", {"metadata": {"name": name}})
+        wide = [right for right in rights if right.resource in _CLUSTER_WIDE]
+        self._allow(name, [right for right in rights if right not in wide])
+        if wide:
+            self._allow(name, wide, wide=True)
+        for right in rights:
+            await_true(partial(self._allowed, name, right), f"{name} may not {right} yet")
+        return self.connection.as_account(self.namespace, name)
+
+    def _allow(self, account: str, rights: Iterable[Right], *, wide: bool = False) -> None:
+        kind, name = ("ClusterRole", f"{self.namespace}-{account}") if wide else ("Role", account)
+        resource = f"{kind.lower()}s"
         rules = [
             {
                 "verbs": [right.verb],
@@ -49,24 +62,21 @@ class Place:
             }
             for right in rights
         ]
-        self.create(_RBAC, "roles", {"metadata": {"name": name}, "rules": rules})
-        self.create(
-            _RBAC,
-            "rolebindings",
-            {
-                "metadata": {"name": name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
-            },
-        )
-        for right in rights:
-            await_true(partial(self._allowed, name, right), f"{name} may not {right} yet")
-        return self.connection.as_account(self.namespace, name)
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": self.namespace}],
+        }
+        role = {"metadata": {"name": name}, "rules": rules}
+        for what, thing in ((resource, role), (f"{kind.lower()}bindings", binding)):
+            path = f"{_RBAC}/{what}" if wide else self.path(_RBAC, what)
+            answer = self.admin.request("POST", path, thing)
+            assert answer.ok, answer
 
     def _allowed(self, account: str, right: Right) -> bool:
         resource, _, subresource = right.resource.partition("/")
         wanted = {
-            "namespace": self.namespace,
+            "namespace": "" if right.resource in _CLUSTER_WIDE else self.namespace,
             "verb": right.verb,
             "group": right.group,
             "resource": resource,
@@ -86,7 +96,8 @@ class Place:
 
     def path(self, base: str, resource: str, name: str = "") -> str:
         root = base if base.startswith("/") else f"/api/{base}" if base == "v1" else f"/apis/{base}"
-        return f"{root}/namespaces/{self.namespace}/{resource}" + (f"/{name}" if name else "")
+        where = "" if resource in _CLUSTER_WIDE else f"/namespaces/{self.namespace}"
+        return f"{root}{where}/{resource}" + (f"/{name}" if name else "")
 
     def create(self, base: str, resource: str, thing: Manifest) -> Manifest:
         answer = self.admin.request("POST", self.path(base, resource), thing)
@@ -133,7 +144,7 @@ class Place:
         ref = ObjectRef(
             target["apiVersion"],
             target["kind"],
-            self.namespace,
+            target["metadata"].get("namespace", ""),
             target["metadata"]["name"],
             target["metadata"]["uid"],
         )

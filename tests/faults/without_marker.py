@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kubernaut.actions import fence
+from kubernaut.actions.fencing import fence
 from kubernaut.core.marker import Marker, Signer
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from apiserver.acting import Place
 from apiserver.rest import Client
-from kubernaut.actions import pods, symptoms
+from kubernaut.actions import pods
+from kubernaut.actions.diagnosis import symptoms
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.ports import Manifest, ObjectRef

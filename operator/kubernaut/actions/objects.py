@@ -10,6 +10,8 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.ports import ObjectRef, Right
 
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
+STATEFUL_SET: Final = ("apps/v1", "StatefulSet")
+DAEMON_SET: Final = ("apps/v1", "DaemonSet")
 
 
 def group_of(api_version: str) -> str:

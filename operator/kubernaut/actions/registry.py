@@ -7,17 +7,9 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from kubernaut.actions import fence
-from kubernaut.actions.collect_diagnostics import CollectDiagnostics
-from kubernaut.actions.increase_resources import IncreaseResources
-from kubernaut.actions.notify_only import NotifyOnly
-from kubernaut.actions.patch_resource import PatchResource
-from kubernaut.actions.restart_deployment import RestartDeployment
-from kubernaut.actions.restart_pod import RestartPod
-from kubernaut.actions.rollback_deployment import RollbackDeployment
+from kubernaut.actions import diagnosis, generic, workloads
+from kubernaut.actions.fencing import fence
 from kubernaut.actions.run_workflow import StartRun
-from kubernaut.actions.scale_deployment import ScaleDeployment
-from kubernaut.actions.select_objects import SelectObjects
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Action, ActionParameters
 from kubernaut.core.errors import KubernautError, StepError
@@ -29,23 +21,16 @@ _NEEDED: Final = (
 )
 
 
+FAMILIES: Final = (workloads, diagnosis, generic)
+
+
 class ActionInvalid(KubernautError):
     """An installed package offers something under the entry point that is not an action."""
 
 
 def builtin(finished: fence.Finished = fence.never) -> tuple[Action[Any], ...]:
     """Return the actions of this package."""
-    return (
-        CollectDiagnostics(),
-        IncreaseResources(finished),
-        NotifyOnly(),
-        PatchResource(finished),
-        RestartDeployment(finished),
-        RestartPod(),
-        RollbackDeployment(finished),
-        ScaleDeployment(finished),
-        SelectObjects(),
-    )
+    return tuple(action for family in FAMILIES for action in family.actions(finished))
 
 
 def internal() -> tuple[Action[Any], ...]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.actions.restart_deployment import RestartDeployment, RestartDeploymentParameters
-from kubernaut.actions.scale_deployment import ScaleDeployment, ScaleDeploymentParameters
+from kubernaut.actions.workloads.restart import RestartDeployment, RestartWorkloadParameters
+from kubernaut.actions.workloads.scale import ScaleDeployment, ScaleWorkloadParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.ports import ObjectRef, Right
@@ -20,8 +20,8 @@ RESTARTED = "kubectl.kubernetes.io/restartedAt"
 scale, restart = ScaleDeployment(), RestartDeployment()
 
 
-def scaled(**parameters: Any) -> ScaleDeploymentParameters:
-    return ScaleDeploymentParameters.model_validate(parameters)
+def scaled(**parameters: Any) -> ScaleWorkloadParameters:
+    return ScaleWorkloadParameters.model_validate(parameters)
 
 
 def autoscaler(name: str = "api", kind: str = "Deployment", version: str = "apps/v1") -> dict[str, Any]:
@@ -36,7 +36,7 @@ def autoscaler(name: str = "api", kind: str = "Deployment", version: str = "apps
 async def test_restart_sets_the_annotation_of_kubectl_once() -> None:
     cluster = FakeCluster().add(deployment())
     for _ in range(2):
-        done = await restart.perform(cluster, context(), RestartDeploymentParameters())
+        done = await restart.perform(cluster, context(), RestartWorkloadParameters())
         assert done.acted
     template = cluster.find("Deployment", "api")["spec"]["template"]
     assert template["metadata"]["annotations"] == {RESTARTED: "2026-03-01T12:00:00Z"}
@@ -47,15 +47,15 @@ async def test_restart_keeps_other_annotations_of_the_template() -> None:
     api = deployment()
     api["spec"]["template"]["metadata"]["annotations"] = {"team": "a", RESTARTED: "2020-01-01T00:00:00Z"}
     cluster = FakeCluster().add(api)
-    await restart.perform(cluster, context(), RestartDeploymentParameters())
+    await restart.perform(cluster, context(), RestartWorkloadParameters())
     template = cluster.find("Deployment", "api")["spec"]["template"]
     assert template["metadata"]["annotations"] == {"team": "a", RESTARTED: "2026-03-01T12:00:00Z"}
 
 
 async def test_undo_of_a_restart_writes_nothing_and_says_why() -> None:
     cluster = FakeCluster().add(deployment())
-    await restart.perform(cluster, context(), RestartDeploymentParameters())
-    done = await restart.undo(cluster, context(), RestartDeploymentParameters())
+    await restart.perform(cluster, context(), RestartWorkloadParameters())
+    done = await restart.undo(cluster, context(), RestartWorkloadParameters())
     assert not done.acted
     assert "can't be taken back" in done.message
     assert len(cluster.writes) == 1
@@ -64,21 +64,21 @@ async def test_undo_of_a_restart_writes_nothing_and_says_why() -> None:
 async def test_a_paused_deployment_is_not_restarted() -> None:
     cluster = FakeCluster().add(deployment(paused=True))
     with pytest.raises(StepError, match="is paused") as caught:
-        await restart.perform(cluster, context(), RestartDeploymentParameters())
+        await restart.perform(cluster, context(), RestartWorkloadParameters())
     assert caught.value.reason is Reason.PRECONDITION_FAILED
     assert cluster.writes == []
 
 
 async def test_another_deployment_of_the_namespace_can_be_named() -> None:
     cluster = FakeCluster().add(deployment(), deployment("web"))
-    await restart.perform(cluster, context(), RestartDeploymentParameters(name="web"))
+    await restart.perform(cluster, context(), RestartWorkloadParameters(name="web"))
     assert [name for _, name, _ in cluster.writes] == ["Deployment shop/web"]
 
 
 async def test_a_target_of_another_kind_needs_a_name() -> None:
     cluster = FakeCluster().add(pod())
     with pytest.raises(StepError, match=r"not a Deployment; name the Deployment under with\.name") as caught:
-        await restart.perform(cluster, context(pod()), RestartDeploymentParameters())
+        await restart.perform(cluster, context(pod()), RestartWorkloadParameters())
     assert caught.value.reason is Reason.INVALID_PARAMETERS
 
 
@@ -194,4 +194,4 @@ def test_rights_name_the_object_where_it_is_known() -> None:
         Right("get", "apps", "deployments"),
         Right("patch", "apps", "deployments"),
     )
-    assert restart.rights(target, RestartDeploymentParameters(name="web"))[0].names == ("web",)
+    assert restart.rights(target, RestartWorkloadParameters(name="web"))[0].names == ("web",)

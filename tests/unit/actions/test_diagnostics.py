@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from kubernaut.actions import symptoms
-from kubernaut.actions.collect_diagnostics import (
+from kubernaut.actions.diagnosis import symptoms
+from kubernaut.actions.diagnosis.collect_diagnostics import (
     MAX_DIGEST,
     MAX_LOG_TAIL,
     CollectDiagnostics,
     CollectDiagnosticsParameters,
     bounded,
 )
-from kubernaut.actions.symptoms import Sample
+from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.core.errors import Forbidden, Invalid, Unavailable
 from kubernaut.core.ports import Manifest, ObjectRef
 from unit.actions.builders import NOW, context, deployment, ended, pod, running, waiting, warning

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubernaut.actions import fence
+from kubernaut.actions.fencing import fence
 from kubernaut.api.names import marker_annotation
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields

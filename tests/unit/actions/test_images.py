@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kubernaut.actions.images import MAX_KEPT
-from kubernaut.actions.patch_resource import PatchResource, PatchResourceParameters
+from kubernaut.actions.fencing.images import MAX_KEPT
+from kubernaut.actions.generic.patch_resource import PatchResource, PatchResourceParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, StepError, Unavailable
 from kubernaut.core.marker import read_marker

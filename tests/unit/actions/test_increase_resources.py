@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.actions.increase_resources import IncreaseResources, IncreaseResourcesParameters
+from kubernaut.actions.workloads.increase_resources import IncreaseResources, IncreaseResourcesParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
 from unit.actions.builders import container, context, deployment, template

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.actions.patch_resource import PatchResource, PatchResourceParameters
+from kubernaut.actions.generic.patch_resource import PatchResource, PatchResourceParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Invalid, StepError
 from kubernaut.core.ports import Manifest, Right

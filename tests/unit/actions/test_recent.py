@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubernaut.actions import fence
+from kubernaut.actions.fencing import fence
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import NotFound, StepError
 from kubernaut.core.ports import Manifest, ObjectRef

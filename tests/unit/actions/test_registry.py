@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubernaut.actions import registry
-from kubernaut.actions.notify_only import NotifyOnly, NotifyOnlyParameters
+from kubernaut.actions.generic.notify_only import NotifyOnly, NotifyOnlyParameters
 from kubernaut.actions.registry import ActionInvalid, ActionRegistry
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits
@@ -18,16 +19,9 @@ from kubernaut.core.errors import StepError
 from unit.actions.builders import context, deployment
 from unit.actions.fake import FakeCluster
 
-BUILTIN = (
-    "collect_diagnostics",
-    "increase_resources",
-    "notify_only",
-    "patch_resource",
-    "restart_deployment",
-    "restart_pod",
-    "rollback_deployment",
-    "scale_deployment",
-    "select_objects",
+# Each has its page, and no page is left of one that is gone.
+BUILTIN = tuple(
+    sorted(path.stem for path in (Path(__file__).resolve().parents[3] / "docs" / "actions").glob("*_*.md"))
 )
 
 
@@ -121,7 +115,7 @@ def test_an_installed_package_adds_an_action(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("no_such_package:X", "can't be loaded: No module named 'no_such_package'"),
         (f"{__name__}:NoAction", "is not an action: it lacks summary, risk"),
-        ("kubernaut.actions.notify_only:NotifyOnly", "the name notify_only is taken"),
+        ("kubernaut.actions.generic.notify_only:NotifyOnly", "the name notify_only is taken"),
     ],
 )
 def test_an_installed_package_that_offers_no_action_is_named(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.actions.restart_pod import RestartPod, RestartPodParameters
+from kubernaut.actions.workloads.restart_pod import RestartPod, RestartPodParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, StepError, TooManyRequests, Unavailable, UnknownOutcome
 from kubernaut.core.ports import Manifest, ObjectRef, Right

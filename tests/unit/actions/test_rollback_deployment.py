@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubernaut.actions.rollback_deployment import RollbackDeployment, RollbackDeploymentParameters
+from kubernaut.actions.workloads.rollback import RollbackDeployment, RollbackParameters
 from kubernaut.api.names import marker_annotation
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, StepError
@@ -16,7 +16,7 @@ from unit.actions.fake import FakeCluster
 from unit.actions.once import check_once_and_undone, check_undo_refuses
 
 rollback = RollbackDeployment()
-NEWEST = RollbackDeploymentParameters()
+NEWEST = RollbackParameters()
 
 
 def version(number: int) -> dict[str, Any]:
@@ -69,13 +69,13 @@ async def test_it_happens_once_and_is_put_forward_again() -> None:
 
 async def test_a_revision_can_be_named() -> None:
     cluster = history(3, 2)
-    await rollback.perform(cluster, context(), RollbackDeploymentParameters(to_revision=1))
+    await rollback.perform(cluster, context(), RollbackParameters(to_revision=1))
     assert image(cluster) == "shop/api:1"
 
 
 async def test_the_current_revision_named_changes_nothing() -> None:
     cluster = history(3, 2)
-    done = await rollback.perform(cluster, context(), RollbackDeploymentParameters(to_revision=3))
+    done = await rollback.perform(cluster, context(), RollbackParameters(to_revision=3))
     assert (done.acted, done.message) == (False, "Deployment shop/api is at revision 3 already")
     assert cluster.writes == []
 
@@ -84,7 +84,7 @@ async def test_a_revision_that_is_not_there_is_refused_with_those_that_are() -> 
     with pytest.raises(
         StepError, match="no revision 9; other than the current one there are: 2, 1"
     ) as caught:
-        await rollback.perform(history(3), context(), RollbackDeploymentParameters(to_revision=9))
+        await rollback.perform(history(3), context(), RollbackParameters(to_revision=9))
     assert caught.value.reason is Reason.NOTHING_TO_ROLL_BACK_TO
 
 
@@ -171,7 +171,7 @@ async def test_the_decision_is_made_anew_after_a_conflict() -> None:
     cluster = history(3, 2)
     fixed = {"spec": {"template": {"spec": {"containers": [container(image="shop/api:2")]}}}}
     cluster.troubles["patch"] = [lambda: cluster.edit("Deployment", "api", fixed)]
-    await rollback.perform(cluster, context(seen=["uid-rs-3"]), RollbackDeploymentParameters(to_revision=2))
+    await rollback.perform(cluster, context(seen=["uid-rs-3"]), RollbackParameters(to_revision=2))
     assert cluster.writes == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.actions.select_objects import SelectObjects, SelectObjectsParameters
+from kubernaut.actions.generic.select_objects import SelectObjects, SelectObjectsParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.ports import Manifest

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from kubernaut.actions import pods, symptoms
-from kubernaut.actions.deployments import selector_text
+from kubernaut.actions import pods
+from kubernaut.actions.diagnosis import symptoms
+from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import resource_of
-from kubernaut.actions.symptoms import Sample
+from kubernaut.actions.workloads.workload import selector_text
 from unit.actions.builders import NOW, pod
 
 

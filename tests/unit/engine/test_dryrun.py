@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from kubernaut.actions.scale_deployment import ScaleDeployment, ScaleDeploymentParameters
+from kubernaut.actions.workloads.scale import ScaleDeployment, ScaleWorkloadParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done
 from kubernaut.core.errors import (
@@ -29,7 +29,7 @@ from unit.actions.fake import FakeCluster
 from unit.engine.world import World
 
 REF = ObjectRef("apps/v1", "Deployment", "shop", "api", "uid-deployment-api")
-SCALE, FIVE = ScaleDeployment(), ScaleDeploymentParameters(replicas=5)
+SCALE, FIVE = ScaleDeployment(), ScaleWorkloadParameters(replicas=5)
 
 
 async def test_an_action_tells_its_diff_and_changes_nothing() -> None:

@@ -70,6 +70,7 @@ class RestartPod:
     risk: ClassVar = Risk.HIGH
     idempotency: ClassVar = Idempotency.PINNED
     parameters = RestartPodParameters
+    example: ClassVar = {"unhealthy": True}
     outputs: ClassVar[Mapping[str, str]] = {
         "pod": "The name of the pod; empty where none was unhealthy.",
         "uid": "Its UID.",

@@ -1,15 +1,15 @@
-"""What actions on Deployments share: the object named, its templates, its ReplicaSets."""
+"""What actions on workloads share: the object named, its pod template, what it owns."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
-from kubernaut.actions.marked import E, MarkedAction
+from kubernaut.actions.fencing.marked import E, MarkedAction
 from kubernaut.actions.objects import DEPLOYMENT, known_name, named, rights
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
@@ -22,42 +22,62 @@ REVISION: Final = "deployment.kubernetes.io/revision"
 _HASH_LABEL: Final = "pod-template-hash"
 
 
-class DeploymentParameters(ActionParameters):
-    """Parameters of an action on one Deployment."""
+class WorkloadParameters(ActionParameters):
+    """Parameters of an action on one workload."""
 
     name: Annotated[
-        DnsName | None, Field(description="The Deployment; by default the run's target, which has to be one.")
+        DnsName | None,
+        Field(description="The object; by default the run's target, which has to be of the same kind."),
     ] = None
 
 
-class DeploymentAction(MarkedAction[Any, E]):
-    """An action that changes one Deployment of the run's namespace."""
+class WorkloadAction(MarkedAction[Any, E]):
+    """An action that changes one workload of the run's namespace.
 
-    def ref(self, namespace: str, target: ObjectRef, parameters: DeploymentParameters) -> ObjectRef:
-        return named(namespace, target, *DEPLOYMENT, parameters.name)
+    Attributes:
+        workload: API version and kind of what it changes.
+    """
 
-    def rights(self, target: ObjectRef | None, parameters: DeploymentParameters) -> tuple[Right, ...]:
-        names = known_name(target, "Deployment", parameters.name)
-        return rights(("get", "patch"), *DEPLOYMENT, names)
+    workload: ClassVar[tuple[str, str]] = DEPLOYMENT
+
+    def ref(self, namespace: str, target: ObjectRef, parameters: WorkloadParameters) -> ObjectRef:
+        return named(namespace, target, *self.workload, parameters.name)
+
+    def rights(self, target: ObjectRef | None, parameters: WorkloadParameters) -> tuple[Right, ...]:
+        names = known_name(target, self.workload[1], parameters.name)
+        return rights(("get", "patch"), *self.workload, names)
 
 
 def require_rolling(seen: Manifest) -> None:
-    """Refuse a Deployment that is paused: a changed template would not be rolled out.
+    """Refuse a workload whose controller would not roll a changed template out.
 
     Raises:
         StepError: PreconditionFailed.
     """
+    ref = ObjectRef.of(seen)
     if seen["spec"].get("paused"):
         raise StepError(
-            f"{ObjectRef.of(seen)} is paused, so the change would not be rolled out; "
+            f"{ref} is paused, so the change would not be rolled out; "
             "resume it (kubectl rollout resume) first",
+            reason=Reason.PRECONDITION_FAILED,
+        )
+    if (seen["spec"].get("updateStrategy") or {}).get("type") == "OnDelete":
+        raise StepError(
+            f"{ref} has the update strategy OnDelete, so the change would not be rolled out; "
+            "replace its pods with restart_pod, or set updateStrategy.type: RollingUpdate",
             reason=Reason.PRECONDITION_FAILED,
         )
 
 
+def partition(seen: Manifest) -> int:
+    """Return the number of the first pod that a StatefulSet's rollout reaches; 0 where it reaches all."""
+    found = fields.get(seen, fields.parse("spec.updateStrategy.rollingUpdate.partition"))
+    return int(found or 0)
+
+
 def template_of(owner: Manifest) -> dict[str, Any]:
-    """Return a Deployment's or ReplicaSet's pod template without the controller's hash label."""
-    template = fields.without_nulls(owner["spec"]["template"])
+    """Return a workload's pod template, or a revision's of it, without what controllers add to it."""
+    template = fields.without_nulls({k: v for k, v in owner["spec"]["template"].items() if k != "$patch"})
     path = fields.parse("metadata.labels")
     labels = {k: v for k, v in (fields.get(template, path) or {}).items() if k != _HASH_LABEL}
     bare: dict[str, Any] = fields.put(template, path, labels or None)

@@ -44,6 +44,7 @@ class SelectObjects:
     risk: ClassVar = Risk.NONE
     idempotency: ClassVar = Idempotency.READ_ONLY
     parameters = SelectObjectsParameters
+    example: ClassVar = {"apiVersion": "v1", "kind": "Pod", "labelSelector": "app=web"}
     outputs: ClassVar[Mapping[str, str]] = {
         "items": "A list of `{name, uid}`, sorted by name.",
         "count": "How many there are.",

@@ -1,4 +1,4 @@
-"""``scale_deployment``: set or move the number of replicas of a Deployment."""
+"""``scale_deployment``, ``scale_statefulset``: set or move the number of replicas."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
-from kubernaut.actions import fence
-from kubernaut.actions.deployments import DeploymentAction, DeploymentParameters
-from kubernaut.actions.objects import group_of, rights
+from kubernaut.actions.fencing import fence
+from kubernaut.actions.objects import DEPLOYMENT, STATEFUL_SET, group_of, rights
+from kubernaut.actions.workloads.workload import WorkloadAction, WorkloadParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import StepContext
@@ -18,18 +18,19 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
 _REPLICAS: Final = fields.parse("spec.replicas")
+_RETENTION: Final = fields.parse("spec.persistentVolumeClaimRetentionPolicy.whenScaled")
 _AUTOSCALER: Final = ("autoscaling/v2", "HorizontalPodAutoscaler")
 
 
 class Autoscaler(StrEnum):
-    """What to do where a HorizontalPodAutoscaler scales the Deployment."""
+    """What to do where a HorizontalPodAutoscaler scales the workload."""
 
     REFUSE = "Refuse"
     IGNORE = "Ignore"
 
 
-class ScaleDeploymentParameters(DeploymentParameters):
-    """Parameters of ``scale_deployment``: exactly one of ``replicas`` and ``delta``."""
+class ScaleWorkloadParameters(WorkloadParameters):
+    """Parameters of an action that scales a workload: exactly one of ``replicas`` and ``delta``."""
 
     replicas: Annotated[int | None, Field(ge=0, le=10_000, description="The wanted number of replicas.")] = (
         None
@@ -48,9 +49,7 @@ class ScaleDeploymentParameters(DeploymentParameters):
     ] = 20
     autoscaler: Annotated[
         Autoscaler,
-        Field(
-            description="Where an HPA scales the Deployment: refuse, or do not look (and it may undo this)."
-        ),
+        Field(description="Where an HPA scales the object: refuse, or do not look (and it may undo this)."),
     ] = Autoscaler.REFUSE
 
     @model_validator(mode="after")
@@ -64,27 +63,25 @@ class ScaleDeploymentParameters(DeploymentParameters):
         return self
 
 
-class ScaleDeployment(DeploymentAction[Sequence[Manifest]]):
-    """Sets `spec.replicas` of the Deployment itself, not through its `scale` subresource, so that the record of the
-    change rides in the same request. Refused where a HorizontalPodAutoscaler scales the Deployment, which would
-    put its own number back; `autoscaler: Ignore` skips that look, and the right it needs.
+class ScaleWorkload(WorkloadAction[Sequence[Manifest]]):
+    """Sets ``spec.replicas`` of the object itself, not through its ``scale`` subresource: the record of the change
+    rides in the same request.
     """
 
-    name: ClassVar = "scale_deployment"
-    summary: ClassVar = "Set the number of replicas of a Deployment, or move it within bounds"
-    parameters = ScaleDeploymentParameters
+    parameters = ScaleWorkloadParameters
+    example: ClassVar = {"replicas": 3}
     outputs: ClassVar[Mapping[str, str]] = {
         "before": "The number of replicas before.",
         "replicas": "The number of replicas asked for now.",
     }
 
-    def rights(self, target: ObjectRef | None, parameters: DeploymentParameters) -> tuple[Right, ...]:
+    def rights(self, target: ObjectRef | None, parameters: WorkloadParameters) -> tuple[Right, ...]:
         own = super().rights(target, parameters)
         ignored = getattr(parameters, "autoscaler", None) is Autoscaler.IGNORE
         return own if ignored else (*own, *rights(("list",), *_AUTOSCALER, ()))
 
     async def look(
-        self, cluster: Cluster, context: StepContext, parameters: ScaleDeploymentParameters, seen: Manifest
+        self, cluster: Cluster, context: StepContext, parameters: ScaleWorkloadParameters, seen: Manifest
     ) -> Sequence[Manifest]:
         if parameters.autoscaler is Autoscaler.IGNORE:
             return ()
@@ -94,7 +91,7 @@ class ScaleDeployment(DeploymentAction[Sequence[Manifest]]):
         self,
         seen: Manifest,
         evidence: Sequence[Manifest],
-        parameters: ScaleDeploymentParameters,
+        parameters: ScaleWorkloadParameters,
         context: StepContext,
     ) -> fence.Change:
         ref = ObjectRef.of(seen)
@@ -115,7 +112,49 @@ class ScaleDeployment(DeploymentAction[Sequence[Manifest]]):
         return fence.change(seen, desired, f"scaled from {before} to {wanted} replicas", outputs)
 
 
-def _wanted(before: int, parameters: ScaleDeploymentParameters) -> int:
+class ScaleDeployment(ScaleWorkload):
+    """Sets `spec.replicas` of the Deployment itself, not through its `scale` subresource, so that the record of the
+    change rides in the same request. Refused where a HorizontalPodAutoscaler scales the Deployment, which would
+    put its own number back; `autoscaler: Ignore` skips that look, and the right it needs.
+    """
+
+    name: ClassVar = "scale_deployment"
+    summary: ClassVar = "Set the number of replicas of a Deployment, or move it within bounds"
+    workload: ClassVar = DEPLOYMENT
+
+
+class ScaleStatefulSet(ScaleWorkload):
+    """Sets `spec.replicas` of the StatefulSet itself, not through its `scale` subresource, so that the record of the
+    change rides in the same request. Pods come and go in order of their numbers, and the volumes of those that go
+    stay, unless `persistentVolumeClaimRetentionPolicy.whenScaled` is `Delete`: then a smaller number is refused,
+    because undo could not bring the data back. Refused too where a HorizontalPodAutoscaler scales the StatefulSet;
+    `autoscaler: Ignore` skips that look, and the right it needs.
+    """
+
+    name: ClassVar = "scale_statefulset"
+    summary: ClassVar = "Set the number of replicas of a StatefulSet, or move it within bounds"
+    workload: ClassVar = STATEFUL_SET
+
+    def plan(
+        self,
+        seen: Manifest,
+        evidence: Sequence[Manifest],
+        parameters: ScaleWorkloadParameters,
+        context: StepContext,
+    ) -> fence.Change:
+        change = super().plan(seen, evidence, parameters, context)
+        fewer = change.desired is not None and change.outputs["replicas"] < change.outputs["before"]  # type: ignore[operator]
+        if fewer and fields.get(seen, _RETENTION) == "Delete":
+            raise StepError(
+                f"{ObjectRef.of(seen)} deletes the volumes of pods that it scales away "
+                "(persistentVolumeClaimRetentionPolicy.whenScaled), and undo could not bring the data back; "
+                "set it to Retain first",
+                reason=Reason.PRECONDITION_FAILED,
+            )
+        return change
+
+
+def _wanted(before: int, parameters: ScaleWorkloadParameters) -> int:
     if parameters.replicas is not None:
         return parameters.replicas
     delta = parameters.delta or 0

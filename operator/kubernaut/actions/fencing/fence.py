@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from kubernaut.actions import images
+from kubernaut.actions.fencing import images
 from kubernaut.api.names import MARKER_PREFIX
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields

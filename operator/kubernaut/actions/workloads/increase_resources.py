@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from kubernaut.actions import fence
-from kubernaut.actions.deployments import DeploymentAction, DeploymentParameters, require_rolling
+from kubernaut.actions.fencing import fence
+from kubernaut.actions.workloads.workload import WorkloadAction, WorkloadParameters, require_rolling
 from kubernaut.api.base import DnsLabel
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -36,7 +36,7 @@ Amount = Annotated[str, StringConstraints(max_length=32), AfterValidator(_quanti
 Factor = Annotated[Decimal, Field(gt=1, le=10, decimal_places=3)]
 
 
-class IncreaseResourcesParameters(DeploymentParameters):
+class IncreaseResourcesParameters(WorkloadParameters):
     """Parameters of ``increase_resources``: for memory, processor time, or both, a factor or an amount."""
 
     container: Annotated[
@@ -80,7 +80,7 @@ class _Wish:
     cap: str
 
 
-class IncreaseResources(DeploymentAction[None]):
+class IncreaseResources(WorkloadAction[None]):
     """Raises a container's limit, and its request by the same ratio; never lowers either, and never sets a limit
     where there is none. With a factor, results are rounded up to whole MiB or thousandths of a processor. Where only
     a request is set, that is raised. Refused where the caps leave no room, where there is nothing to multiply, and
@@ -90,13 +90,14 @@ class IncreaseResources(DeploymentAction[None]):
     name: ClassVar = "increase_resources"
     summary: ClassVar = "Raise a container's memory or processor limit and request, up to a cap"
     parameters = IncreaseResourcesParameters
+    example: ClassVar = {"memoryFactor": 2}
     outputs: ClassVar[Mapping[str, str]] = {
         "container": "The container that was changed.",
         "resources": "Its resources now: limits and requests.",
     }
 
     async def look(
-        self, cluster: Cluster, context: StepContext, parameters: DeploymentParameters, seen: Manifest
+        self, cluster: Cluster, context: StepContext, parameters: WorkloadParameters, seen: Manifest
     ) -> None:
         return None
 

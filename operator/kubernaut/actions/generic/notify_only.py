@@ -33,6 +33,7 @@ class NotifyOnly:
     risk: ClassVar = Risk.NONE
     idempotency: ClassVar = Idempotency.READ_ONLY
     parameters = NotifyOnlyParameters
+    example: ClassVar = {"message": "=string(steps.diagnose.outputs.restarts) + ' restarts'"}
     outputs: ClassVar[Mapping[str, str]] = {"message": "The message as rendered."}
 
     def rights(self, target: ObjectRef | None, parameters: NotifyOnlyParameters) -> tuple[Right, ...]:

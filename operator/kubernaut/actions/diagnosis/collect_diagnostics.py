@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, JsonValue
 
-from kubernaut.actions import pods, symptoms
+from kubernaut.actions import pods
+from kubernaut.actions.diagnosis import symptoms
+from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.actions.pods import ContainerView
-from kubernaut.actions.symptoms import Sample
 from kubernaut.api.base import Flag
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import ClusterError, Forbidden

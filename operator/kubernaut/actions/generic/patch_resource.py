@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from kubernaut.actions import fence, guards, images
-from kubernaut.actions.marked import MarkedAction
+from kubernaut.actions import guards
+from kubernaut.actions.fencing import fence, images
+from kubernaut.actions.fencing.marked import MarkedAction
 from kubernaut.actions.objects import rights
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
@@ -83,6 +84,13 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
     name: ClassVar = "patch_resource"
     summary: ClassVar = "Change fields of one object by a guarded JSON merge patch"
     parameters = PatchResourceParameters
+    example: ClassVar = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": "settings",
+        "patch": {"data": {"level": "info"}},
+        "expect": {"data.level": "debug"},
+    }
 
     def ref(self, namespace: str, target: ObjectRef, parameters: PatchResourceParameters) -> ObjectRef:
         ref = ObjectRef(parameters.api_version, parameters.kind, namespace, parameters.name)

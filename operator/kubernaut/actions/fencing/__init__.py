@@ -1,0 +1,1 @@
+"""How an effect happens once: marks, before-images, the loop around each patch."""

@@ -1,0 +1,20 @@
+"""Actions for whatever there is no other for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernaut.actions.fencing import fence
+from kubernaut.actions.generic.notify_only import NotifyOnly
+from kubernaut.actions.generic.patch_resource import PatchResource
+from kubernaut.actions.generic.select_objects import SelectObjects
+from kubernaut.core.action import Action
+
+
+def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
+    """Return the actions of this family."""
+    return (
+        NotifyOnly(),
+        PatchResource(finished),
+        SelectObjects(),
+    )

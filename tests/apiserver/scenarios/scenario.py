@@ -1,0 +1,192 @@
+"""A fault made by another actor, its symptom, the action that mends it: what holds for every action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from apiserver.acting import Place, await_true
+from kubernaut.actions.registry import ActionRegistry
+from kubernaut.api.names import API_VERSION, GROUP
+from kubernaut.api.reasons import Reason
+from kubernaut.core.action import Action, Done, StepContext
+from kubernaut.core.errors import Forbidden, StepError
+from kubernaut.core.ports import Cluster, Manifest, Right
+
+RUN: Manifest = {
+    "apiVersion": API_VERSION,
+    "kind": "WorkflowExecution",
+    "metadata": {"name": "run"},
+    "spec": {"workflowRef": {"name": "flow"}},
+}
+
+
+@dataclass(frozen=True)
+class Where:
+    """An object by its path: base as in ``apps/v1``, resource as in ``deployments``."""
+
+    base: str
+    resource: str
+    name: str
+
+    def read(self, place: Place) -> Manifest:
+        return place.get(self.base, self.resource, self.name)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One fault and the action against it.
+
+    Attributes:
+        action: the action's name; with ``told``, the test's.
+        given: its parameters.
+        healthy: makes the objects, waits until they are well, and returns the run's target.
+        fault: another actor breaks something, as the cluster's administrator.
+        symptom: whether the fault shows, on what controllers and (simulated) nodes write.
+        changes: the objects that the action changes; after undo they are as the fault had left them.
+        undoes: whether undo puts them back.
+        mended: another actor mends it first; then the action must change nothing. None where nothing could be
+            mended that the action looks at.
+        writes: mutating requests that change something, for one performance.
+    """
+
+    action: str
+    given: Mapping[str, Any]
+    healthy: Callable[[Place], Manifest]
+    fault: Callable[[Place], None]
+    symptom: Callable[[Place], bool]
+    changes: tuple[Where, ...]
+    undoes: bool = True
+    mended: Callable[[Place], None] | None = None
+    writes: int = 1
+    told: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.told}".strip()
+
+    @property
+    def made(self) -> tuple[Action[Any], Any]:
+        action = ActionRegistry().get(self.action)
+        return action, action.parameters.model_validate(dict(self.given))
+
+    def broken(self, place: Place) -> Manifest:
+        """Return the run's target, once the fault shows."""
+        target = self.healthy(place)
+        assert not self.symptom(place), f"{self}: the symptom shows before the fault"
+        self.fault(place)
+        await_true(lambda: self.symptom(place), f"{self}: the fault does not show")
+        return target
+
+    def rights(self, place: Place, target: Manifest) -> tuple[Right, ...]:
+        action, parameters = self.made
+        return action.rights(place.context(target).target, parameters)
+
+    def content(self, place: Place) -> list[Any]:
+        """Return what people declared of the objects."""
+        return [declared(where.read(place)) for where in self.changes]
+
+
+@dataclass
+class Step:
+    """A step of a run, performed as the engine does: prepared once, its intent stored, then performed."""
+
+    scenario: Scenario
+    account: Cluster
+    context: StepContext
+
+    @classmethod
+    async def begun(cls, scenario: Scenario, place: Place, target: Manifest, account: Cluster) -> Step:
+        action, parameters = scenario.made
+        context = place.context(target, **scenario.context)
+        intent = await action.prepare(account, context, parameters)
+        return cls(scenario, account, place.context(target, **scenario.context, intent=intent))
+
+    async def perform(self) -> Done:
+        action, parameters = self.scenario.made
+        return await action.perform(self.account, self.context, parameters)
+
+    async def undo(self) -> Done:
+        action, parameters = self.scenario.made
+        return await action.undo(self.account, self.context, parameters)
+
+
+def declared(manifest: Manifest) -> dict[str, Any]:
+    """Return what people declare of an object: all but status, what the API server keeps, and our annotations."""
+    meta = manifest["metadata"]
+    annotations = {
+        key: text
+        for key, text in (meta.get("annotations") or {}).items()
+        if GROUP not in key and "revision" not in key
+    }
+    rest = {key: value for key, value in manifest.items() if key not in ("metadata", "status")}
+    return {**rest, "labels": meta.get("labels") or {}, "annotations": annotations}
+
+
+def mutations(place: Place) -> int:
+    """Return how many requests of actions were sent that may change something."""
+    return sum(place.connection.mutations.values())
+
+
+async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place) -> None:
+    """With its declared rights alone: act, symptom gone; again, nothing; undo, as the fault had left it; again."""
+    target = scenario.broken(place)
+    account = place.account(scenario.rights(place, target))
+    run = place.create(API_VERSION, "workflowexecutions", RUN)
+    faulty = scenario.content(place)
+    step = await Step.begun(scenario, place, target, account)
+    step.context = place.context(
+        target, **scenario.context, intent=step.context.intent, run_uid=run["metadata"]["uid"]
+    )
+    sent = mutations(place)
+    first = await step.perform()
+    assert first.acted, first.message
+    assert mutations(place) - sent == scenario.writes
+    await_true(
+        lambda: not scenario.symptom(place), f"{scenario}: the symptom is still there after the action"
+    )
+    second = await step.perform()
+    assert (second.acted, second.outputs) == (True, first.outputs)
+    assert mutations(place) - sent == scenario.writes, "it was done twice"
+    if not scenario.undoes:
+        assert not (await step.undo()).acted
+        return
+    assert (await step.undo()).acted
+    assert scenario.content(place) == faulty
+    left = mutations(place)
+    assert (await step.undo()).acted
+    assert mutations(place) == left, "it was put back twice"
+
+
+async def check_every_right_is_needed_and_named(scenario: Scenario, place: Place) -> None:
+    """Without any one of its rights it changes nothing, and says which one lacks."""
+    target = scenario.broken(place)
+    rights = scenario.rights(place, target)
+    faulty = scenario.content(place)
+    for missing in rights:
+        account = place.account(right for right in rights if right is not missing)
+        with pytest.raises(Forbidden, match=f"add verb {missing.verb} on {missing.resource}") as caught:
+            await (await Step.begun(scenario, place, target, account)).perform()
+        assert caught.value.reason is Reason.MISSING_RIGHT
+    assert scenario.content(place) == faulty
+
+
+async def check_it_leaves_alone_what_was_mended(scenario: Scenario, place: Place) -> None:
+    """Where another actor was quicker, nothing is changed: it refuses, or says that there is nothing to do."""
+    assert scenario.mended is not None
+    target = scenario.broken(place)
+    account = place.account(scenario.rights(place, target))
+    scenario.mended(place)
+    await_true(
+        lambda: not scenario.symptom(place), f"{scenario}: the symptom is still there after it was mended"
+    )
+    mended, sent = scenario.content(place), mutations(place)
+    with suppress(StepError):
+        done = await (await Step.begun(scenario, place, target, account)).perform()
+        assert not done.acted
+    assert scenario.content(place) == mended
+    assert mutations(place) == sent

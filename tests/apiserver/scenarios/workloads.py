@@ -1,0 +1,139 @@
+"""Faults of workloads."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from apiserver.acting import Place, await_true
+from apiserver.rest import MERGE_PATCH
+from apiserver.scenarios.scenario import Scenario, Where
+from kubernaut.actions import pods
+from kubernaut.core.ports import Manifest
+
+GOOD, BAD = "kubernaut.local/pause:1", "kubernaut.local/pause:bad"
+_RESOURCES: Final = {"StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+
+
+def workload(kind: str, image: str = GOOD) -> Manifest:
+    """Return a StatefulSet or DaemonSet named db."""
+    template = {
+        "metadata": {"labels": {"app": "db"}},
+        "spec": {"containers": [{"name": "app", "image": image}], "terminationGracePeriodSeconds": 0},
+    }
+    spec: dict[str, Any] = {"selector": {"matchLabels": {"app": "db"}}, "template": template}
+    if kind == "StatefulSet":
+        spec |= {"replicas": 2, "serviceName": "db", "podManagementPolicy": "Parallel"}
+    return {"metadata": {"name": "db"}, "spec": spec}
+
+
+def settled(place: Place, kind: str) -> bool:
+    """Whether the controller has rolled the newest generation out."""
+    found = place.get("apps/v1", _RESOURCES[kind], "db")
+    status = found.get("status", {})
+    if status.get("observedGeneration") != found["metadata"]["generation"]:
+        return False
+    if kind == "StatefulSet":
+        counts = [status.get(name, 0) for name in ("replicas", "readyReplicas", "updatedReplicas")]
+        return counts == [found["spec"]["replicas"]] * 3
+    wanted = status.get("desiredNumberScheduled", 0)
+    return (
+        wanted > 0
+        and [status.get(name, 0) for name in ("numberReady", "updatedNumberScheduled")] == [wanted] * 2
+    )
+
+
+def made(kind: str) -> Any:
+    def healthy(place: Place) -> Manifest:
+        place.create("apps/v1", _RESOURCES[kind], workload(kind))
+        await_true(lambda: settled(place, kind), f"{kind} db was not rolled out")
+        return place.get("apps/v1", _RESOURCES[kind], "db")
+
+    return healthy
+
+
+def rolled_out(kind: str, image: str) -> Any:
+    def fault(place: Place) -> None:
+        template = workload(kind, image)["spec"]["template"]
+        place.patch("apps/v1", _RESOURCES[kind], "db", {"spec": {"template": template}})
+        await_true(lambda: settled(place, kind), f"{kind} db was not rolled out")
+
+    return fault
+
+
+def runs(image: str) -> Any:
+    """Return whether any pod that is to stay runs an image."""
+
+    def symptom(place: Place) -> bool:
+        pods = [pod for pod in place.items("v1", "pods") if "deletionTimestamp" not in pod["metadata"]]
+        return any(pod["spec"]["containers"][0]["image"] == image for pod in pods)
+
+    return symptom
+
+
+def wedged(place: Place) -> None:
+    """All pods are no longer ready, and nothing will make them so."""
+    for pod in place.items("v1", "pods"):
+        conditions = [
+            {**one, "status": "False"} if one["type"] == "Ready" else one
+            for one in pod["status"]["conditions"]
+        ]
+        path = place.path("v1", "pods", pod["metadata"]["name"]) + "/status"
+        answer = place.admin.request(
+            "PATCH", path, {"status": {"conditions": conditions}}, content_type=MERGE_PATCH
+        )
+        assert answer.ok, answer
+
+
+def not_ready(place: Place) -> bool:
+    return any(not pods.ready(pod) for pod in place.items("v1", "pods"))
+
+
+def scaled(replicas: int) -> Any:
+    def fault(place: Place) -> None:
+        place.patch("apps/v1", "statefulsets", "db", {"spec": {"replicas": replicas}})
+
+    return fault
+
+
+def too_few(place: Place) -> bool:
+    return int(place.get("apps/v1", "statefulsets", "db").get("status", {}).get("readyReplicas", 0)) < 2
+
+
+def _where(kind: str) -> tuple[Where, ...]:
+    return (Where("apps/v1", _RESOURCES[kind], "db"),)
+
+
+SCENARIOS: Final = (
+    *(
+        Scenario(
+            f"rollback_{kind.lower()}",
+            {},
+            healthy=made(kind),
+            fault=rolled_out(kind, BAD),
+            symptom=runs(BAD),
+            changes=_where(kind),
+        )
+        for kind in _RESOURCES
+    ),
+    *(
+        Scenario(
+            f"restart_{kind.lower()}",
+            {},
+            healthy=made(kind),
+            fault=wedged,
+            symptom=not_ready,
+            changes=_where(kind),
+            undoes=False,
+        )
+        for kind in _RESOURCES
+    ),
+    Scenario(
+        "scale_statefulset",
+        {"replicas": 2},
+        healthy=made("StatefulSet"),
+        fault=scaled(0),
+        symptom=too_few,
+        changes=_where("StatefulSet"),
+        mended=scaled(2),
+    ),
+)

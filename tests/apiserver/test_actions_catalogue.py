@@ -1,0 +1,50 @@
+"""Every action of the catalogue against its fault, at a real API server with real controllers and simulated nodes."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator
+
+import pytest
+
+from apiserver import scenarios
+from apiserver.acting import Place
+from apiserver.rest import Client
+from apiserver.scenarios.scenario import (
+    Scenario,
+    check_every_right_is_needed_and_named,
+    check_it_leaves_alone_what_was_mended,
+    check_it_mends_once_and_puts_back,
+)
+from kubernaut.cluster.client import ApiConnection
+from localcluster import Cluster
+
+FAMILIES = [
+    importlib.import_module(f"apiserver.scenarios.{one.name}")
+    for one in pkgutil.iter_modules(scenarios.__path__)
+]
+SCENARIOS: list[Scenario] = [scenario for family in FAMILIES for scenario in getattr(family, "SCENARIOS", ())]
+
+
+@pytest.fixture
+async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
+    async with await ApiConnection.load(cluster.kubeconfig) as connection:
+        yield Place(admin, namespace, connection)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+async def test_it_mends_its_fault_once_and_puts_back(place: Place, scenario: Scenario) -> None:
+    await check_it_mends_once_and_puts_back(scenario, place)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+async def test_every_right_it_declares_is_needed_and_named_where_it_lacks(
+    place: Place, scenario: Scenario
+) -> None:
+    await check_every_right_is_needed_and_named(scenario, place)
+
+
+@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.mended is not None], ids=str)
+async def test_what_another_actor_mended_is_left_alone(place: Place, scenario: Scenario) -> None:
+    await check_it_leaves_alone_what_was_mended(scenario, place)
