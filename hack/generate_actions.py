@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kubernaut.actions.fencing import fence
 from kubernaut.actions.objects import DEPLOYMENT
-from kubernaut.actions.registry import builtin
+from kubernaut.actions.registry import FAMILIES, builtin
 from kubernaut.core.action import Action, Idempotency, Risk
 from kubernaut.core.ports import ObjectRef
 
@@ -30,28 +31,25 @@ _ONCE = {
 
 def pages() -> dict[str, str]:
     """Return the text of every page by its path from the root of the repository."""
-    actions = builtin()
-    found = {f"{FOLDER}/{action.name}.md": _page(action) for action in actions}
-    return {f"{FOLDER}/README.md": _index(actions), **found}
+    found = {f"{FOLDER}/{action.name}.md": _page(action) for action in builtin()}
+    return {f"{FOLDER}/README.md": _index(), **found}
 
 
-def _index(actions: Iterable[Action[Any]]) -> str:
-    rows = [f"| [`{a.name}`]({a.name}.md) | {a.summary} | {a.risk.value} |" for a in actions]
-    return "\n".join(
-        [
-            NOTE,
-            "# Actions",
-            "",
-            "What a step of a Workflow can do. Each acts as the Workflow's ServiceAccount, in the run's own "
-            "namespace.",
-            "`kubernaut actions` prints the same, with what installed packages add.",
-            "",
-            "| Action | What it does | Risk |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+def _index() -> str:
+    parts = [
+        NOTE,
+        "# Actions",
+        "",
+        "What a step of a Workflow can do. Each acts as the Workflow's ServiceAccount. `kubernaut actions` prints "
+        "the same, with what installed packages add.",
+        "",
+    ]
+    for family in FAMILIES:
+        rows = [(f"[`{a.name}`]({a.name}.md)", a.summary, a.risk.value) for a in family.actions(fence.never)]
+        title = family.__name__.rpartition(".")[2].capitalize()
+        table = _table(("Action", "What it does", "Risk"), sorted(rows))
+        parts += [f"## {title}", "", _doc(family), "", *table, ""]
+    return "\n".join(parts)
 
 
 def _page(action: Action[Any]) -> str:
