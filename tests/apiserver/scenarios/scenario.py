@@ -156,6 +156,10 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place) ->
         assert not (await step.undo()).acted
         return
     assert (await step.undo()).acted
+    import json
+
+    print(json.dumps(scenario.content(place), sort_keys=True))
+    print(json.dumps(faulty, sort_keys=True))
     assert scenario.content(place) == faulty
     left = mutations(place)
     assert (await step.undo()).acted
@@ -172,6 +176,10 @@ async def check_every_right_is_needed_and_named(scenario: Scenario, place: Place
         with pytest.raises(Forbidden, match=f"add verb {missing.verb} on {missing.resource}") as caught:
             await (await Step.begun(scenario, place, target, account)).perform()
         assert caught.value.reason is Reason.MISSING_RIGHT
+    import json
+
+    print(json.dumps(scenario.content(place), sort_keys=True))
+    print(json.dumps(faulty, sort_keys=True))
     assert scenario.content(place) == faulty
 
 
