@@ -17,6 +17,7 @@ from kubernaut.core.action import Action, Done, StepContext
 from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.ports import Cluster, Manifest, Right
 
+_OF_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
 RUN: Manifest = {
     "apiVersion": API_VERSION,
     "kind": "WorkflowExecution",
@@ -116,13 +117,10 @@ class Step:
 
 
 def declared(manifest: Manifest) -> dict[str, Any]:
-    """Return what people declare of an object: all but status, what the API server keeps, and our annotations."""
+    """Return what people declare of an object: no status, nothing of the API server's, controllers' or ours."""
     meta = manifest["metadata"]
-    annotations = {
-        key: text
-        for key, text in (meta.get("annotations") or {}).items()
-        if GROUP not in key and "revision" not in key
-    }
+    given = (meta.get("annotations") or {}).items()
+    annotations = {key: text for key, text in given if GROUP not in key and key not in _OF_CONTROLLERS}
     rest = {key: value for key, value in manifest.items() if key not in ("metadata", "status")}
     return {**rest, "labels": meta.get("labels") or {}, "annotations": annotations}
 
@@ -156,10 +154,6 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place) ->
         assert not (await step.undo()).acted
         return
     assert (await step.undo()).acted
-    import json
-
-    print(json.dumps(scenario.content(place), sort_keys=True))
-    print(json.dumps(faulty, sort_keys=True))
     assert scenario.content(place) == faulty
     left = mutations(place)
     assert (await step.undo()).acted
@@ -176,10 +170,6 @@ async def check_every_right_is_needed_and_named(scenario: Scenario, place: Place
         with pytest.raises(Forbidden, match=f"add verb {missing.verb} on {missing.resource}") as caught:
             await (await Step.begun(scenario, place, target, account)).perform()
         assert caught.value.reason is Reason.MISSING_RIGHT
-    import json
-
-    print(json.dumps(scenario.content(place), sort_keys=True))
-    print(json.dumps(faulty, sort_keys=True))
     assert scenario.content(place) == faulty
 
 
