@@ -46,12 +46,13 @@ UNIT = Stage("unit", ("tests/unit", "tests/property"), "no cluster, no database"
 DATABASE = Stage("database", ("tests/database",), "a real Postgres with pgvector")
 API_SERVER = Stage("apiserver", ("tests/apiserver",), "a real kube-apiserver")
 E2E = Stage("e2e", ("tests/e2e",), "the real operator on a real cluster")
+FAILOVER = Stage("failover", ("tests/failover",), "replicas that take over, an API server that stops")
 FAULTS = Stage("faults", ("tests/faults",), "the operator killed at work")
 NODE = Stage("node", ("tests/node",), "the demo, on a real node")
 #: what runs after one another, and within one of these what runs beside one another: those mostly wait
 PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
     ((UNIT,),),
-    ((DATABASE, API_SERVER, NODE), (E2E,)),
+    ((DATABASE, API_SERVER, NODE), (E2E, FAILOVER)),
     ((FAULTS,),),
 )
 STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)

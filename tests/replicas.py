@@ -44,7 +44,7 @@ class Replicas:
         settings = {"KUBERNAUT_IDENTITY": name, "KUBERNAUT_POLICY_CHECK": "1s", **env}
         made = Operator(rights or self.world.rights, folder, self.world.postgres.dsn, settings)
         if skew:
-            made._command = [sys.executable, str(Path(__file__).parent / "faults" / "skewed.py")]
+            made._command = [sys.executable, str(Path(__file__).parent / "failover" / "skewed.py")]
             made._env["SKEW"] = str(skew)
         self._all.append(made)
         made.start()
