@@ -14,6 +14,7 @@ from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.actions.pods import ContainerView
 from kubernaut.api.base import Flag
+from kubernaut.core import fields, managed_fields
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import ClusterError, Forbidden
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
@@ -21,6 +22,10 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 MAX_DIGEST: Final = 4096
 MAX_LOG_TAIL: Final = 2048
 _MAX_EVENTS: Final = 5
+_MAX_CHANGES: Final = 5
+_MAX_CHANGE: Final = 240
+_MAX_FIELDS: Final = 4
+_LABELS: Final = ("metadata", "labels")
 _NO_LOG_YET: Final = frozenset({"ContainerCreating", "PodInitializing", "ErrImagePull", "ImagePullBackOff"})
 
 
@@ -45,6 +50,9 @@ class CollectDiagnostics:
     `ProgressDeadlineExceeded`, `Unschedulable`, `FailedMount`, `CreateContainerConfigError`, `Evicted`, ...) and
     Kubernaut's: `ExitCodeN`, `ScaledToZero`, `Paused`, `ReadinessFailing`, `LivenessFailing`, `Unavailable`.
 
+    `changes` tells who wrote the target's declared fields, as the API server keeps it: a writer's time is that of its
+    latest change to any of them, and values are not kept.
+
     All outputs together take at most 4 KiB, the end of the log at most 2 KiB of it; what is longer is cut at its
     beginning. The outputs stand in the status of the run, for everyone who may read it: where logs may hold
     secrets, set `logs: false`. Whole logs and events are not kept yet.
@@ -65,6 +73,7 @@ class CollectDiagnostics:
         "summary": "One sentence for people.",
         "owners": "The chain from the worst pod up to its owners, such as ReplicaSet/api-7d9 and Deployment/api.",
         "rollout": "Of a target that rolls out: observed generation, updated and available pods.",
+        "changes": "Who wrote the target's fields, newest first, at most 5: when, and which are that writer's.",
         "warnings": "The newest warnings, at most 5.",
         "logOf": "Whose log it is: pod/container, of its run before the current one if so; or why there is none.",
         "logTail": "The end of that log.",
@@ -126,6 +135,8 @@ def digest(sample: Sample) -> dict[str, JsonValue]:
     }
     if rollout := _rollout(sample.target):
         outputs["rollout"] = rollout
+    if changes := _changes(sample.target):
+        outputs["changes"] = changes
     if sample.events:
         outputs["warnings"] = [_event(event) for event in sample.events[:_MAX_EVENTS]]
     return outputs
@@ -137,7 +148,7 @@ def bounded(outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     if isinstance(tail := kept.get("logTail"), str):
         others = _size({**kept, "logTail": ""})
         kept["logTail"] = _tail(tail, min(MAX_LOG_TAIL, max(0, MAX_DIGEST - others)))
-    for spare in ("warnings", "logTail", "logOf", "owners", "rollout"):
+    for spare in ("warnings", "changes", "logTail", "logOf", "owners", "rollout"):
         if _size(kept) > MAX_DIGEST:
             kept.pop(spare, None)
     return kept
@@ -201,6 +212,19 @@ def _owners(sample: Sample) -> list[str]:
     above = pods.controller_of(sample.target)
     chain += [own] if own not in chain else []
     return [*chain, f"{above['kind']}/{above['name']}"] if above else chain
+
+
+def _changes(target: Mapping[str, Any]) -> list[JsonValue]:
+    """Return who wrote what people declare of an object; their status writers are its controllers."""
+    told: list[JsonValue] = []
+    for one in managed_fields.managers(target):
+        declared = [path for path in one.fields if path[0] in ("spec", "data") or path[:2] == _LABELS]
+        if one.subresource == "status" or not declared:
+            continue
+        names = ", ".join(fields.render(path) for path in declared[:_MAX_FIELDS])
+        more = f" and {len(declared) - _MAX_FIELDS} more" if len(declared) > _MAX_FIELDS else ""
+        told.append(f"{one.time} {one.name} ({one.operation}): {names}{more}"[:_MAX_CHANGE])
+    return told[:_MAX_CHANGES]
 
 
 def _rollout(target: Mapping[str, Any]) -> dict[str, JsonValue]:

@@ -1,0 +1,78 @@
+"""Who wrote which field of an object, as the API server keeps it in ``metadata.managedFields``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernaut.core.fields import Path, Select
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """One writer of an object, and the fields that are its own.
+
+    Attributes:
+        operation: ``Apply`` (server-side apply) or ``Update`` (everything else).
+        time: when it last changed the set of its fields, RFC 3339; empty where it is not told. A later write of other
+            values to the same fields moves it too, one of the same values does not.
+        subresource: ``status``, ``scale`` or empty.
+        fields: its fields, in the order of the object's schema as the API server writes it; an element of a list is
+            named by the first of its keys, an element of a set and a map by itself.
+    """
+
+    name: str
+    operation: str
+    time: str
+    subresource: str
+    fields: tuple[Path, ...]
+
+    def owns(self, path: Path) -> bool:
+        """Whether a field, anything in it, or something that it is part of as a whole, is this manager's."""
+        return any(path[: len(one)] == one or one[: len(path)] == path for one in self.fields)
+
+
+def managers(manifest: Mapping[str, Any]) -> list[Manager]:
+    """Return all writers of an object, newest first; what can't be read as FieldsV1 counts as no fields."""
+    found = [
+        Manager(
+            str(entry.get("manager", "")),
+            str(entry.get("operation", "")),
+            str(entry.get("time", "")),
+            str(entry.get("subresource", "")),
+            tuple(_paths(entry.get("fieldsV1") or {}, ())),
+        )
+        for entry in manifest["metadata"].get("managedFields") or ()
+    ]
+    return sorted(found, key=lambda one: one.time, reverse=True)
+
+
+def _paths(node: Mapping[str, Any], above: Path) -> Iterator[Path]:
+    for key, inner in node.items():
+        segment = _segment(key)
+        if segment is None:
+            continue
+        path = (*above, segment)
+        below = list(_paths(inner, path)) if isinstance(inner, Mapping) else []
+        yield from below or [path]
+
+
+def _segment(key: str) -> str | Select | None:
+    """Return one step of a path; None for ``.``, which is the element itself, and for what is unknown."""
+    kind, _, text = key.partition(":")
+    if kind == "f":
+        return text
+    if kind not in ("k", "v", "i"):
+        return None
+    if kind == "i":
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    if isinstance(value, dict) and value:
+        name, chosen = next(iter(value.items()))
+        return Select(name, chosen if isinstance(chosen, str) else json.dumps(chosen))
+    return value if isinstance(value, str) else json.dumps(value)
