@@ -116,12 +116,12 @@ class Step:
 
 
 def declared(manifest: Manifest) -> dict[str, Any]:
-    """Return what people declare of an object: all but status, what the API server keeps, and our annotations."""
+    """Return what people declare of an object: all but status, what others keep, and our annotations."""
     meta = manifest["metadata"]
     annotations = {
         key: text
         for key, text in (meta.get("annotations") or {}).items()
-        if GROUP not in key and "revision" not in key
+        if GROUP not in key and not key.endswith(("revision", "template.generation"))
     }
     rest = {key: value for key, value in manifest.items() if key not in ("metadata", "status")}
     return {**rest, "labels": meta.get("labels") or {}, "annotations": annotations}
