@@ -12,6 +12,7 @@ from kubernaut.actions.workloads.restart_pod import RestartPod
 from kubernaut.actions.workloads.rollback import RollbackDaemonSet, RollbackDeployment, RollbackStatefulSet
 from kubernaut.actions.workloads.scale import ScaleDeployment, ScaleStatefulSet
 from kubernaut.actions.workloads.set_image import SetImage
+from kubernaut.actions.workloads.update_hpa import UpdateHpa
 from kubernaut.core.action import Action
 
 
@@ -30,4 +31,5 @@ def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
         ScaleDeployment(finished),
         ScaleStatefulSet(finished),
         SetImage(finished),
+        UpdateHpa(finished),
     )
