@@ -144,6 +144,8 @@ class ControlPlane:
             "--allocate-node-cidrs=false",
             "--leader-elect=false",
             "--concurrent-namespace-syncs=30",
+            # by default an autoscaler looks every 15 s
+            "--horizontal-pod-autoscaler-sync-period=2s",
             # by default the first ServiceAccounts alone take seconds
             "--kube-api-qps=500",
             "--kube-api-burst=1000",

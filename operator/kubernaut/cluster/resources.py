@@ -92,6 +92,7 @@ def _table() -> dict[tuple[str, str], Resource]:
         },
         "batch/v1": {"Job": "jobs", "CronJob": "cronjobs"},
         "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
+        "metrics.k8s.io/v1beta1": {"PodMetrics": "pods"},
         "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
         "networking.k8s.io/v1": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
         "coordination.k8s.io/v1": {"Lease": "leases"},

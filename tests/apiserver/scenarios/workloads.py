@@ -11,28 +11,32 @@ from kubernaut.actions import pods
 from kubernaut.core.ports import Manifest
 
 GOOD, BAD = "kubernaut.local/pause:1", "kubernaut.local/pause:bad"
-_RESOURCES: Final = {"StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+RESOURCES: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+_BY_CONTROLLER_REVISIONS: Final = ("StatefulSet", "DaemonSet")
 
 
-def workload(kind: str, image: str = GOOD) -> Manifest:
-    """Return a StatefulSet or DaemonSet named db."""
+def workload(kind: str, image: str = GOOD, **container: Any) -> Manifest:
+    """Return a Deployment, StatefulSet or DaemonSet named db."""
+    containers = [{"name": "app", "image": image, **container}]
     template = {
         "metadata": {"labels": {"app": "db"}},
-        "spec": {"containers": [{"name": "app", "image": image}], "terminationGracePeriodSeconds": 0},
+        "spec": {"containers": containers, "terminationGracePeriodSeconds": 0},
     }
     spec: dict[str, Any] = {"selector": {"matchLabels": {"app": "db"}}, "template": template}
+    if kind != "DaemonSet":
+        spec["replicas"] = 2
     if kind == "StatefulSet":
-        spec |= {"replicas": 2, "serviceName": "db", "podManagementPolicy": "Parallel"}
+        spec |= {"serviceName": "db", "podManagementPolicy": "Parallel"}
     return {"metadata": {"name": "db"}, "spec": spec}
 
 
 def settled(place: Place, kind: str) -> bool:
     """Whether the controller has rolled the newest generation out."""
-    found = place.get("apps/v1", _RESOURCES[kind], "db")
+    found = place.get("apps/v1", RESOURCES[kind], "db")
     status = found.get("status", {})
     if status.get("observedGeneration") != found["metadata"]["generation"]:
         return False
-    if kind == "StatefulSet":
+    if kind != "DaemonSet":
         counts = [status.get(name, 0) for name in ("replicas", "readyReplicas", "updatedReplicas")]
         return counts == [found["spec"]["replicas"]] * 3
     wanted = status.get("desiredNumberScheduled", 0)
@@ -42,30 +46,41 @@ def settled(place: Place, kind: str) -> bool:
     )
 
 
-def made(kind: str) -> Any:
+def made(kind: str, **container: Any) -> Any:
     def healthy(place: Place) -> Manifest:
-        place.create("apps/v1", _RESOURCES[kind], workload(kind))
+        place.create("apps/v1", RESOURCES[kind], workload(kind, **container))
         await_true(lambda: settled(place, kind), f"{kind} db was not rolled out")
-        return place.get("apps/v1", _RESOURCES[kind], "db")
+        return place.get("apps/v1", RESOURCES[kind], "db")
 
     return healthy
 
 
-def rolled_out(kind: str, image: str) -> Any:
+def rolled_out(kind: str, image: str = GOOD, **container: Any) -> Any:
     def fault(place: Place) -> None:
-        template = workload(kind, image)["spec"]["template"]
-        place.patch("apps/v1", _RESOURCES[kind], "db", {"spec": {"template": template}})
+        template = workload(kind, image, **container)["spec"]["template"]
+        place.patch("apps/v1", RESOURCES[kind], "db", {"spec": {"template": template}})
         await_true(lambda: settled(place, kind), f"{kind} db was not rolled out")
 
     return fault
+
+
+def staying(place: Place) -> list[Manifest]:
+    """Return the pods that are not being deleted."""
+    return [pod for pod in place.items("v1", "pods") if "deletionTimestamp" not in pod["metadata"]]
+
+
+def write_status(place: Place, pod: Manifest, status: Manifest) -> None:
+    """Write a pod's status as its kubelet would: a simulated node runs no containers that could fail."""
+    path = place.path("v1", "pods", pod["metadata"]["name"]) + "/status"
+    answer = place.admin.request("PATCH", path, {"status": status}, content_type=MERGE_PATCH)
+    assert answer.ok, answer
 
 
 def runs(image: str) -> Any:
     """Return whether any pod that is to stay runs an image."""
 
     def symptom(place: Place) -> bool:
-        pods = [pod for pod in place.items("v1", "pods") if "deletionTimestamp" not in pod["metadata"]]
-        return any(pod["spec"]["containers"][0]["image"] == image for pod in pods)
+        return any(pod["spec"]["containers"][0]["image"] == image for pod in staying(place))
 
     return symptom
 
@@ -77,11 +92,7 @@ def wedged(place: Place) -> None:
             {**one, "status": "False"} if one["type"] == "Ready" else one
             for one in pod["status"]["conditions"]
         ]
-        path = place.path("v1", "pods", pod["metadata"]["name"]) + "/status"
-        answer = place.admin.request(
-            "PATCH", path, {"status": {"conditions": conditions}}, content_type=MERGE_PATCH
-        )
-        assert answer.ok, answer
+        write_status(place, pod, {"conditions": conditions})
 
 
 def not_ready(place: Place) -> bool:
@@ -99,8 +110,8 @@ def too_few(place: Place) -> bool:
     return int(place.get("apps/v1", "statefulsets", "db").get("status", {}).get("readyReplicas", 0)) < 2
 
 
-def _where(kind: str) -> tuple[Where, ...]:
-    return (Where("apps/v1", _RESOURCES[kind], "db"),)
+def where(kind: str) -> tuple[Where, ...]:
+    return (Where("apps/v1", RESOURCES[kind], "db"),)
 
 
 SCENARIOS: Final = (
@@ -111,9 +122,9 @@ SCENARIOS: Final = (
             healthy=made(kind),
             fault=rolled_out(kind, BAD),
             symptom=runs(BAD),
-            changes=_where(kind),
+            changes=where(kind),
         )
-        for kind in _RESOURCES
+        for kind in _BY_CONTROLLER_REVISIONS
     ),
     *(
         Scenario(
@@ -122,10 +133,10 @@ SCENARIOS: Final = (
             healthy=made(kind),
             fault=wedged,
             symptom=not_ready,
-            changes=_where(kind),
+            changes=where(kind),
             undoes=False,
         )
-        for kind in _RESOURCES
+        for kind in _BY_CONTROLLER_REVISIONS
     ),
     Scenario(
         "scale_statefulset",
@@ -133,7 +144,7 @@ SCENARIOS: Final = (
         healthy=made("StatefulSet"),
         fault=scaled(0),
         symptom=too_few,
-        changes=_where("StatefulSet"),
+        changes=where("StatefulSet"),
         mended=scaled(2),
     ),
 )

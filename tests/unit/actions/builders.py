@@ -76,6 +76,12 @@ def deployment(
     }
 
 
+def workload(kind: str, pod: dict[str, Any] | None = None, **spec: Any) -> Manifest:
+    """Return a Deployment, StatefulSet or DaemonSet named api."""
+    made = deployment(pod=pod, **spec)
+    return {**made, "kind": kind, "metadata": {**made["metadata"], "uid": f"uid-{kind.lower()}-api"}}
+
+
 def replica_set(
     revision: int, pod: dict[str, Any], *, available: int = 0, owner: str = "api", **annotations: str
 ) -> Manifest:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from kubernaut.actions.workloads.increase_resources import IncreaseResources, IncreaseResourcesParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
-from unit.actions.builders import container, context, deployment, template
+from unit.actions.builders import container, context, deployment, template, workload
 from unit.actions.fake import FakeCluster
 from unit.actions.once import check_once_and_undone, check_undo_refuses
 
@@ -67,6 +67,25 @@ async def test_limit_and_request_grow_together_once_and_are_put_back(
     )
     assert done.outputs == {"container": "app", "resources": after}
     assert all("spec.template.spec.containers[name=app].resources." in told for told in done.changed)
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+async def test_statefulsets_and_daemonsets_are_given_more_too(kind: str) -> None:
+    api = workload(kind, template(container(resources=both("128Mi", "64Mi"))))
+    cluster = FakeCluster().add(api)
+    done = await check_once_and_undone(cluster, increase, context(api), wanted(memoryFactor=2), kind, "api")
+    assert done.outputs == {"container": "app", "resources": both("256Mi", "128Mi")}
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+async def test_pods_that_nobody_would_replace_are_not_given_more(kind: str) -> None:
+    pod = template(container(resources=both("128Mi", "64Mi")))
+    api = workload(kind, pod, updateStrategy={"type": "OnDelete"})
+    cluster = FakeCluster().add(api)
+    with pytest.raises(StepError, match="OnDelete") as caught:
+        await increase.perform(cluster, context(api), wanted(memoryFactor=2))
+    assert caught.value.reason is Reason.PRECONDITION_FAILED
+    assert cluster.writes == []
 
 
 async def test_other_containers_and_fields_are_kept() -> None:

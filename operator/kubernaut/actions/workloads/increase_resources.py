@@ -1,4 +1,4 @@
-"""``increase_resources``: give a container of a Deployment more memory or processor time."""
+"""``increase_resources``: give a container of a workload more memory or processor time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from kubernaut.actions.fencing import fence
-from kubernaut.actions.workloads.workload import WorkloadAction, WorkloadParameters, require_rolling
-from kubernaut.api.base import DnsLabel
+from kubernaut.actions.workloads.any_workload import (
+    AnyWorkloadAction,
+    ContainerParameters,
+    container_of,
+    reach,
+)
+from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import StepContext
@@ -36,12 +41,9 @@ Amount = Annotated[str, StringConstraints(max_length=32), AfterValidator(_quanti
 Factor = Annotated[Decimal, Field(gt=1, le=10, decimal_places=3)]
 
 
-class IncreaseResourcesParameters(WorkloadParameters):
+class IncreaseResourcesParameters(ContainerParameters):
     """Parameters of ``increase_resources``: for memory, processor time, or both, a factor or an amount."""
 
-    container: Annotated[
-        DnsLabel | None, Field(description="The container; can be left out where there is only one.")
-    ] = None
     memory_factor: Annotated[Factor | None, Field(description="Multiply memory by this.")] = None
     memory: Annotated[Amount | None, Field(description="Raise memory to this, such as 512Mi.")] = None
     max_memory: Annotated[Amount, Field(description="Memory is not raised above this.")] = "4Gi"
@@ -80,11 +82,15 @@ class _Wish:
     cap: str
 
 
-class IncreaseResources(WorkloadAction[None]):
+class IncreaseResources(AnyWorkloadAction[None]):
     """Raises a container's limit, and its request by the same ratio; never lowers either, and never sets a limit
     where there is none. With a factor, results are rounded up to whole MiB or thousandths of a processor. Where only
-    a request is set, that is raised. Refused where the caps leave no room, where there is nothing to multiply, and
-    while the Deployment is paused. The Deployment replaces its pods by its own strategy.
+    a request is set, that is raised. Refused where the caps leave no room, where there is nothing to multiply, while
+    a Deployment is paused, and where the update strategy is `OnDelete`. The controller of the Deployment, StatefulSet
+    or DaemonSet replaces the pods by its own strategy.
+
+    A StatefulSet with `podManagementPolicy: OrderedReady` waits for the pod that it was just replacing: where that
+    one never becomes ready, let a step `restart_pod` with `unhealthy: true` follow.
     """
 
     name: ClassVar = "increase_resources"
@@ -105,25 +111,14 @@ class IncreaseResources(WorkloadAction[None]):
         self, seen: Manifest, evidence: None, parameters: IncreaseResourcesParameters, context: StepContext
     ) -> fence.Change:
         require_rolling(seen)
-        container = _container(seen, parameters.container)
-        base = (*fields.parse("spec.template.spec.containers"), fields.Select("name", container["name"]))
+        base, container = container_of(seen, parameters.container)
         resources: dict[str, Any] = container.get("resources") or {}
         where = f"container {container['name']} of {ObjectRef.of(seen)}"
         for wish in parameters.wishes():
             resources = _raised(resources, wish, where)
-        message = f"the resources of {where} are {fence.short(resources)}"
+        message = f"the resources of {where} are {fence.short(resources)}{reach(seen)}"
         outputs = {"container": container["name"], "resources": resources}
         return fence.change(seen, fields.put(seen, (*base, "resources"), resources), message, outputs)
-
-
-def _container(seen: Manifest, name: str | None) -> Mapping[str, Any]:
-    containers: list[Mapping[str, Any]] = seen["spec"]["template"]["spec"]["containers"]
-    found = [one for one in containers if name in (None, one["name"])]
-    if len(found) == 1:
-        return found[0]
-    there = ", ".join(str(one["name"]) for one in containers)
-    told = f"has no container {name!r}" if name else "has several containers; name one under with.container"
-    raise StepError(f"{ObjectRef.of(seen)} {told}; there are: {there}", reason=Reason.INVALID_PARAMETERS)
 
 
 def _raised(resources: Mapping[str, Any], wish: _Wish, where: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import Field, model_validator
 
 from kubernaut.actions.fencing import fence
-from kubernaut.actions.objects import DEPLOYMENT, STATEFUL_SET, group_of, rights
+from kubernaut.actions.objects import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, STATEFUL_SET, group_of, rights
 from kubernaut.actions.workloads.workload import WorkloadAction, WorkloadParameters
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -19,7 +19,6 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
 _REPLICAS: Final = fields.parse("spec.replicas")
 _RETENTION: Final = fields.parse("spec.persistentVolumeClaimRetentionPolicy.whenScaled")
-_AUTOSCALER: Final = ("autoscaling/v2", "HorizontalPodAutoscaler")
 
 
 class Autoscaler(StrEnum):
@@ -78,14 +77,14 @@ class ScaleWorkload(WorkloadAction[Sequence[Manifest]]):
     def rights(self, target: ObjectRef | None, parameters: WorkloadParameters) -> tuple[Right, ...]:
         own = super().rights(target, parameters)
         ignored = getattr(parameters, "autoscaler", None) is Autoscaler.IGNORE
-        return own if ignored else (*own, *rights(("list",), *_AUTOSCALER, ()))
+        return own if ignored else (*own, *rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ()))
 
     async def look(
         self, cluster: Cluster, context: StepContext, parameters: ScaleWorkloadParameters, seen: Manifest
     ) -> Sequence[Manifest]:
         if parameters.autoscaler is Autoscaler.IGNORE:
             return ()
-        return await cluster.list(*_AUTOSCALER, seen["metadata"]["namespace"])
+        return await cluster.list(*HORIZONTAL_POD_AUTOSCALER, seen["metadata"]["namespace"])
 
     def plan(
         self,
