@@ -1,4 +1,4 @@
-"""What ``patch_resource`` must not touch, whatever the account may do. Pure."""
+"""What ``patch_resource`` and its like must not touch, whatever the account may do. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from kubernaut.actions.fencing import fence
 from kubernaut.actions.objects import group_of
 from kubernaut.api.names import GROUP, SWITCH_CONFIGMAP
 from kubernaut.core import fields
@@ -60,13 +61,13 @@ _SECRETIVE: Final = re.compile(
 
 
 def object_refusal(api_version: str, kind: str, name: str) -> str | None:
-    """Return why an object is not patched, or None."""
+    """Return why an object is not touched, or None."""
     group = group_of(api_version)
     if (group, kind, name) == ("", "ConfigMap", SWITCH_CONFIGMAP):
         return f"ConfigMap {name} is Kubernaut's own"
     if group in _GROUPS or (group, kind) in _KINDS:
         return (
-            f"{kind} ({api_version}) is not patched by a step: it gives rights, holds secrets or rules others"
+            f"{kind} ({api_version}) is not touched by a step: it gives rights, holds secrets or rules others"
         )
     return None
 
@@ -100,6 +101,19 @@ def change_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str |
     before, after = Counter(_escalating(seen)), Counter(_escalating(desired))
     for field, value in sorted((before - after) + (after - before)):
         return f"{field}: {value} would change; fields that give a pod more rights are not patched by a step"
+    return None
+
+
+def expect_refusal(seen: Mapping[str, Any], expect: Mapping[str, Any]) -> str | None:
+    """Return which field has not the value that is expected, or None; a value that may be secret is not told."""
+    for text, wanted in expect.items():
+        path = fields.parse(text)
+        now = fields.get(seen, path)
+        if fields.same(now, wanted):
+            continue
+        if secretive_path(path) or secretive_value([now, wanted]):
+            return f"{text} is not as expected"
+        return f"{text} is {fence.short(now)}, but {fence.short(wanted)} is expected"
     return None
 
 

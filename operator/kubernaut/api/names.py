@@ -16,6 +16,7 @@ MANAGER: Final = "kubernaut"
 
 FINALIZER: Final = f"{GROUP}/mirror"
 MARKER_PREFIX: Final = f"step.{GROUP}/"
+CREATED_PREFIX: Final = f"created.{GROUP}/"
 
 LABEL_WORKFLOW: Final = f"{GROUP}/workflow"
 LABEL_CONTENT_HASH: Final = f"{GROUP}/content-hash"

@@ -90,9 +90,21 @@ class Cluster(Protocol):
         ...
 
     async def delete(
-        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str,
+        resource_version: str = "",
+        grace_period_seconds: int | None = None,
+        propagation: str = "Background",
+        dry_run: bool = False,
     ) -> None:
-        """Delete the object with this UID; Conflict if it is another, NotFound if it is gone."""
+        """Delete the object with this UID; Conflict if it is another, NotFound if it is gone.
+
+        Args:
+            resource_version: where given, Conflict too if the object changed since.
+            propagation: what becomes of what it owns: Background, Foreground or Orphan.
+        """
         ...
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:

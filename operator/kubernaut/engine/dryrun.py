@@ -92,10 +92,24 @@ class DryRunCluster:
         return await _checked(self._cluster.create(manifest, dry_run=True))
 
     async def delete(
-        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str,
+        resource_version: str = "",
+        grace_period_seconds: int | None = None,
+        propagation: str = "Background",
+        dry_run: bool = False,
     ) -> None:
         await _checked(
-            self._cluster.delete(ref, uid=uid, grace_period_seconds=grace_period_seconds, dry_run=True)
+            self._cluster.delete(
+                ref,
+                uid=uid,
+                resource_version=resource_version,
+                grace_period_seconds=grace_period_seconds,
+                propagation=propagation,
+                dry_run=True,
+            )
         )
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:

@@ -104,10 +104,24 @@ class GatedCluster:
         return await self._cluster.create(manifest, dry_run=dry_run)
 
     async def delete(
-        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str,
+        resource_version: str = "",
+        grace_period_seconds: int | None = None,
+        propagation: str = "Background",
+        dry_run: bool = False,
     ) -> None:
         self._pass(f"the delete of {ref}", dry_run)
-        await self._cluster.delete(ref, uid=uid, grace_period_seconds=grace_period_seconds, dry_run=dry_run)
+        await self._cluster.delete(
+            ref,
+            uid=uid,
+            resource_version=resource_version,
+            grace_period_seconds=grace_period_seconds,
+            propagation=propagation,
+            dry_run=dry_run,
+        )
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         self._pass(f"the eviction of {ref}", dry_run)

@@ -173,9 +173,16 @@ class FakeCluster:
         return copy.deepcopy(self.find(kind, meta["name"], meta["namespace"]))
 
     async def delete(
-        self, ref: ObjectRef, *, uid: str, grace_period_seconds: int | None = None, dry_run: bool = False
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str,
+        resource_version: str = "",
+        grace_period_seconds: int | None = None,
+        propagation: str = "Background",
+        dry_run: bool = False,
     ) -> None:
-        self._remove("delete", ref, uid, dry_run=dry_run)
+        self._remove("delete", ref, uid, version=resource_version, dry_run=dry_run, how=propagation)
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         if ref.name in self.budgets:
@@ -185,19 +192,30 @@ class FakeCluster:
             )
         self._remove("evict", ref, uid, dry_run=dry_run)
 
-    def _remove(self, verb: str, ref: ObjectRef, uid: str, *, dry_run: bool = False) -> None:
+    def _remove(
+        self,
+        verb: str,
+        ref: ObjectRef,
+        uid: str,
+        *,
+        version: str = "",
+        dry_run: bool = False,
+        how: str | None = None,
+    ) -> None:
         assert uid, "a delete without precondition"
         lost = self._request("dry-run" if dry_run else verb, ref.kind, ref.name)
         key, old = self._existing(ref)
         if old["metadata"]["uid"] != uid:
             raise Conflict(f"{ref} has another UID", status=409)
+        if version and old["metadata"]["resourceVersion"] != version:
+            raise Conflict(f"{ref} changed since it was read", status=409)
         if dry_run:
             return
         if self.linger:
             old["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         else:
             del self.objects[key]
-        self.writes.append((verb, str(ref), None))
+        self.writes.append((verb, str(ref), how))
         if lost is not None:
             raise lost
 

@@ -155,7 +155,7 @@ FORBIDDEN_KINDS = [
 @pytest.mark.parametrize(("version", "kind"), FORBIDDEN_KINDS)
 def test_kinds_that_rule_others_are_refused(version: str, kind: str) -> None:
     given = {"apiVersion": version, "kind": kind, "name": "x", "patch": {"spec": {"a": 1}}}
-    with pytest.raises(ValidationError, match="is not patched by a step"):
+    with pytest.raises(ValidationError, match="is not touched by a step"):
         PatchResourceParameters.model_validate(given)
 
 

@@ -39,15 +39,7 @@ async def keep(cluster: Cluster, context: StepContext, seen: Manifest, mark: Ste
         Forbidden: the account may not create the Secret, or not read it again.
         ClusterError: as the API server answers; the object itself was not touched.
     """
-    text = _text(mark)
-    if len(text.encode()) > MAX_KEPT:
-        raise StepError(
-            f"the fields that step {context.step} changes take {len(text.encode())} bytes before and after; at most "
-            f"{MAX_KEPT} can be kept for putting them back: change fewer or smaller fields in one step",
-            reason=Reason.OUTPUT_TOO_LARGE,
-        )
-    digest = _digest(context, seen, text)
-    kept = KeptImages(f"kubernaut-{digest[:32]}", digest, tuple(mark.after))
+    kept, text = named(context, seen, mark), _text(mark)
     ref = ObjectRef("v1", "Secret", context.namespace, kept.secret)
     try:
         await cluster.create(_secret(context, ref, text))
@@ -63,6 +55,23 @@ async def keep(cluster: Cluster, context: StepContext, seen: Manifest, mark: Ste
     with contextlib.suppress(NotFound):
         await _read(cluster, context, ref, kept, seen)
     return replace(mark, before={}, after={}, kept=kept)
+
+
+def named(context: StepContext, seen: Manifest, mark: StepMark) -> KeptImages:
+    """Return where a mark's images are kept, or will be.
+
+    Raises:
+        StepError: OutputTooLarge, where they take more than 700 KiB.
+    """
+    text = _text(mark)
+    if len(text.encode()) > MAX_KEPT:
+        raise StepError(
+            f"the fields that step {context.step} changes take {len(text.encode())} bytes before and after; at most "
+            f"{MAX_KEPT} can be kept for putting them back: change fewer or smaller fields in one step",
+            reason=Reason.OUTPUT_TOO_LARGE,
+        )
+    digest = _digest(context, seen, text)
+    return KeptImages(f"kubernaut-{digest[:32]}", digest, tuple(mark.after))
 
 
 async def fetch(cluster: Cluster, context: StepContext, seen: Manifest, mark: StepMark) -> StepMark:

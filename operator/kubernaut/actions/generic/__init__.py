@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubernaut.actions.fencing import fence
+from kubernaut.actions.generic.delete_resource import DeleteResource
 from kubernaut.actions.generic.notify_only import NotifyOnly
 from kubernaut.actions.generic.patch_resource import PatchResource
 from kubernaut.actions.generic.select_objects import SelectObjects
@@ -14,6 +15,7 @@ from kubernaut.core.action import Action
 def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
     """Return the actions of this family."""
     return (
+        DeleteResource(),
         NotifyOnly(),
         PatchResource(finished),
         SelectObjects(),

@@ -136,16 +136,9 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
             StepError: PreconditionFailed, where an expected value is not there or a guard refuses the change.
         """
         ref = ObjectRef.of(seen)
-        for text, wanted in parameters.expect.items():
-            path = fields.parse(text)
-            now = fields.get(seen, path)
-            if not fields.same(now, wanted):
-                hidden = guards.secretive_path(path) or guards.secretive_value([now, wanted])
-                told = f"{fence.short(now)}, but {fence.short(wanted)} is expected"
-                raise StepError(
-                    f"{ref}: {text} is {'not as expected' if hidden else told}; nothing was done",
-                    reason=Reason.PRECONDITION_FAILED,
-                )
+        refusal = guards.expect_refusal(seen, parameters.expect)
+        if refusal is not None:
+            raise StepError(f"{ref}: {refusal}; nothing was done", reason=Reason.PRECONDITION_FAILED)
         desired: dict[str, Any] = fields.apply_merge_patch(seen, parameters.patch)
         refusal = guards.change_refusal(seen, desired)
         if refusal is not None:
