@@ -44,7 +44,8 @@ def _index(actions: Iterable[Action[Any]]) -> str:
             "",
             "What a step of a Workflow can do. Each acts as the Workflow's ServiceAccount, in the run's own "
             "namespace.",
-            "`kubernaut actions` prints the same, with what installed packages add.",
+            "`kubernaut actions` prints the same, with what installed packages add. Some that one might look for are",
+            "[left out](../left-out-actions.md), each with the reason.",
             "",
             "| Action | What it does | Risk |",
             "|---|---|---|",

@@ -30,12 +30,12 @@ def bound(place: Place, *, growing: bool = True) -> Manifest:
             {"apiVersion": "v1", "kind": "Namespace", "name": owner["name"], "uid": owner["uid"]}
         ],
     }
-    storage = {"metadata": meta, "provisioner": "example.com/disk", "allowVolumeExpansion": growing}
+    storage = {"metadata": meta, "provisioner": "disk.example.com", "allowVolumeExpansion": growing}
     place.create(_STORAGE, "storageclasses", storage)
     common: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "storageClassName": name}
     volume = {
         "capacity": {"storage": "1Gi"},
-        "csi": {"driver": "example.com/disk", "volumeHandle": name},
+        "csi": {"driver": "disk.example.com", "volumeHandle": name},
         "claimRef": {"namespace": place.namespace, "name": "data"},
     }
     place.create("v1", "persistentvolumes", {"metadata": meta, "spec": common | volume})

@@ -22,7 +22,7 @@ update = UpdateNetworkPolicy()
 WEB: dict[str, Any] = {"podSelector": {"matchLabels": {"app": "web"}}}
 JOBS: dict[str, Any] = {"podSelector": {"matchLabels": {"app": "jobs"}}}
 PORT: dict[str, Any] = {"protocol": "TCP", "port": 8080}
-TO_WEB = {"peer": {"podLabels": {"app": "web"}}, "ports": [{"port": 8080}]}
+TO_WEB: dict[str, Any] = {"peer": {"podLabels": {"app": "web"}}, "ports": [{"port": 8080}]}
 
 
 def wanted(

@@ -195,7 +195,7 @@ async def test_the_workload_is_the_run_s_target_where_none_is_named() -> None:
     with pytest.raises(
         StepError, match=r"name the workload whose pods are meant under with\.workload"
     ) as caught:
-        await fix.perform(cluster, FRONT, FixServiceSelectorParameters())
+        await fix.perform(world(), FRONT, FixServiceSelectorParameters())
     assert caught.value.reason is Reason.INVALID_PARAMETERS
 
 

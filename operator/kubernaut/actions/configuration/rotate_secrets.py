@@ -155,7 +155,7 @@ class RotateSecrets(MarkedAction[RotateSecretsParameters, Prepared]):
             body, version = fields.merge_patch(there, wanted), there["metadata"]["resourceVersion"]
             await cluster.patch(ref, body, resource_version=version, dry_run=True)
             users.append(there)
-        return Prepared({key: _new(parameters) for key in parameters.keys}, users)
+        return Prepared(_new_values(parameters), users)
 
     def plan(
         self,
@@ -188,14 +188,21 @@ class RotateSecrets(MarkedAction[RotateSecretsParameters, Prepared]):
         self, cluster: Cluster, context: StepContext, parameters: RotateSecretsParameters
     ) -> Done:
         """Change the Secret once, then have each workload restarted once."""
-        done = await super().perform(cluster, context, parameters)
+        # The same for every try of the patch: each other value would leave another before-image behind.
+        values = _new_values(parameters)
 
-        async def decide(seen: Manifest) -> fence.Change:
+        async def rotate(seen: Manifest) -> fence.Change:
+            evidence = await self.look(cluster, context, parameters, seen)
+            return self.plan(seen, replace(evidence, values=values), parameters, context)
+
+        async def restart(seen: Manifest) -> fence.Change:
             return restarted(seen, context)
 
+        secret = self.ref(context.namespace, context.target, parameters)
+        done = await fence.apply(cluster, context, secret, rotate, finished=self._finished)
         for user in parameters.restart:
             ref = user.ref(context.namespace)
-            done = _and(done, await fence.apply(cluster, context, ref, decide, finished=self._finished))
+            done = _and(done, await fence.apply(cluster, context, ref, restart, finished=self._finished))
         return done
 
     async def recall(
@@ -265,8 +272,9 @@ def uses_secret(node: Any, name: str) -> bool:
     return isinstance(node, list) and any(uses_secret(one, name) for one in node)
 
 
-def _new(parameters: RotateSecretsParameters) -> str:
-    return base64.b64encode(value(parameters.alphabet, parameters.length).encode()).decode()
+def _new_values(parameters: RotateSecretsParameters) -> dict[str, str]:
+    made = {key: value(parameters.alphabet, parameters.length) for key in parameters.keys}
+    return {key: base64.b64encode(text.encode()).decode() for key, text in made.items()}
 
 
 def _sign(context: StepContext, secret: Manifest, key: str, text: str) -> str:

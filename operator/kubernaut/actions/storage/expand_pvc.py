@@ -76,6 +76,9 @@ class ExpandPvc(MarkedAction[ExpandPvcParameters, Manifest | None]):
     The step ends when the larger size is asked for. That it is there, and usable, shows in `status.capacity` of the
     claim: let a step `wait` for it, or verify it. Some drivers grow the file system only when a pod mounts the volume
     anew: the claim then has the condition `FileSystemResizePending`, which the action tells where it comes again.
+
+    The claims of a StatefulSet are expanded one by one; its `volumeClaimTemplates` can't be changed, so pods that it
+    adds later get claims of the former size.
     """
 
     name: ClassVar = "expand_pvc"
