@@ -1,4 +1,4 @@
-"""rotate_secrets on a real API server, where it is cut off between the Secret and its users; where values are left."""
+"""rotate_secrets on a real API server: cut off between the Secret and its users, and where values are left."""
 
 from __future__ import annotations
 
