@@ -41,7 +41,8 @@ def _index() -> str:
         "# Actions",
         "",
         "What a step of a Workflow can do. Each acts as the Workflow's ServiceAccount. `kubernaut actions` prints "
-        "the same, with what installed packages add.",
+        "the same, with what installed packages add. Some that one might look for are "
+        "[left out](../left-out-actions.md), each with the reason.",
         "",
     ]
     for family in FAMILIES:

@@ -147,6 +147,11 @@ def secretive_value(value: Any) -> bool:
     return _hides(_keys(value))
 
 
+def secretive_text(text: str) -> bool:
+    """Whether a text, such as a file of settings, speaks of something secret."""
+    return bool(_SECRETIVE.search(text))
+
+
 def _hides(keys: Iterable[str]) -> bool:
     return any(key in ("env", "stringData") or _SECRETIVE.search(key) for key in keys)
 

@@ -38,17 +38,26 @@ class RestartWorkload(WorkloadAction[None]):
     def plan(
         self, seen: Manifest, evidence: None, parameters: WorkloadParameters, context: StepContext
     ) -> fence.Change:
-        require_rolling(seen)
-        now = context.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        first = partition(seen)
-        which = f"the pods from number {first} on (its partition) are" if first else "the pods are"
-        return fence.change(seen, fields.put(seen, _PATH, now), f"{which} being replaced")
+        return restarted(seen, context)
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: WorkloadParameters) -> Done:
         """Nothing is put back: pods that were replaced can't come back, and removing the annotation would replace
         them once more.
         """
         return Done(False, "a restart can't be taken back, and nothing is left to put back")
+
+
+def restarted(seen: Manifest, context: StepContext) -> fence.Change:
+    """Return the change that has all pods of a workload replaced.
+
+    Raises:
+        StepError: PreconditionFailed, where its controller would not do so.
+    """
+    require_rolling(seen)
+    now = context.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    first = partition(seen)
+    which = f"the pods from number {first} on (its partition) are" if first else "the pods are"
+    return fence.change(seen, fields.put(seen, _PATH, now), f"{which} being replaced")
 
 
 class RestartDeployment(RestartWorkload):

@@ -1,0 +1,98 @@
+"""expand_pvc against the API server's own admission, with and without its optional right."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from apiserver.acting import Place
+from apiserver.rest import Client
+from apiserver.scenarios.storage import bound, write_status
+from kubernaut.actions.storage.expand_pvc import ExpandPvc, ExpandPvcParameters
+from kubernaut.api.reasons import Reason
+from kubernaut.cluster.client import ApiConnection
+from kubernaut.core.errors import StepError
+from kubernaut.core.ports import Manifest, Right
+from localcluster import Cluster
+
+expand = ExpandPvc()
+READ_CLASSES = Right("get", "storage.k8s.io", "storageclasses")
+
+
+@pytest.fixture
+async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
+    async with await ApiConnection.load(cluster.kubeconfig) as connection:
+        yield Place(admin, namespace, connection)
+
+
+async def acted(place: Place, claim: Manifest, *more: Right, **parameters: Any) -> Any:
+    given = ExpandPvcParameters.model_validate(parameters)
+    context = place.context(claim)
+    account = place.account([*expand.rights(context.target, given), *more])
+    return await expand.perform(account, context, given)
+
+
+def asked(place: Place) -> Any:
+    claim = place.get("v1", "persistentvolumeclaims", "data")
+    return claim["spec"]["resources"]["requests"]["storage"]
+
+
+async def test_a_class_that_does_not_allow_it_is_named_where_the_account_may_read_it(place: Place) -> None:
+    claim = bound(place, growing=False)
+    with pytest.raises(
+        StepError, match=f"its StorageClass {place.namespace}-disk does not allow it"
+    ) as caught:
+        await acted(place, claim, READ_CLASSES, size="2Gi")
+    assert caught.value.reason is Reason.PRECONDITION_FAILED
+    assert asked(place) == "1Gi"
+
+
+async def test_the_api_server_s_own_refusal_is_told_where_it_may_not(place: Place) -> None:
+    claim = bound(place, growing=False)
+    with pytest.raises(
+        StepError, match="the storageclass that provisions the pvc must support resize"
+    ) as caught:
+        await acted(place, claim, size="2Gi")
+    assert caught.value.reason is Reason.REJECTED
+    assert asked(place) == "1Gi"
+
+
+async def test_a_factor_asks_for_whole_gibibytes_and_never_for_less(place: Place) -> None:
+    claim = bound(place)
+    done = await acted(place, claim, READ_CLASSES, factor=1.1)
+    assert done.outputs == {"before": "1Gi", "size": "2Gi", "capacity": "1Gi"}
+    assert asked(place) == "2Gi"
+    again = place.context(claim, run_uid="another-run")
+    less = ExpandPvcParameters(size="1Gi")
+    account = place.account(expand.rights(again.target, less))
+    assert not (await expand.perform(account, again, less)).acted
+    assert asked(place) == "2Gi"
+
+
+async def test_an_expansion_that_waits_for_a_pod_is_told_and_not_added_to(place: Place) -> None:
+    claim = bound(place)
+    await acted(place, claim, size="2Gi")
+    waiting = {"type": "FileSystemResizePending", "status": "True"}
+    write_status(place, "v1", "persistentvolumeclaims", "data", {"conditions": [waiting]})
+    again = place.context(claim, run_uid="another-run")
+    more = ExpandPvcParameters.model_validate({"factor": 2})
+    account = place.account(expand.rights(again.target, more))
+    with pytest.raises(
+        StepError, match="FileSystemResizePending: its file system grows when a node mounts it"
+    ):
+        await expand.perform(account, again, more)
+    assert asked(place) == "2Gi"
+
+
+async def test_a_claim_that_is_not_bound_is_not_expanded(place: Place) -> None:
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "no-such-class",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    claim = place.create("v1", "persistentvolumeclaims", {"metadata": {"name": "data"}, "spec": spec})
+    with pytest.raises(StepError, match="is Pending, not Bound") as caught:
+        await acted(place, claim, size="2Gi")
+    assert caught.value.reason is Reason.PRECONDITION_FAILED
