@@ -75,8 +75,9 @@ REPAIR_RULES: Final = (
     _rule("", ["pods/log"], ["get"]),
     _rule("", ["pods/eviction"], ["create"]),
     _rule("", ["events"], ["list"]),
-    _rule("apps", ["deployments"], [*_READ, "patch"]),
+    _rule("apps", ["deployments", "statefulsets", "daemonsets"], [*_READ, "patch"]),
     _rule("apps", ["replicasets"], ["get", "list"]),
+    _rule("apps", ["controllerrevisions"], ["list"]),
     _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
     # Starting runs of other Workflows, finding them again, and cancelling them.
     _rule(GROUP, [_RUNS], ["create", "get", "patch"]),
