@@ -60,7 +60,7 @@ async def test_they_are_kept_in_a_secret_of_the_run_and_put_back_from_there(data
     assert (owner["kind"], owner["uid"]) == ("WorkflowExecution", context().run_uid)
     assert secret["immutable"] is True
     assert first.changed == again.changed
-    assert f"data.{name}: changed (the values are in Secret {secret['metadata']['name']})" in first.changed[0]
+    assert f"data.{name}: changed (for undo see Secret {secret['metadata']['name']})" in first.changed[0]
     for words in (told(cluster), *first.changed, first.message, json.dumps(dict(first.outputs))):
         assert value not in words
         assert "new value" not in words

@@ -387,9 +387,7 @@ def sentences(ref: ObjectRef, mark: StepMark, *, undo: bool = False) -> tuple[st
     """Return one sentence for each changed field, at most 16."""
     if mark.kept is not None:
         what = "as it was" if undo else "changed"
-        told = [
-            f"{ref}: {path}: {what} (the values are in Secret {mark.kept.secret})" for path in mark.kept.paths
-        ]
+        told = [f"{ref}: {path}: {what} (for undo see Secret {mark.kept.secret})" for path in mark.kept.paths]
     else:
         old, new = (mark.after, mark.before) if undo else (mark.before, mark.after)
         told = [f"{ref}: {path}: {short(old.get(path))} -> {short(new.get(path))}" for path in mark.after]
