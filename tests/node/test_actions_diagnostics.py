@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from apiserver.acting import Place
-from apiserver.rest import Client
 from kubernaut.actions import pods
 from kubernaut.actions.diagnosis import symptoms
 from kubernaut.actions.registry import ActionRegistry
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.ports import Manifest, ObjectRef
 from localcluster import Cluster
 
@@ -46,24 +40,6 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["Unschedulable"],
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = Cluster.up("test-node")
-    assert cluster.has_real_node, "these tests need a node that really runs containers"
-    yield cluster
-    cluster.down()
-
-
-@pytest.fixture
-async def place(cluster: Cluster) -> AsyncIterator[Place]:
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    with Client(cluster.kubeconfig) as admin:
-        assert admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}}).ok
-        async with await ApiConnection.load(cluster.kubeconfig) as connection:
-            yield Place(admin, name, connection)
-        admin.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 def broken(cluster: Cluster, name: str) -> Manifest:

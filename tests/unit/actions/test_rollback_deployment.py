@@ -17,6 +17,7 @@ from unit.actions.once import check_once_and_undone, check_undo_refuses
 
 rollback = RollbackDeployment()
 NEWEST = RollbackParameters()
+FROM = {"fromRevision": 3, "fromName": "api-3"}
 
 
 def version(number: int) -> dict[str, Any]:
@@ -54,7 +55,7 @@ async def test_the_newest_other_revision_that_was_ever_available_is_taken(
     cluster = history(3, *available)
     done = await rollback.perform(cluster, context(seen=[f"uid-rs-{n}" for n in seen]), NEWEST)
     assert image(cluster) == f"shop/api:{wanted}"
-    assert done.outputs == {"fromRevision": 3, "toRevision": wanted, "seenAvailable": known}
+    assert done.outputs == {**FROM, "toRevision": wanted, "seenAvailable": known}
     assert ("never seen available" in done.message) is not known
 
 
@@ -62,7 +63,7 @@ async def test_it_happens_once_and_is_put_forward_again() -> None:
     cluster = history(3, 2)
     done = await check_once_and_undone(cluster, rollback, context(), NEWEST, "Deployment", "api")
     assert image(cluster) == "shop/api:3"
-    assert done.outputs == {"fromRevision": 3, "toRevision": 2, "seenAvailable": True}
+    assert done.outputs == {**FROM, "toRevision": 2, "seenAvailable": True}
     (told,) = done.changed
     assert told.startswith("Deployment shop/api: spec.template: ")
 

@@ -100,7 +100,7 @@ async def test_it_goes_back_to_the_newest_revision_that_has_a_ready_pod(kind: st
     action = REGISTRY.get(f"rollback_{kind.lower()}")
     target = cluster.find(kind, "db")
     done = await check_once_and_undone(cluster, action, context(target), action.parameters(), kind, "db")
-    assert done.outputs == {"fromRevision": 3, "toRevision": 1, "seenAvailable": True}
+    assert done.outputs == {"fromRevision": 3, "fromName": "db-3", "toRevision": 1, "seenAvailable": True}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,7 +128,7 @@ async def test_the_revision_that_a_stateful_set_had_rolled_out_as_a_whole_counts
         ),
     )
     done = await act(cluster, "rollback_statefulset", "StatefulSet")
-    assert done.outputs == {"fromRevision": 3, "toRevision": 1, "seenAvailable": True}
+    assert done.outputs == {"fromRevision": 3, "fromName": "db-3", "toRevision": 1, "seenAvailable": True}
 
 
 async def test_a_revision_of_another_workload_is_not_taken() -> None:

@@ -89,8 +89,8 @@ class IncreaseResources(AnyWorkloadAction[None]):
     a Deployment is paused, and where the update strategy is `OnDelete`. The controller of the Deployment, StatefulSet
     or DaemonSet replaces the pods by its own strategy.
 
-    A StatefulSet with `podManagementPolicy: OrderedReady` waits for the pod that it was just replacing: where that
-    one never becomes ready, let a step `restart_pod` with `unhealthy: true` follow.
+    A StatefulSet with `podManagementPolicy: OrderedReady` waits for a pod that is not ready, and does not replace it
+    whatever the template says by then: let `restart_pod` follow for each such pod.
     """
 
     name: ClassVar = "increase_resources"

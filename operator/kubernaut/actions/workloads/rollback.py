@@ -50,10 +50,12 @@ class Revision:
     """One revision of a workload, as its controller keeps it.
 
     Attributes:
+        name: of the ReplicaSet or ControllerRevision that holds it.
         available: whether a pod of it is or ever was available, as far as anybody knows.
     """
 
     number: int
+    name: str
     template: Mapping[str, Any]
     available: bool
 
@@ -64,6 +66,7 @@ class RollbackWorkload(WorkloadAction[Sequence[Revision]]):
     parameters = RollbackParameters
     outputs: ClassVar[Mapping[str, str]] = {
         "fromRevision": "The revision before; 0 where the controller had not numbered it yet.",
+        "fromName": "The name of the ReplicaSet or ControllerRevision that holds it; empty where there is none yet.",
         "toRevision": "The revision whose template is used now; the controller numbers it anew.",
         "seenAvailable": "Whether that revision was ever seen with an available pod.",
     }
@@ -90,7 +93,8 @@ class RollbackWorkload(WorkloadAction[Sequence[Revision]]):
         former, wanted = template_of(seen), parameters.to_revision
         current = [one for one in evidence if one.template == former]
         others = sorted((one for one in evidence if one.template != former), key=lambda one: -one.number)
-        here = max((one.number for one in current), default=0)
+        newest = max(current, key=lambda one: one.number, default=None)
+        here = newest.number if newest else 0
         if wanted is not None and any(one.number == wanted for one in current):
             return fence.nothing(f"{ObjectRef.of(seen)} is at revision {wanted} already")
         chosen = _choose(seen, others, wanted)
@@ -100,7 +104,12 @@ class RollbackWorkload(WorkloadAction[Sequence[Revision]]):
             {_TEMPLATE: {"digest": digest(former), "revision": here}},
             {_TEMPLATE: {"digest": digest(chosen.template), "revision": chosen.number}},
             f"rolled back from revision {here or 'unknown'} to revision {chosen.number}{doubt}",
-            {"fromRevision": here, "toRevision": chosen.number, "seenAvailable": chosen.available},
+            {
+                "fromRevision": here,
+                "fromName": newest.name if newest else "",
+                "toRevision": chosen.number,
+                "seenAvailable": chosen.available,
+            },
         )
 
     async def put_back(self, cluster: Cluster, seen: Manifest, mark: StepMark) -> Manifest:
@@ -147,6 +156,7 @@ class RollbackDeployment(RollbackWorkload):
         return [
             Revision(
                 revision_of(one),
+                one["metadata"]["name"],
                 template_of(one),
                 one["metadata"]["uid"] in known or bool((one.get("status") or {}).get("availableReplicas")),
             )
@@ -178,8 +188,9 @@ class RollbackByControllerRevisions(RollbackWorkload):
             # A StatefulSet's pods bear the revision's whole name, a DaemonSet's only its end.
             available |= hashes | {f"{seen['metadata']['name']}-{one}" for one in hashes}
         return [
-            Revision(int(one["revision"]), template_of(one["data"]), one["metadata"]["name"] in available)
+            Revision(int(one["revision"]), name, template_of(one["data"]), name in available)
             for one in owned_by(seen, found)
+            for name in (str(one["metadata"]["name"]),)
         ]
 
 
@@ -191,9 +202,9 @@ class RollbackStatefulSet(RollbackByControllerRevisions):
     one, and the message says so; with `toRevision` that revision. Volume claim templates can't be changed and are
     not. Refused where the update strategy is `OnDelete`.
 
-    A StatefulSet with `podManagementPolicy: OrderedReady` waits for the pod that it was just replacing: where that
-    pod never becomes ready, the controller does not replace it by itself, whatever the template says. Let a step
-    `restart_pod` with `unhealthy: true` follow.
+    A StatefulSet with `podManagementPolicy: OrderedReady` waits for a pod that is not ready, and does not replace it
+    whatever the template says by then. Let its pods of the former revision be evicted after the rollback: they have
+    the label `controller-revision-hash` with `fromName` as value, as in the sample `stateful-bad-rollout`.
     """
 
     name: ClassVar = "rollback_statefulset"

@@ -72,8 +72,8 @@ class SetImage(AnyWorkloadAction[None]):
     Whether it exists can't be known before a node pulls it. Refused while a Deployment is paused, and where the
     update strategy is `OnDelete`.
 
-    A StatefulSet with `podManagementPolicy: OrderedReady` waits for the pod that it was just replacing: where that
-    one never becomes ready, let a step `restart_pod` with `unhealthy: true` follow.
+    A StatefulSet with `podManagementPolicy: OrderedReady` waits for a pod that is not ready, and does not replace it
+    whatever the template says by then: let `restart_pod` follow for each such pod.
     """
 
     name: ClassVar = "set_image"
