@@ -7,6 +7,7 @@ from typing import Any
 from kubernaut.actions.fencing import fence
 from kubernaut.actions.workloads.fix_probe import FixProbe
 from kubernaut.actions.workloads.increase_resources import IncreaseResources
+from kubernaut.actions.workloads.migrate_workload import MigrateWorkload
 from kubernaut.actions.workloads.quarantine_pod import QuarantinePod
 from kubernaut.actions.workloads.restart import RestartDaemonSet, RestartDeployment, RestartStatefulSet
 from kubernaut.actions.workloads.restart_pod import RestartPod
@@ -22,6 +23,7 @@ def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
     return (
         FixProbe(finished),
         IncreaseResources(finished),
+        MigrateWorkload(finished),
         QuarantinePod(finished),
         RestartDaemonSet(finished),
         RestartDeployment(finished),
