@@ -8,6 +8,7 @@ from kubernaut.actions.fencing import fence
 from kubernaut.actions.workloads.fix_probe import FixProbe
 from kubernaut.actions.workloads.increase_resources import IncreaseResources
 from kubernaut.actions.workloads.migrate_workload import MigrateWorkload
+from kubernaut.actions.workloads.optimize_resources import OptimizeResources
 from kubernaut.actions.workloads.quarantine_pod import QuarantinePod
 from kubernaut.actions.workloads.restart import RestartDaemonSet, RestartDeployment, RestartStatefulSet
 from kubernaut.actions.workloads.restart_pod import RestartPod
@@ -24,6 +25,7 @@ def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
         FixProbe(finished),
         IncreaseResources(finished),
         MigrateWorkload(finished),
+        OptimizeResources(finished),
         QuarantinePod(finished),
         RestartDaemonSet(finished),
         RestartDeployment(finished),
