@@ -52,6 +52,15 @@ def serve_metrics(place: Place) -> None:
     await_true(lambda: place.admin.request("GET", there).ok, "PodMetrics are not served")
 
 
+def no_metrics(place: Place) -> None:
+    """Have the API server serve none from now on."""
+    path = f"{_DEFINITIONS}/{_DEFINITION['metadata']['name']}"
+    place.admin.request("DELETE", path)
+    await_true(lambda: place.admin.request("GET", path).status == 404, "PodMetrics are still defined")
+    there = place.path(METRICS, "pods")
+    await_true(lambda: place.admin.request("GET", there).status == 404, "PodMetrics are still served")
+
+
 def measure(place: Place, pod: Manifest, *, window: str = "15s", **usage: str) -> None:
     """Write what the containers of a pod use, each the same."""
     meta = pod["metadata"]

@@ -12,6 +12,7 @@ from kubernaut.core.ports import ObjectRef, Right
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
 STATEFUL_SET: Final = ("apps/v1", "StatefulSet")
 DAEMON_SET: Final = ("apps/v1", "DaemonSet")
+POD_METRICS: Final = ("metrics.k8s.io/v1beta1", "PodMetrics")
 HORIZONTAL_POD_AUTOSCALER: Final = ("autoscaling/v2", "HorizontalPodAutoscaler")
 
 
@@ -25,6 +26,8 @@ def resource_of(kind: str) -> str:
     lower = kind.lower()
     if lower == "endpoints":
         return lower
+    if kind == POD_METRICS[1]:
+        return "pods"
     if lower.endswith("s"):
         return f"{lower}es"
     return f"{lower[:-1]}ies" if lower.endswith("y") else f"{lower}s"

@@ -106,6 +106,12 @@ def badness(pod: Mapping[str, Any]) -> tuple[bool, bool, int]:
     return any(one.troubled for one in containers(pod)), not ready(pod), restarts(pod)
 
 
+def healthy(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod is ready and none of its containers fails."""
+    failing, unready, _ = badness(pod)
+    return not failing and not unready
+
+
 def worst_first(pods: Sequence[Manifest]) -> list[Manifest]:
     """Return the pods that say something of the target's health, the worst first, then by name."""
     staying = sorted((pod for pod in pods if not leaving(pod)), key=lambda pod: str(pod["metadata"]["name"]))

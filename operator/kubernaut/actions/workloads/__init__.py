@@ -7,6 +7,9 @@ from typing import Any
 from kubernaut.actions.fencing import fence
 from kubernaut.actions.workloads.fix_probe import FixProbe
 from kubernaut.actions.workloads.increase_resources import IncreaseResources
+from kubernaut.actions.workloads.migrate_workload import MigrateWorkload
+from kubernaut.actions.workloads.optimize_resources import OptimizeResources
+from kubernaut.actions.workloads.quarantine_pod import QuarantinePod
 from kubernaut.actions.workloads.restart import RestartDaemonSet, RestartDeployment, RestartStatefulSet
 from kubernaut.actions.workloads.restart_pod import RestartPod
 from kubernaut.actions.workloads.rollback import RollbackDaemonSet, RollbackDeployment, RollbackStatefulSet
@@ -21,6 +24,9 @@ def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
     return (
         FixProbe(finished),
         IncreaseResources(finished),
+        MigrateWorkload(finished),
+        OptimizeResources(finished),
+        QuarantinePod(finished),
         RestartDaemonSet(finished),
         RestartDeployment(finished),
         RestartPod(),

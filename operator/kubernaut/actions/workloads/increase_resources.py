@@ -26,9 +26,9 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 from kubernaut.core.quantity import Form, Quantity
 
 # Results of a multiplication are rounded up to these: whole MiB, whole thousandths of a processor.
-_UNITS: Final = {"memory": Fraction(2**20), "cpu": Fraction(1, 1000)}
+UNITS: Final = {"memory": Fraction(2**20), "cpu": Fraction(1, 1000)}
 # The API server itself rounds resources up to this.
-_FINEST: Final = Fraction(1, 1000)
+FINEST: Final = Fraction(1, 1000)
 
 
 def _quantity(text: str) -> str:
@@ -160,11 +160,11 @@ def _raised(resources: Mapping[str, Any], wish: _Wish, where: str) -> dict[str, 
 def _wanted(base: Quantity, wish: _Wish) -> Quantity:
     if wish.factor is not None:
         return _scaled(base, Fraction(wish.factor), wish)
-    return Quantity.parse(wish.amount or "").rounded_up(_FINEST)
+    return Quantity.parse(wish.amount or "").rounded_up(FINEST)
 
 
 def _scaled(quantity: Quantity, ratio: Fraction, wish: _Wish) -> Quantity:
     form = Form.BINARY if wish.resource == "memory" else quantity.form
-    unit = _UNITS[wish.resource]
+    unit = UNITS[wish.resource]
     exact = Quantity(quantity.value * ratio, form)
-    return exact.rounded_up(unit if exact.value >= unit else _FINEST)
+    return exact.rounded_up(unit if exact.value >= unit else FINEST)

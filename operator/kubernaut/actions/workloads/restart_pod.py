@@ -9,12 +9,19 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import Field, JsonValue, model_validator
 
 from kubernaut.actions import pods
-from kubernaut.actions.objects import group_of, named, resource_of, rights
-from kubernaut.api.base import DnsName, Flag
+from kubernaut.actions.objects import rights
+from kubernaut.actions.workloads.choosing import (
+    NONE,
+    PodParameters,
+    choice_rights,
+    choose,
+    known_pod,
+    pinned,
+)
 from kubernaut.api.reasons import Reason
-from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
+from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import Conflict, NotFound, StepError, TooManyRequests, UnknownOutcome
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.ports import Cluster, ObjectRef, Right
 
 _ROUNDS: Final = 4
 
@@ -26,15 +33,9 @@ class Method(StrEnum):
     DELETE = "delete"
 
 
-class RestartPodParameters(ActionParameters):
+class RestartPodParameters(PodParameters):
     """Parameters of ``restart_pod``: a name, or the worst pod of the run's target."""
 
-    name: Annotated[
-        DnsName | None, Field(description="The pod; by default the run's target, where that is a pod.")
-    ] = None
-    unhealthy: Annotated[
-        Flag, Field(description="Choose the worst pod of the run's target; do nothing where all are healthy.")
-    ] = False
     method: Annotated[
         Method,
         Field(description="`evict` respects PodDisruptionBudgets; `delete` does not."),
@@ -48,8 +49,6 @@ class RestartPodParameters(ActionParameters):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.name is not None and self.unhealthy:
-            raise ValueError("set at most one of name and unhealthy")
         if self.grace_period_seconds is not None and self.method is not Method.DELETE:
             raise ValueError("gracePeriodSeconds needs method: delete")
         return self
@@ -78,33 +77,21 @@ class RestartPod:
 
     def rights(self, target: ObjectRef | None, parameters: RestartPodParameters) -> tuple[Right, ...]:
         """Return get on pods, the verb of the method, and what the choice of the worst pod needs."""
-        fixed = parameters.name or (target.name if target is not None and target.kind == "Pod" else None)
-        names = (fixed,) if fixed and not parameters.unhealthy else ()
+        names = known_pod(target, parameters)
         evict = Right("create", "", "pods/eviction", names)
-        found = [
+        return (
             *rights(("get",), "v1", "Pod", names),
             evict if parameters.method is Method.EVICT else Right("delete", "", "pods", names),
-        ]
-        if parameters.unhealthy:
-            found += rights(("list",), "v1", "Pod", ())
-            if target is not None:
-                group, resource = group_of(target.api_version), resource_of(target.kind)
-                found.append(Right("get", group, resource, (target.name,)))
-        return tuple(found)
+            *choice_rights(target, parameters),
+        )
 
     async def prepare(
         self, cluster: Cluster, context: StepContext, parameters: RestartPodParameters
     ) -> Mapping[str, JsonValue] | None:
         """Choose the pod and return its name and UID; both are empty where no pod is unhealthy."""
-        if parameters.unhealthy:
-            pod = await _worst(cluster, context)
-            if pod is None:
-                return {"name": "", "uid": ""}
-        else:
-            ref = named(context.namespace, context.target, "v1", "Pod", parameters.name)
-            pod = await cluster.get(ref)
-            if ref.uid and pod["metadata"]["uid"] != ref.uid:
-                raise StepError(f"{ref} was deleted and made anew", reason=Reason.TARGET_REPLACED)
+        pod = await choose(cluster, context, parameters)
+        if pod is None:
+            return NONE
         if pods.controller_of(pod) is None:
             raise StepError(
                 f"{ObjectRef.of(pod)} has no controller: nobody would make it anew",
@@ -114,11 +101,9 @@ class RestartPod:
 
     async def perform(self, cluster: Cluster, context: StepContext, parameters: RestartPodParameters) -> Done:
         """Remove the pinned pod; one that is gone, going or replaced is done."""
-        intent = context.intent or {}
-        name, uid = str(intent.get("name", "")), str(intent.get("uid", ""))
-        if not name:
+        ref = pinned(context)
+        if ref is None:
             return Done(False, f"no pod of {context.target} is unhealthy", {"pod": "", "uid": ""})
-        ref = ObjectRef("v1", "Pod", context.namespace, name, uid)
         doubt: UnknownOutcome | None = None
         for _ in range(_ROUNDS):
             try:
@@ -140,26 +125,6 @@ class RestartPod:
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RestartPodParameters) -> Done:
         """Nothing is put back: the pod that was removed can't come back, and its controller has made a new one."""
         return Done(False, "a restarted pod can't be taken back, and nothing is left to put back")
-
-
-async def _worst(cluster: Cluster, context: StepContext) -> Manifest | None:
-    """Return the worst pod of the run's target; None where all are healthy."""
-    if context.target.kind == "Pod":
-        found = [await cluster.get(context.target)]
-    else:
-        target = await cluster.get(context.target)
-        selector = pods.selector_of(target)
-        if selector is None:
-            raise StepError(
-                f"{context.target} selects no pods; name one under with.name",
-                reason=Reason.INVALID_PARAMETERS,
-            )
-        found = await cluster.list("v1", "Pod", context.namespace, label_selector=selector)
-    worst = next(iter(pods.worst_first(found)), None)
-    if worst is None:
-        return None
-    failing, unready, _ = pods.badness(worst)
-    return worst if failing or unready else None
 
 
 async def _gone(cluster: Cluster, ref: ObjectRef) -> bool:

@@ -95,7 +95,7 @@ class ScaleWorkload(WorkloadAction[Sequence[Manifest]]):
     ) -> fence.Change:
         ref = ObjectRef.of(seen)
         for autoscaler in evidence:
-            if _scales(autoscaler, ref):
+            if scales(autoscaler, ref):
                 raise StepError(
                     f"HorizontalPodAutoscaler {autoscaler['metadata']['name']} scales {ref} and would put its own "
                     "number back; change its bounds, or set autoscaler: Ignore",
@@ -162,7 +162,8 @@ def _wanted(before: int, parameters: ScaleWorkloadParameters) -> int:
     return min(before, max(before + delta, parameters.min_replicas))
 
 
-def _scales(autoscaler: Manifest, ref: ObjectRef) -> bool:
+def scales(autoscaler: Manifest, ref: ObjectRef) -> bool:
+    """Whether a HorizontalPodAutoscaler scales an object."""
     target = autoscaler["spec"].get("scaleTargetRef") or {}
     group = group_of(target.get("apiVersion", ""))
     return (group, target.get("kind"), target.get("name")) == (group_of(ref.api_version), ref.kind, ref.name)
