@@ -125,7 +125,9 @@ async def test_expected_values_are_looked_at_right_before_it_is_deleted() -> Non
     step = await begun(cluster, parameters)
     relabel = {"metadata": {"labels": {"team": "b"}}}
     cluster.troubles["delete"] = [lambda: cluster.edit("NetworkPolicy", "deny", relabel)]
-    with pytest.raises(StepError, match=r'metadata\.labels\.team is "b", but "a" is expected; nothing was done'):
+    with pytest.raises(
+        StepError, match=r'metadata\.labels\.team is "b", but "a" is expected; nothing was done'
+    ):
         await delete.perform(cluster, step, parameters)
     with pytest.raises(StepError, match='but "a" is expected'):
         await begun(cluster, parameters)
