@@ -92,7 +92,9 @@ async def test_its_exit_code_and_log_are_kept_and_secrets_come_by_reference(
         {"name": "LEVEL", "value": "info"},
         {"name": "DB_PASSWORD", "secretKeyRef": {"name": "db", "key": "password"}},
     ]
-    script = 'echo "level $LEVEL, ${#DB_PASSWORD} characters, user $(id -u)"; ls /var/run/secrets 2>&1 || true'
+    script = (
+        'echo "level $LEVEL, ${#DB_PASSWORD} characters, user $(id -u)"; ls /var/run/secrets 2>&1 || true'
+    )
     done = await performed(place, wanted(cluster, script, env=env))
     (pod,) = place.items("v1", "pods")
     assert (done.outputs["exitCode"], done.outputs["pod"]) == (0, pod["metadata"]["name"])
