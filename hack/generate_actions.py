@@ -24,6 +24,9 @@ _ONCE = {
     Idempotency.MARKED: "The patch that holds the change also holds the step's signed record, as an annotation of "
     "the object, and the resourceVersion that was read: a patch sent twice lands once, and a step that finds its "
     "record is done.",
+    Idempotency.NAMED: "What it creates has a name that follows from run, step and attempt, and carries the step's "
+    "signed mark: created again, it is found to be there. An object of that name that somebody else created is left "
+    "alone, and the step is refused.",
     Idempotency.PINNED: "The object's UID is chosen and stored in the run before anything is sent, and is a "
     "precondition of the request: another object of the same name is never touched.",
 }

@@ -81,6 +81,14 @@ class FakeAction:
         raise AssertionError
 
 
+@dataclass(frozen=True)
+class FakeJob(FakeAction):
+    """An action that creates an object and waits until that has a phase."""
+
+    def ended(self, manifest: Mapping[str, Any]) -> bool:
+        return bool(manifest["status"].get("phase"))
+
+
 class SubflowParameters(ActionParameters):
     """What starts the run of another Workflow."""
 
@@ -108,6 +116,7 @@ class FakeCatalogue:
             FakeAction("fake_pinned", Idempotency.PINNED),
             FakeAction("fake_read", Idempotency.READ_ONLY),
             FakeAction("fake_named", Idempotency.MARKED, NamedParameters),
+            FakeJob("fake_job", Idempotency.NAMED),
         )
         self._actions: dict[str, Any] = {action.name: action for action in actions}
 
@@ -378,6 +387,11 @@ class Story:
     def done(self, step: str, *, acted: bool = True, changed: Sequence[str] = (), **outputs: Any) -> Decided:
         told = tuple(changed) if changed else (("replicas: 1 -> 2",) if acted else ())
         return self.end(step, Outcome(OutcomeKind.DONE, "done", None, acted, told, outputs))
+
+    def awaits(self, step: str, uid: str = "uid-of-job") -> Decided:
+        """Let an effect have created an object in which it goes on."""
+        awaited: dict[str, Any] = {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": uid}
+        return self.end(step, Outcome(OutcomeKind.DONE, "begun", None, True, ("created",), awaits=awaited))
 
     def prepared(self, step: str, **intent: Any) -> Decided:
         return self.end(step, Outcome(OutcomeKind.PREPARED, intent=intent))

@@ -13,7 +13,7 @@ import yaml
 
 from faults.places import Place
 from faults.shapes import SHAPES
-from faults.shapes.model import Manifest
+from faults.shapes.model import ACCOUNT, Manifest
 from faults.witness import Witness
 from kubernaut.api.names import SYSTEM_NAMESPACE
 from kubernaut.api.rbac import before_image_manifests, tenant_manifests
@@ -57,8 +57,26 @@ def _set_up(cluster: Cluster, places: Sequence[Place]) -> None:
         manifests += [_namespace(place.namespace), _namespace(place.system)]
         manifests += [_moved(one, place.system) for one in system]
         manifests += tenant_manifests(place.namespace) + before_image_manifests(place.namespace)
+        manifests += _jobs(place.namespace)
         manifests += [shape.workflow(place.namespace) for shape in SHAPES]
     cluster.run_kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+
+
+def _jobs(namespace: str) -> list[Manifest]:
+    """Return what lets a Workflow's account run Jobs."""
+    meta = {"name": "jobs", "namespace": namespace}
+    verbs = ["create", "get", "list", "watch", "delete"]
+    rules = [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": verbs}]
+    group = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": rules}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "jobs"},
+        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
+    }
+    return [role, binding]
 
 
 def _system(cluster: Cluster) -> list[Manifest]:

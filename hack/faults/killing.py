@@ -26,6 +26,7 @@ WEIGHTS: Mapping[Stage, int] = {
     Stage.EVICTION: 1,
     Stage.DELETION: 1,
     Stage.START: 2,
+    Stage.JOB: 2,
     Stage.PROGRESS: 4,
     Stage.END: 2,
     Stage.EVENT: 1,

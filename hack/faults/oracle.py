@@ -92,6 +92,9 @@ def effects_of(acts: Iterable[Act], trials: Iterable[Trial]) -> dict[str, Effect
             uid, parent, step = act.started
             by_uid[uid] = by_uid[parent]
             found[by_uid[parent].name][step, STARTED] += 1
+        elif act.created is not None and act.created[0] in by_uid:
+            uid, step = act.created
+            found[by_uid[uid].name][step, "do"] += 1
         elif act.name in targets and act.changed:
             told = _marked(act, by_uid, marks)
             if told and all(step.startswith(_SEAL) for step, _ in told):
@@ -154,7 +157,8 @@ def judge(
     seen.unfenced.clear()
     uids = {trial.uid for trial in trials}
     started = {act.name for act in seen.acts if act.started is not None and act.started[1] in uids}
-    seen.forget({trial.name for trial in trials} | started)
+    made = {act.name for act in seen.acts if act.created is not None and act.created[0] in uids}
+    seen.forget({trial.name for trial in trials} | started | made)
 
 
 def _expected(shape: Shape, effects: Effects) -> Effects:

@@ -24,6 +24,7 @@ class Stage(StrEnum):
     EVICTION = "pod evicted"
     DELETION = "pod deleted"
     START = "run started by a step"
+    JOB = "Job created by a step"
     PROGRESS = "progress stored"
     END = "end stored"
     EVENT = "Event written"
@@ -39,6 +40,7 @@ _BY_REQUEST = {
     "POST pods/eviction": Stage.EVICTION,
     "DELETE pods": Stage.DELETION,
     "POST workflowexecutions": Stage.START,
+    "POST jobs": Stage.JOB,
     "POST events": Stage.EVENT,
 }
 

@@ -13,6 +13,7 @@ from faults.shapes.model import ACCOUNT, Manifest
 from localrun.audit import AuditLog, Request
 
 MARKER = "step.kubernaut.io/"
+CREATED = "created.kubernaut.io/"
 OPERATOR = "system:serviceaccount:kubernaut-system:kubernaut-operator"
 #: bodies that the audit log leaves out, because they may hold secrets, or hold only a question
 _UNSEEN = {"configmaps", "secrets", "tokenreviews", "selfsubjectreviews", "subjectaccessreviews"}
@@ -26,6 +27,7 @@ class Act:
         before, after: resourceVersions; ``before`` is the precondition, or None.
         marks: the marks of steps that the request wrote, by the run's UID.
         started: of a run that was created by a step: its UID, its parent's UID, and that step.
+        created: of another object that was created by a step: the run's UID, and that step.
     """
 
     resource: str
@@ -34,6 +36,7 @@ class Act:
     after: int
     marks: dict[str, Manifest]
     started: tuple[str, str, str] | None = None
+    created: tuple[str, str] | None = None
 
     @property
     def changed(self) -> bool:
@@ -89,7 +92,16 @@ def _act(request: Request) -> Act:
     before = asked.get("resourceVersion")
     after = int(_meta(request.answer).get("resourceVersion") or 0)
     known = None if before is None else str(before)
-    return Act(request.resource, request.name, known, after, marks, _started(request))
+    created = next(
+        (
+            (key.removeprefix(CREATED), json.loads(value)["step"])
+            for key, value in (asked.get("annotations") or {}).items()
+            if key.startswith(CREATED) and request.verb == "create"
+        ),
+        None,
+    )
+    name = request.name or asked.get("name", "")
+    return Act(request.resource, name, known, after, marks, _started(request), created)
 
 
 def _started(request: Request) -> tuple[str, str, str] | None:

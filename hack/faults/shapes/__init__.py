@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faults.shapes import failing, nested, pods, sequences, waiting
+from faults.shapes import failing, jobs, nested, pods, sequences, waiting
 from faults.shapes.model import Shape
 
 SHAPES: tuple[Shape, ...] = (
@@ -11,4 +11,5 @@ SHAPES: tuple[Shape, ...] = (
     *waiting.SHAPES,
     *pods.SHAPES,
     *nested.SHAPES,
+    *jobs.SHAPES,
 )

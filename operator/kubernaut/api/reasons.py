@@ -73,6 +73,7 @@ class Reason(StrEnum):
     APPROVAL_EXPIRED = "ApprovalExpired"
     CANCELLED = "Cancelled"
     SUBFLOW_FAILED = "SubflowFailed"
+    JOB_FAILED = "JobFailed"
     SUBFLOW_TOO_DEEP = "SubflowTooDeep"
     TOO_MANY_ITEMS = "TooManyItems"
     FENCED = "Fenced"
@@ -208,6 +209,9 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
         _C.HUMAN, "Say what becomes of the failed step: `kubernaut remedy`.", transient=True
     ),
     Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
+    Reason.JOB_FAILED: ReasonInfo(
+        _C.EFFECT, "Look at the exit code and the log in the step's outputs, and at the Job's pods."
+    ),
     Reason.SUBFLOW_TOO_DEEP: ReasonInfo(
         _C.CONFIGURATION, "Let the Workflows not start each other in a circle."
     ),

@@ -58,6 +58,8 @@ class StepContext:
         now: when the step began, for what an action writes (never for a decision).
         intent: what ``prepare`` returned, as stored before this call; None where it returned None.
         signer: signs markers.
+        account: name of the ServiceAccount that the step acts as.
+        deadline: when the step's time is over, or None where that is not known.
         evidence: what was seen of ReplicaSets.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
     """
@@ -73,6 +75,8 @@ class StepContext:
     evidence: RevisionEvidence
     intent: Mapping[str, JsonValue] | None = None
     recent: Recent = field(default_factory=Recent)
+    account: str = ""
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,15 @@ class Done:
         outputs: small values for later steps, JSON.
         changed: one sentence for each changed field: object, field, before, after; at most 16.
         message: one sentence for people.
+        awaits: the object, UID included, in which the effect goes on; the action (``Awaits``) is performed again
+            once that has ended.
     """
 
     acted: bool
     message: str = ""
     outputs: Mapping[str, JsonValue] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
+    awaits: ObjectRef | None = None
 
 
 class Action(Protocol, Generic[P]):
@@ -139,4 +146,13 @@ class Fences(Protocol):
 
     async def fence(self, cluster: Cluster, context: StepContext, parameters: Any) -> Done:
         """Return what the step did, or ``acted=False`` once it can't do it any more. Raises StepError."""
+        ...
+
+
+@runtime_checkable
+class Awaits(Protocol):
+    """A named action whose effect goes on by itself in the object that it created."""
+
+    def ended(self, manifest: Mapping[str, Any]) -> bool:
+        """Return whether that object, as seen, has come to its end. Pure."""
         ...

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.reasons import Reason
-from kubernaut.core import subflows
+from kubernaut.core import awaiting, subflows
 from kubernaut.core.action import Idempotency
 from kubernaut.core.draft import Draft
 from kubernaut.core.plan import Kind, PlannedStep
@@ -17,7 +17,8 @@ def close(draft: Draft, steps: Sequence[PlannedStep], reason: Reason) -> bool:
     """Bring steps to their end without beginning any; return whether all have ended.
 
     A step whose outcome is not known is performed once more: its marker says whether it had happened, and if not it
-    happens now. A run that a subflow started is cancelled, and its end is waited for.
+    happens now. A run that a subflow started is cancelled, and its end is waited for; an object that a step created
+    and waits for is taken back.
     """
     # Found out before any is skipped: a step that was skipped lets its dependents begin.
     idle = frozenset(step.name for step in steps if _can_not_have_begun(draft, step))
@@ -33,8 +34,8 @@ def close(draft: Draft, steps: Sequence[PlannedStep], reason: Reason) -> bool:
 
 
 def _can_not_have_begun(draft: Draft, step: PlannedStep) -> bool:
-    """Whether no earlier owner of the run can have started a subflow's run: what it depends on had not ended."""
-    if step.kind is not Kind.WORKFLOW or draft.record(step).phase is not StepPhase.PENDING:
+    """Whether no earlier owner of the run can have created a step's object: what it depends on had not ended."""
+    if not awaiting.may_be_named(step) or draft.record(step).phase is not StepPhase.PENDING:
         return False
     return not all(_may_have_ended(draft, need) for need in step.needs)
 
@@ -51,7 +52,7 @@ def _skip(draft: Draft, step: PlannedStep, reason: Reason, idle: frozenset[str])
     record = draft.record(step)
     if record.phase.final or step.name in draft.facts.in_flight or step.kind.group:
         return
-    if step.kind is Kind.WORKFLOW and record.intent is not None:
+    if (step.kind is Kind.WORKFLOW and record.intent is not None) or awaiting.waits(step, record):
         return
     if step.name in draft.unfenced and step.action is not None and step.name not in idle:
         _fence(draft, step)
@@ -92,6 +93,9 @@ def _settling(draft: Draft, step: PlannedStep) -> bool:
         return True
     if step.kind is Kind.WORKFLOW and record.intent is not None:
         subflows.halt(draft, step)
+        return not draft.record(step).phase.final
+    if awaiting.waits(step, record):
+        awaiting.halt(draft, step)
         return not draft.record(step).phase.final
     if not draft.in_doubt(step):
         return False

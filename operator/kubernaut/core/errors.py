@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from kubernaut.api.reasons import REASONS, Reason
 
 
@@ -24,6 +27,18 @@ class StepError(KubernautError):
         """Whether trying the same again later may help."""
         info = REASONS.get(self.reason)
         return info is not None and info.transient
+
+
+class EffectFailed(StepError):
+    """An effect happened, and failed at what it was for.
+
+    Attributes:
+        outputs: what it gave all the same.
+    """
+
+    def __init__(self, message: str, *, reason: Reason, outputs: Mapping[str, Any]) -> None:
+        super().__init__(message, reason=reason)
+        self.outputs = outputs
 
 
 class ClusterError(StepError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.api.reasons import Reason
-from kubernaut.core import groups, limits, retry, rolling, subflows
+from kubernaut.core import awaiting, groups, limits, retry, rolling, subflows
 from kubernaut.core.draft import Draft
 from kubernaut.core.plan import Kind, PlannedStep
 from kubernaut.core.retrying import try_again
@@ -17,6 +17,9 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     if outcome.undo and step.kind is Kind.WORKFLOW:
         if not record.phase.final:
             subflows.halted(draft, step, outcome.kind is OutcomeKind.DONE, outcome.message)
+        return
+    if outcome.undo and awaiting.waits(step, record):
+        awaiting.halted(draft, step, outcome)
         return
     if outcome.undo is not (draft.status.phase is RunPhase.ROLLING_BACK):
         return
@@ -39,6 +42,7 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         _done(draft, step, outcome)
     else:
         _failed(draft, step, outcome.reason or Reason.INTERNAL, outcome.message)
+        awaiting.tell_outputs(draft, step, outcome)
 
 
 def _happened(step: PlannedStep, outcome: Outcome) -> bool:
@@ -81,6 +85,9 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     if step.kind is Kind.WORKFLOW and not draft.run.dry_run:
         draft.set(step, phase=StepPhase.WAITING, intent=dict(outcome.outputs), reason=None, retry_at=None)
         return
+    if outcome.awaits is not None and not draft.run.dry_run:
+        awaiting.begin(draft, step, outcome)
+        return
     taken, room = limits.size(outcome.outputs), limits.outputs_left(draft.steps.values())
     if taken > room:
         message = f"the step's outputs take {taken} bytes; the run has {room} of {limits.OUTPUTS} left"
@@ -102,6 +109,8 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
 def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
     attempt = draft.record(step).attempt
     if step.kind is Kind.WORKFLOW and subflows.not_started(draft, step, reason, message):
+        return
+    if awaiting.not_begun(draft, step, reason, message):
         return
     if reason in retry.SAME_ATTEMPT:
         if draft.record(step).reason == Reason.UNKNOWN_OUTCOME:

@@ -76,6 +76,7 @@ class Outcome:
         attempt: the attempt it is the outcome of; 0 where that is not known.
         undo: whether it is the outcome of putting the step back.
         fence: whether it is the outcome of fencing the step off.
+        awaits: apiVersion, kind, name and uid of the object in which the effect goes on, or None.
     """
 
     kind: OutcomeKind
@@ -88,6 +89,7 @@ class Outcome:
     attempt: int = 0
     undo: bool = False
     fence: bool = False
+    awaits: Mapping[str, JsonValue] | None = None
 
     @property
     def transient(self) -> bool:

@@ -142,4 +142,4 @@ def as_dry_run(done: Done) -> Done:
     """Return what an action did under a ``DryRunCluster`` as what it would do: nothing was changed."""
     if not done.acted:
         return done
-    return replace(done, acted=False, message=f"dry run, nothing was changed: {done.message}")
+    return replace(done, acted=False, awaits=None, message=f"dry run, nothing was changed: {done.message}")

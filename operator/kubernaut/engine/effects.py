@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
-from kubernaut.core.errors import StepError
+from kubernaut.core.errors import EffectFailed, StepError
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
 from kubernaut.core.recent import Recent
@@ -159,6 +159,8 @@ class Performer:
         except TimeoutError:
             message = f"{action.name} was not done within {act.step.timeout}; it may have happened"
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.STEP_TIMEOUT)
+        except EffectFailed as error:
+            outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason, outputs=dict(error.outputs))
         except StepError as error:
             outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason)
         except Exception as error:
@@ -215,6 +217,8 @@ class Performer:
             signer=self._signer,
             evidence=self._evidence,
             intent=act.intent,
+            account=claim.service_account_name,
+            deadline=act.deadline,
             recent=Recent() if dry else live.recent,
         )
         return GatedCluster(account, lambda: live.lease() or self._hold(), dry=dry), context
@@ -234,7 +238,15 @@ async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameter
 
 def _done(done: Done) -> Outcome:
     outputs: dict[str, Any] = dict(done.outputs)
-    return Outcome(OutcomeKind.DONE, done.message, None, done.acted, done.changed, outputs)
+    return Outcome(
+        OutcomeKind.DONE, done.message, None, done.acted, done.changed, outputs, awaits=_awaited(done.awaits)
+    )
+
+
+def _awaited(ref: ObjectRef | None) -> dict[str, JsonValue] | None:
+    if ref is None:
+        return None
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "name": ref.name, "uid": ref.uid}
 
 
 def _result(outcome: Outcome, act: Act) -> str:

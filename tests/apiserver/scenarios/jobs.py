@@ -121,7 +121,26 @@ def made_anew_and_fails(place: Place) -> None:
     place.create("batch/v1", "jobs", {"metadata": {"name": "migrate"}, "spec": spec})
 
 
+def unseeded(place: Place) -> None:
+    """Another actor wipes what the seeding Job had done, and the Job with it."""
+    remove_jobs(place)
+
+
+def not_seeded(place: Place) -> bool:
+    return not completed(place)
+
+
 SCENARIOS: Final = (
+    Scenario(
+        "run_job",
+        {"image": "kubernaut.local/pause:1"},
+        healthy=ends,
+        fault=unseeded,
+        symptom=not_seeded,
+        changes=(Where("v1", "configmaps", "settings"),),
+        undoes=False,
+        later=tuple(f"{verb} jobs.batch" for verb in ("get", "list", "watch", "delete")),
+    ),
     Scenario(
         "resume_cronjob",
         {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from apiserver.acting import Place, await_true
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION, GROUP
 from kubernaut.api.reasons import Reason
-from kubernaut.core.action import Action, Done, StepContext
+from kubernaut.core.action import Action, Awaits, Done, StepContext
 from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.ports import Cluster, Manifest, Right
 
@@ -112,7 +113,17 @@ class Step:
         return cls(scenario, account, replace(context, intent=intent))
 
     async def perform(self) -> Done:
+        """Perform it, and once more where it waited for an object's end."""
         action, parameters = self.scenario.made
+        done = await action.perform(self.account, self.context, parameters)
+        if done.awaits is None:
+            return done
+        assert isinstance(action, Awaits)
+        async with asyncio.timeout(60):
+            async for seen in self.account.watch(done.awaits):
+                if seen is None or action.ended(seen):
+                    break
+        self.context = replace(self.context, intent={"uid": done.awaits.uid})
         return await action.perform(self.account, self.context, parameters)
 
     async def undo(self) -> Done:

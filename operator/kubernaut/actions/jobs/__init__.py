@@ -6,6 +6,7 @@ from typing import Any
 
 from kubernaut.actions.fencing import fence
 from kubernaut.actions.jobs.delete_job import DeleteJob
+from kubernaut.actions.jobs.run_job import RunJob
 from kubernaut.actions.jobs.suspend import ResumeCronJob, SuspendCronJob
 from kubernaut.core.action import Action
 
@@ -15,5 +16,6 @@ def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
     return (
         DeleteJob(),
         ResumeCronJob(finished),
+        RunJob(),
         SuspendCronJob(finished),
     )

@@ -1,0 +1,137 @@
+"""run_job on a real node: exit codes, logs, Secrets, and Jobs that are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apiserver.acting import Place, await_true
+from apiserver.rest import Client
+from apiserver.scenarios.scenario import RUN
+from kubernaut.actions.jobs.run_job import RunJob, RunJobParameters
+from kubernaut.api.crd import KINDS
+from kubernaut.api.names import API_VERSION
+from kubernaut.api.reasons import Reason
+from kubernaut.cluster.client import ApiConnection
+from kubernaut.core.action import Done, StepContext
+from kubernaut.core.errors import EffectFailed
+from kubernaut.core.ports import Cluster as Port
+from localcluster import Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+run = RunJob()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster.up("test-node-jobs")
+    assert cluster.has_real_node, "these tests need a node that really runs containers"
+    cluster.run_kubectl("apply", "-k", str(ROOT / "crds"))
+    names = [f"crd/{kind.crd_name}" for kind in KINDS]
+    cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture
+async def place(cluster: Cluster) -> AsyncIterator[Place]:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    with Client(cluster.kubeconfig) as admin:
+        assert admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}}).ok
+        async with await ApiConnection.load(cluster.kubeconfig) as connection:
+            yield Place(admin, name, connection)
+        admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def wanted(cluster: Cluster, script: str, **more: Any) -> RunJobParameters:
+    given = {"image": cluster.real_image("busybox"), "command": ["sh", "-c", script], "runAsUser": 1000}
+    return RunJobParameters.model_validate(given | more)
+
+
+def begun(place: Place, parameters: RunJobParameters) -> tuple[Port, StepContext]:
+    """Return an account with just the rights that are told, and a step of a run that exists."""
+    owner = place.create(API_VERSION, "workflowexecutions", RUN)
+    target = place.create("v1", "configmaps", {"metadata": {"name": "settings"}})
+    account = place.account(run.rights(None, parameters))
+    context = place.context(
+        target | {"apiVersion": "v1", "kind": "ConfigMap"},
+        run_uid=owner["metadata"]["uid"],
+        account="repair-1",
+        deadline=datetime.now(UTC) + timedelta(minutes=3),
+    )
+    return account, context
+
+
+async def performed(place: Place, parameters: RunJobParameters) -> Done:
+    """Run a Job to its end, as the engine does."""
+    account, context = begun(place, parameters)
+    first = await run.perform(account, context, parameters)
+    assert first.awaits is not None
+    async with asyncio.timeout(120):
+        async for seen in account.watch(first.awaits):
+            if seen is None or run.ended(seen):
+                break
+    assert len(place.items("batch/v1", "jobs")) == 1
+    return await run.perform(account, replace(context, intent={"uid": first.awaits.uid}), parameters)
+
+
+async def test_its_exit_code_and_log_are_kept_and_secrets_come_by_reference(
+    cluster: Cluster, place: Place
+) -> None:
+    secret = {"metadata": {"name": "db"}, "stringData": {"password": "canary-7"}}
+    place.create("v1", "secrets", secret)
+    env = [
+        {"name": "LEVEL", "value": "info"},
+        {"name": "DB_PASSWORD", "secretKeyRef": {"name": "db", "key": "password"}},
+    ]
+    script = (
+        'echo "level $LEVEL, ${#DB_PASSWORD} characters, user $(id -u)"; ls /var/run/secrets 2>&1 || true'
+    )
+    done = await performed(place, wanted(cluster, script, env=env))
+    (pod,) = place.items("v1", "pods")
+    assert (done.outputs["exitCode"], done.outputs["pod"]) == (0, pod["metadata"]["name"])
+    told = str(done.outputs["log"])
+    assert told.startswith("level info, 8 characters, user 1000\n")
+    assert "No such file" in told, "a token was mounted"
+    assert "canary-7" not in repr((done, place.items("batch/v1", "jobs")))
+    assert pod["spec"]["serviceAccountName"] == "repair-1"
+
+
+async def test_a_script_that_fails_runs_once_and_tells_how(cluster: Cluster, place: Place) -> None:
+    with pytest.raises(EffectFailed, match="with exit code 3") as caught:
+        await performed(place, wanted(cluster, "echo disk full; exit 3"))
+    assert caught.value.reason is Reason.JOB_FAILED
+    assert (caught.value.outputs["exitCode"], caught.value.outputs["log"]) == (3, "disk full\n")
+    assert len(place.items("v1", "pods")) == 1
+
+
+async def test_an_image_that_would_run_as_root_never_does(cluster: Cluster, place: Place) -> None:
+    parameters = wanted(cluster, "echo ran", runAsUser=None, activeDeadlineSeconds=3)
+    with pytest.raises(EffectFailed, match="DeadlineExceeded") as caught:
+        await performed(place, parameters)
+    assert caught.value.outputs["exitCode"] is None
+
+
+async def test_a_job_that_is_stopped_leaves_no_pod(cluster: Cluster, place: Place) -> None:
+    parameters = wanted(cluster, "trap exit TERM; sleep 1000 & wait")
+    account, context = begun(place, parameters)
+    first = await run.perform(account, context, parameters)
+    assert first.awaits is not None
+
+    def running() -> bool:
+        return [pod["status"].get("phase") for pod in place.items("v1", "pods")] == ["Running"]
+
+    await_true(running, "the Job's pod does not run")
+    step = replace(context, intent={"uid": first.awaits.uid})
+    assert (await run.undo(account, step, parameters)).acted
+    await_true(lambda: not place.items("v1", "pods"), "the pod was left behind")
+    assert not place.items("batch/v1", "jobs")
+    assert not (await run.undo(account, step, parameters)).acted
