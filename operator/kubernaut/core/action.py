@@ -140,3 +140,12 @@ class Fences(Protocol):
     async def fence(self, cluster: Cluster, context: StepContext, parameters: Any) -> Done:
         """Return what the step did, or ``acted=False`` once it can't do it any more. Raises StepError."""
         ...
+
+
+@runtime_checkable
+class MayKeep(Protocol):
+    """An action that may have to keep before-images apart from the object, which shows only when it sees that."""
+
+    def may_keep(self, target: ObjectRef | None, parameters: Any) -> tuple[Right, ...]:
+        """Return the rights that it needs then, beside those it always needs."""
+        ...
