@@ -92,7 +92,8 @@ def literal_steps(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
         ),
         ("select_objects", {"apiVersion": "v1", "kind": "Pod", "labelSelector": "a=b"}),
     ]
-    return draw(st.sampled_from(choices))
+    chosen: tuple[str, dict[str, Any]] = draw(st.sampled_from(choices))
+    return chosen
 
 
 def plan_needs(chosen: list[tuple[str, dict[str, Any]]], params: dict[str, Any] | None = None) -> Needs:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kubernaut.core.errors import KubernautError, StepError
 from kubernaut.core.expressions import INDEX, ITEM, Compiled, Scope
@@ -120,7 +120,7 @@ class Candidates:
         for name, info in self._model.model_fields.items():
             alias = info.alias or name
             if alias in given:
-                choices[name] = _choices(info, given[alias])
+                choices[name] = _choices(self._model, name, given[alias])
         combinations = itertools.product(*choices.values())
         for count, combination in enumerate(combinations):
             if count == _MOST_CANDIDATES:
@@ -128,15 +128,22 @@ class Candidates:
             yield self._model.model_construct(**dict(zip(choices, combination, strict=True)))
 
 
-def _choices(info: FieldInfo, value: Any) -> Sequence[Any]:
+def _choices(model: type[BaseModel], name: str, value: Any) -> Sequence[Any]:
     """Return the values that a field may have, typed as in a validated model."""
     if isinstance(value, str) and value == UNKNOWN:
-        return _domain(info.annotation) or (UNKNOWN,)
-    annotation: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+        return _domain(model.model_fields[name].annotation) or (UNKNOWN,)
     try:
-        return (TypeAdapter(annotation).validate_python(value),)
+        return (_adapter(model, name).validate_python(value),)
     except ValidationError:
         return (value,)
+
+
+@lru_cache(maxsize=1024)
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    """Return what validates one field alone; making it takes milliseconds."""
+    info = model.model_fields[name]
+    annotation: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+    return TypeAdapter(annotation)
 
 
 def _domain(annotation: Any) -> tuple[Any, ...]:

@@ -80,6 +80,7 @@ class _Entry:
     account: str
     plan: Plan
     due: float
+    needs: Needs | None = None
     found: Permissions | None = None
     asked_at: float = float("-inf")
     refusals: int = 0
@@ -158,6 +159,8 @@ class PermissionWatch:
     async def run(self) -> None:
         """Look at what is due, for ever; ends by being cancelled."""
         while True:
+            # Many Workflows of one account come from one answer: others must get their turn between them.
+            await asyncio.sleep(0)
             key = await self._next()
             entry = self._entries.get(key)
             if entry is not None and self.active():
@@ -219,7 +222,9 @@ class PermissionWatch:
 
     async def _permissions(self, key: WorkflowKey, entry: _Entry) -> Permissions:
         scopes = await find_scopes(self._accounts, kinds(entry.plan))
-        needs = needed(entry.plan).corrected(scopes.names)
+        if entry.needs is None:
+            entry.needs = needed(entry.plan)
+        needs = entry.needs.corrected(scopes.names)
         lacks = await self._lacks(key.namespace, entry.account, needs, scopes)
         if any(need.weight is Weight.MUST for need in lacks) and not await self._exists(
             key.namespace, entry.account

@@ -106,8 +106,9 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
 
     def may_keep(self, target: ObjectRef | None, parameters: PatchResourceParameters) -> tuple[Right, ...]:
         """Return what keeping takes, where the patch replaces or removes what may be large or hold a secret."""
-        # A value in a ConfigMap is often a whole file.
-        whole = parameters.kind == "ConfigMap" or _replaces(parameters.patch)
+        # A value in a ConfigMap is often a whole file; of a patch that is not known yet nothing can be said.
+        file = parameters.kind == "ConfigMap" and not set(parameters.patch) <= {"metadata"}
+        whole = file or not isinstance(parameters.patch, dict) or _replaces(parameters.patch)
         return images.RIGHTS if whole else ()
 
     async def look(
