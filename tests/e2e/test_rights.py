@@ -16,7 +16,13 @@ from localrun.audit import Request
 
 Manifest = dict[str, Any]
 GIVEN = {"deployment": "web", "backend": "web", "frontend": "cache"}
-OTHERS = ("cache", "worker", "database", "maintenance")
+# Which other Deployments a sample acts on or waits for.
+OTHERS = {
+    "restart-several": ("cache", "worker"),
+    "tidy-up": ("maintenance",),
+    "two-tiers": ("cache",),
+    "wait-for-database": ("database",),
+}
 # What a Workflow is told of that was just written, or that lacks something for a while, is a minute old at most.
 SECONDS = 75.0
 
@@ -29,12 +35,12 @@ def deployment(name: str) -> Manifest:
     return made
 
 
-def prepared(world: World) -> Place:
+def prepared(world: World, *others: str) -> Place:
     """Return a namespace with Deployments of two revisions each, and an account that may do nothing."""
     place = world.place(deployment=False, rights=False)
-    for name in ("web", *OTHERS):
+    for name in ("web", *others):
         place.create("Deployment", deployment(name))
-    for name in ("web", *OTHERS):
+    for name in ("web", *others):
         until(f"{name} has a revision", partial(_observed, place, name))
         label = {"spec": {"template": {"metadata": {"labels": {"newer": "yes"}}}}}
         place.change("Deployment", name, label)
@@ -108,7 +114,7 @@ def approve(run: Run) -> None:
 @pytest.fixture(scope="module")
 def samples(world: World) -> dict[str, tuple[Place, Run]]:
     """Every sample run with the Role printed for it; all at the same time."""
-    places = {path.stem: prepared(world) for path in SAMPLES}
+    places = {path.stem: prepared(world, *OTHERS.get(path.stem, ())) for path in SAMPLES}
     made = {name: sample(place, name) for name, place in places.items()}
     # It starts runs of this one, which act as the same account.
     sample(places["two-tiers"], "crash-loop")
@@ -188,7 +194,7 @@ def whole(place: Place, **spec: Any) -> Manifest:
 
 
 def test_the_role_is_enough_to_put_everything_back(world: World) -> None:
-    place = prepared(world)
+    place = prepared(world, "cache", "worker", "database", "maintenance")
     whole(place)
     apply(place, role(place, "flow"))
     apply(place, role(place, "other"))
@@ -211,10 +217,11 @@ def test_the_role_is_enough_to_put_everything_back(world: World) -> None:
 
 
 def test_with_parameters_the_role_holds_for_the_objects_named_alone(world: World) -> None:
-    place = prepared(world)
+    place = prepared(world, "cache", "worker")
     manifest = sample(place, "restart-several")
     given = {"deployment": "web", "cache": "cache", "worker": "worker"}
-    apply(place, role(place, "restart-several", *(f"-p={key}={value}" for key, value in given.items())))
+    params = [f"--param={key}={value}" for key, value in given.items()]
+    apply(place, role(place, "restart-several", *params))
     place.await_right(
         place.account,
         {"verb": "patch", "group": "apps", "resource": "deployments", "name": "worker"},
