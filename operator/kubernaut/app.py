@@ -41,6 +41,7 @@ from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.gauges import show_wait
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.shards import ShardKeeper
@@ -149,6 +150,7 @@ class Application:
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims = Claims(connection, catalogue, utcnow)
+        permissions = PermissionWatch(connection, self.queue.add)
         self.shards = _shards(settings, connection)
         parts = Parts(
             settings=settings,
@@ -164,7 +166,7 @@ class Application:
                 gate.off,
                 capacities,
             ),
-            workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off),
+            workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, permissions),
             afterlife=Afterlife(
                 own, mirror, mirror, RecordLoader(own), settings.delete_grace, utcnow, enabled=features.on
             ),
@@ -178,6 +180,7 @@ class Application:
             shards=self.shards,
             target_key=claims.target_key,
             capacities=capacities,
+            permissions=permissions,
         )
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)

@@ -60,6 +60,12 @@ WRITES: Final = Counter(
     ["purpose"],
     registry=REGISTRY,
 )
+ACCESS_REVIEWS: Final = Counter(
+    "kubernaut_access_reviews",
+    "Requests by which it is found out what accounts may do, by what is asked: rules, access, account.",
+    ["asked"],
+    registry=REGISTRY,
+)
 ACTING_STOPPED: Final = Gauge(
     "kubernaut_acting_stopped", "1 while the operator may not act, by reason.", ["reason"], registry=REGISTRY
 )

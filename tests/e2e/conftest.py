@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from kubernaut.api.crd import KINDS
 from localcluster import Cluster
 from localpostgres import LocalPostgres
 
-NAME = "e2e"
+# Another name lets two sessions on one machine have a cluster each.
+NAME = os.environ.get("KUBERNAUT_TEST_CLUSTER", "e2e")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from typing import Final
 
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
+from kubernaut.core.kinds import group_of as group_of
+from kubernaut.core.kinds import resource_of as resource_of
 from kubernaut.core.ports import ObjectRef, Right
 
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
@@ -14,23 +16,6 @@ STATEFUL_SET: Final = ("apps/v1", "StatefulSet")
 DAEMON_SET: Final = ("apps/v1", "DaemonSet")
 POD_METRICS: Final = ("metrics.k8s.io/v1beta1", "PodMetrics")
 HORIZONTAL_POD_AUTOSCALER: Final = ("autoscaling/v2", "HorizontalPodAutoscaler")
-
-
-def group_of(api_version: str) -> str:
-    """Return the API group; the core group is empty."""
-    return api_version.rpartition("/")[0]
-
-
-def resource_of(kind: str) -> str:
-    """Return the resource name of a kind, as ``meta.UnsafeGuessKindToResource`` of apimachinery guesses it."""
-    lower = kind.lower()
-    if lower == "endpoints":
-        return lower
-    if kind == POD_METRICS[1]:
-        return "pods"
-    if lower.endswith("s"):
-        return f"{lower}es"
-    return f"{lower[:-1]}ies" if lower.endswith("y") else f"{lower}s"
 
 
 def named(namespace: str, target: ObjectRef, api_version: str, kind: str, name: str | None) -> ObjectRef:

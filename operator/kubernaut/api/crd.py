@@ -60,6 +60,7 @@ WORKFLOW: Final = Kind(
     (
         Column("Ready", _condition("Ready", "status")),
         Column("Reason", _condition("Ready", "reason")),
+        Column("Permissions", _condition("PermissionsReady", "status")),
         Column("Account", ".spec.serviceAccountName"),
         Column("Target", ".spec.target.kind"),
         Column("Version", ".spec.version", priority=1),

@@ -9,6 +9,7 @@ from kubernaut.api.names import (
     ANALYST_ACCOUNT,
     GROUP,
     LABEL_PART_OF,
+    LABEL_WORKFLOW,
     OPERATOR_ACCOUNT,
     SIGNING_SECRET,
     SWITCH_CONFIGMAP,
@@ -182,3 +183,23 @@ def before_image_manifests(namespace: str = "", account: str = REPAIR_ACCOUNT) -
         _role("Role", BEFORE_IMAGE_ROLE, BEFORE_IMAGE_RULES, namespace),
         _binding("Role", BEFORE_IMAGE_ROLE, _subject(account, namespace), namespace),
     ]
+
+
+def workflow_manifests(
+    workflow: str, namespace: str, account: str, rules: Sequence[Rule], cluster_rules: Sequence[Rule] = ()
+) -> list[Manifest]:
+    """Return the Role that gives an account what a Workflow needs, and its binding; ClusterRole and binding too
+    where it needs something that is in no namespace.
+    """
+    subject = _subject(account, namespace)
+    # Colons are allowed in names of RBAC and in none of namespaces and Workflows: no two can be meant by one.
+    found: list[Manifest] = []
+    for kind, name, where, given in (
+        ("Role", f"kubernaut:{workflow}", namespace, rules),
+        ("ClusterRole", f"kubernaut:{namespace}:{workflow}", "", cluster_rules),
+    ):
+        if given:
+            found += [_role(kind, name, given, where), _binding(kind, name, subject, where)]
+    for manifest in found:
+        manifest["metadata"]["labels"][LABEL_WORKFLOW] = workflow
+    return found

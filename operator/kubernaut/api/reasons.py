@@ -35,6 +35,8 @@ class Reason(StrEnum):
     UNKNOWN_TEMPLATE = "UnknownTemplate"
     DRAFT = "Draft"
     DEPRECATED = "Deprecated"
+    GRANTED = "Granted"
+    REVIEW_FAILED = "ReviewFailed"
     # A run that can't start, or waits.
     WORKFLOW_NOT_FOUND = "WorkflowNotFound"
     WORKFLOW_NOT_READY = "WorkflowNotReady"
@@ -136,7 +138,8 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
         _C.PERMISSION, "Apply manifests/base: the admission policies and their bindings.", transient=True
     ),
     Reason.MISSING_RIGHT: ReasonInfo(
-        _C.PERMISSION, "Grant the verb named to the Workflow's ServiceAccount, or use another account."
+        _C.PERMISSION,
+        "Grant the verb named to the Workflow's ServiceAccount (`kubernaut rbac` prints the Role), or use another.",
     ),
     Reason.NOT_FOUND: ReasonInfo(_C.PRECONDITION, "Check that the object named still exists."),
     Reason.PRECONDITION_FAILED: ReasonInfo(
@@ -184,6 +187,11 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.UNKNOWN_TEMPLATE: ReasonInfo(_C.CONFIGURATION, "Name a template of this Workflow."),
     Reason.DRAFT: ReasonInfo(
         _C.CONFIGURATION, "Set spec.lifecycle of the Workflow to Active, or start a dry run."
+    ),
+    Reason.REVIEW_FAILED: ReasonInfo(
+        _C.INFRASTRUCTURE,
+        "Let the account ask what it may do (ClusterRole system:basic-user); runs may start all the same.",
+        transient=True,
     ),
     Reason.DEPRECATED: ReasonInfo(_C.CONFIGURATION, "Use the Workflow that replaces it."),
     Reason.LEASE_LOST: ReasonInfo(

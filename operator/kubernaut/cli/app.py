@@ -8,6 +8,7 @@ import typer
 
 from kubernaut.cli.commands import control, features, learned, revisions, runs, switch
 from kubernaut.cli.commands.lint import lint
+from kubernaut.cli.commands.rbac import rbac
 from kubernaut.cli.commands.version import print_version, show_version
 from kubernaut.cli.commands.why import why
 from kubernaut.cli.errors import MEANINGS
@@ -59,5 +60,6 @@ app.command()(features.features)
 app.command()(features.capacities)
 app.command()(learned.patterns)
 app.command()(lint)
+app.command()(rbac)
 app.command()(learned.actions)
 app.command("version")(show_version)

@@ -85,6 +85,8 @@ async def _launch(
         note(
             f"Workflow {workflow_name} is deprecated: {workflow.spec.description or 'use the one that replaces it'}"
         )
+    if lacks := starting.lacking(workflow):
+        note(f"The run may be refused something. {lacks}")
     name = wanted.name or starting.run_name(workflow_name)
     body = starting.manifest(
         workflow_name,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from kubernaut.api.workflow import Workflow
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
-from kubernaut.cli.objects import WORKFLOW, reference
+from kubernaut.cli.objects import WORKFLOW, parsed, reference
 from kubernaut.cli.output import bare, emit, note, show
 from kubernaut.cli.place import Place
 from kubernaut.cli.revising import Kept, chosen, gathered, merge_patch
+from kubernaut.cli.starting import lacking
 from kubernaut.cli.text import line, safe
 from kubernaut.cli.times import now
 from kubernaut.cli.views.revisions import difference, document, listing, plain
@@ -29,11 +31,13 @@ _MANAGERS: Final = {
 
 async def list_revisions(place: Place, name: str, form: Format) -> int:
     """List the revisions of a Workflow."""
-    _, found = await gathered(place, name)
+    manifest, found = await gathered(place, name)
     if form.for_programs:
         emit([one.wire() for one in found], form)
     else:
         show(listing(found, now()))
+        if lacks := lacking(parsed(Workflow, manifest)):
+            note(lacks)
     return Exit.OK
 
 

@@ -80,6 +80,14 @@ def check(workflow: Workflow, values: Mapping[str, str], *, dry_run: bool = Fals
         )
 
 
+def lacking(workflow: Workflow) -> str:
+    """Return what the Workflow, as it is now, says that its account lacks; nothing where it may do all."""
+    found = workflow.status.conditions if workflow.status else []
+    told = next((one for one in found if one.type == "PermissionsReady"), None)
+    current = told is not None and told.observed_generation == workflow.metadata.generation
+    return told.message if told is not None and current and told.status is ConditionStatus.FALSE else ""
+
+
 def run_name(workflow: str) -> str:
     """Return a fresh name: the Workflow's, and five random letters or digits."""
     tail = "".join(secrets.choice(_LETTERS) for _ in range(5))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 from kubernaut.cluster.call import JSON, MERGE, STRATEGIC, Call, on
 from kubernaut.cluster.collections import Event, watch_collection
 from kubernaut.cluster.errors import Expired, parsed
-from kubernaut.cluster.resources import Resource
+from kubernaut.cluster.resources import ACCESS_REVIEW, RULES_REVIEW, Resource
 from kubernaut.cluster.watching import PAGE, Sighting, Stream, sight, watch_names, watch_object
 from kubernaut.core.errors import AlreadyExists, Invalid
-from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, ObjectRef, Right
 
 _Page = tuple[list[Manifest], Mapping[str, Any]]
 _LIST_ATTEMPTS: Final = 3
@@ -231,6 +231,41 @@ class AccountCluster:
             self._connection, resource, namespace, names, only=only, account=self._account
         ):
             yield sighting
+
+    async def rules(self, namespace: str) -> Sequence[Mapping[str, Any]]:
+        """Return the rules by which the account may do something in a namespace, as far as authorizers tell.
+
+        Rules of ClusterRoles that hold in the whole cluster are among them; an authorizer other than RBAC may allow
+        more than it tells.
+
+        Raises:
+            ClusterError: as the API server answers; MayNotActAs, where the account can't be acted as.
+        """
+        answer = await self._review(RULES_REVIEW, {"namespace": namespace})
+        rules: Sequence[Mapping[str, Any]] = answer["status"].get("resourceRules") or ()
+        return rules
+
+    async def allowed(self, right: Right, namespace: str) -> bool:
+        """Whether the account has a right (of one name, or of none), in a namespace or in the whole cluster.
+
+        Raises:
+            ClusterError: as ``rules``.
+        """
+        resource, _, subresource = right.resource.partition("/")
+        asked = {
+            "namespace": namespace,
+            "verb": right.verb,
+            "group": right.group,
+            "resource": resource,
+            "subresource": subresource,
+            "name": right.names[0] if right.names else "",
+        }
+        answer = await self._review(ACCESS_REVIEW, {"resourceAttributes": asked})
+        return bool(answer["status"].get("allowed"))
+
+    async def _review(self, resource: Resource, spec: Mapping[str, Any]) -> Any:
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, "spec": spec}
+        return await self._json(Call("create", resource, body=body))
 
 
 class OperatorCluster(AccountCluster):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.resources import SELF_REVIEW, Resource
+from kubernaut.cluster.resources import REVIEWS, Resource
 from kubernaut.core.errors import ClusterError, Invalid
 from kubernaut.core.ports import ObjectRef
 
@@ -58,7 +58,7 @@ class Call:
     @property
     def mutates(self) -> bool:
         """Whether the request may change what the API server stores."""
-        return self.method != "GET" and self.resource is not SELF_REVIEW
+        return self.method != "GET" and not any(self.resource is review for review in REVIEWS)
 
     @property
     def path(self) -> str:

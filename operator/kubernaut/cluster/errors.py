@@ -16,6 +16,7 @@ from kubernaut.core.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    MayNotActAs,
     NotFound,
     TooManyRequests,
     Unavailable,
@@ -121,7 +122,7 @@ def _forbidden(call: Call, told: str, account: str) -> ClusterError:
             f"impersonate on that ServiceAccount; add its name to the operator's impersonation Role in namespace "
             f"{account.split(':')[2] if account.count(':') >= 3 else call.namespace}"
         )
-        return Forbidden(message, status=403)
+        return MayNotActAs(message, status=403)
     resource = call.resource.rbac_name
     if call.subresource:
         plural, _, group = resource.partition(".")

@@ -128,5 +128,9 @@ def _table() -> dict[tuple[str, str], Resource]:
 
 
 WELL_KNOWN: Final = _table()
-# Answers at once and stores nothing: the one create that needs no name.
+# They answer at once and store nothing: the creates that need no name.
 SELF_REVIEW: Final = Resource("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews", False)
+_AUTHORIZATION: Final = "authorization.k8s.io/v1"
+RULES_REVIEW: Final = Resource(_AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", False)
+ACCESS_REVIEW: Final = Resource(_AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", False)
+REVIEWS: Final = (SELF_REVIEW, RULES_REVIEW, ACCESS_REVIEW)

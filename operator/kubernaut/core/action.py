@@ -156,3 +156,12 @@ class Awaits(Protocol):
     def ended(self, manifest: Mapping[str, Any]) -> bool:
         """Return whether that object, as seen, has come to its end. Pure."""
         ...
+
+
+@runtime_checkable
+class MayKeep(Protocol):
+    """An action that may have to keep before-images apart from the object, which shows only when it sees that."""
+
+    def may_keep(self, target: ObjectRef | None, parameters: Any) -> tuple[Right, ...]:
+        """Return the rights that it needs then, beside those it always needs."""
+        ...

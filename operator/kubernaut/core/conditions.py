@@ -9,10 +9,12 @@ from kubernaut.api.base import Condition, ConditionStatus
 from kubernaut.api.execution import RunPhase, Verdict, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason, explain
 from kubernaut.core import limits
+from kubernaut.core.permissions import Permissions
 from kubernaut.core.run import Hold
 
 READY, RECONCILING, STALLED, SUCCEEDED, VERIFIED = "Ready", "Reconciling", "Stalled", "Succeeded", "Verified"
 FEATURE_OFF = "FeatureOff"
+PERMISSIONS_READY = "PermissionsReady"
 _SUCCEEDED = {RunPhase.SUCCEEDED: True, RunPhase.FAILED: False, RunPhase.CANCELLED: False}
 _VERIFIED = {
     Verdict.REMEDIATED: True,
@@ -112,17 +114,22 @@ def ready(
     now: datetime,
     generation: int,
     off: Collection[str] = (),
+    permissions: Permissions | None = None,
 ) -> list[Condition]:
     """Return the conditions of a declared object: Ready, and Stalled where only a person can mend it.
 
-    FeatureOff is among them only while a feature in ``off``, which the object uses, is switched off.
+    FeatureOff is among them only while a feature in ``off``, which the object uses, is switched off. What was said of
+    its account's rights stays as it is until something else is known; its ``observedGeneration`` tells of when it is.
     """
     told: list[tuple[str, bool | None, Reason | str, str]] = [(READY, ok, reason, message)]
     if not ok:
         told.append((STALLED, True, reason, message))
     if off:
         told.append((FEATURE_OFF, True, Reason.FEATURE_OFF, feature_off_told(off)))
-    return merge(old, told, now, generation)
+    if ok and permissions is not None:
+        told.append((PERMISSIONS_READY, permissions.ready, permissions.reason, permissions.message))
+    former = [one for one in old if one.type == PERMISSIONS_READY] if ok and permissions is None else []
+    return merge(old, told, now, generation) + former
 
 
 def feature_off_told(off: Collection[str]) -> str:

@@ -65,6 +65,10 @@ class Forbidden(ClusterError):
     reason = Reason.MISSING_RIGHT
 
 
+class MayNotActAs(Forbidden):
+    """403: the operator may not act as the account; says what lets it."""
+
+
 class NotFound(ClusterError):
     """404: the object does not exist."""
 

@@ -17,6 +17,25 @@ def parse_parameters(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, 
     Raises:
         StepError: InvalidParameters, naming the parameter and what is wrong.
     """
+    typed, values = parse_given(spec, given), dict[str, Any]()
+    for parameter in spec.parameters:
+        name, default = parameter.name, parameter.default
+        if name not in typed and default is None and parameter.required:
+            raise StepError(
+                f"parameter {name!r} ({parameter.type.value}) is required and was not given",
+                reason=Reason.INVALID_PARAMETERS,
+            )
+        unset = None if default is None else _parsed(parameter, default)
+        values[name] = typed.get(name, unset)
+    return values
+
+
+def parse_given(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the typed values of the parameters that are given, and of no others.
+
+    Raises:
+        StepError: InvalidParameters, naming the parameter and what is wrong.
+    """
     declared = {parameter.name: parameter for parameter in spec.parameters}
     unknown = sorted(set(given) - set(declared))
     if unknown:
@@ -25,16 +44,7 @@ def parse_parameters(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, 
             f"the Workflow declares no parameter {unknown[0]!r}; it declares: {known}",
             reason=Reason.INVALID_PARAMETERS,
         )
-    values: dict[str, Any] = {}
-    for name, parameter in declared.items():
-        text = given.get(name, parameter.default)
-        if text is None and parameter.required:
-            raise StepError(
-                f"parameter {name!r} ({parameter.type.value}) is required and was not given",
-                reason=Reason.INVALID_PARAMETERS,
-            )
-        values[name] = None if text is None else _parsed(parameter, text)
-    return values
+    return {name: _parsed(declared[name], text) for name, text in given.items()}
 
 
 def overrides(spec: WorkflowSpec, allowed: Iterable[str], answer: ApprovalRecord) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from kubernaut.api.execution import RunPhase
 from kubernaut.api.names import API_VERSION
+from kubernaut.api.reasons import Reason
 from kubernaut.cluster.collections import GAP, Event
 from kubernaut.core.ports import Manifest
 
@@ -46,6 +47,13 @@ class Listener(Protocol):
 def final(manifest: Manifest) -> bool:
     """Whether a run as read is finished."""
     return (manifest.get("status") or {}).get("phase") in FINAL
+
+
+def lacked_a_right(manifest: Manifest) -> bool:
+    """Whether the account of a finished run was refused something."""
+    status = manifest.get("status") or {}
+    reasons = {status.get("reason"), *(step.get("reason") for step in status.get("steps") or ())}
+    return Reason.MISSING_RIGHT.value in reasons
 
 
 async def watch_endings(cluster: Watching, listener: Listener) -> None:

@@ -15,7 +15,7 @@ from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.capacities import Capacities
-from kubernaut.engine.endings import final, watch_endings
+from kubernaut.engine.endings import final, lacked_a_right, watch_endings
 from kubernaut.engine.events import EventBudget, finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.expiry import Expiry
@@ -27,6 +27,7 @@ from kubernaut.engine.listing import Listing
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ownership import Alone, Keeper, Shards
+from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
@@ -76,6 +77,7 @@ class Parts:
     shards: Keeper = field(default_factory=Alone)
     target_key: Callable[[Manifest, Manifest], str | None] = lambda workflow, run: None
     capacities: Capacities | None = None
+    permissions: PermissionWatch | None = None
 
 
 class Engine:
@@ -88,6 +90,8 @@ class Engine:
         parts.runs.starter.find = known.live.get
         self._standing = standing = RunStanding(known, parts.gate.off)
         queue.rank = standing.rank
+        if parts.permissions is not None:
+            parts.permissions.active = lambda: self._tenure.is_global
         if parts.capacities is not None:
             parts.capacities.standing, parts.capacities.wake = standing, self._wake
         self._listing = Listing(parts.cluster, known, self)
@@ -142,6 +146,9 @@ class Engine:
         """Take note of what happened to a finished run."""
         if event != "DELETED":
             self.on_run(event, manifest)
+            if self._parts.permissions is not None and lacked_a_right(manifest):
+                workflow = manifest["spec"]["workflowRef"]["name"]
+                self._parts.permissions.refused(WorkflowKey(manifest["metadata"]["namespace"], workflow))
             return
         key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         seen = self._known.version(key)
@@ -181,6 +188,8 @@ class Engine:
         key = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         if event == "DELETED":
             self._known.workflows.pop(key, None)
+            if self._parts.permissions is not None:
+                self._parts.permissions.forget(key)
             return
         before = self._known.workflows.get(key)
         self._known.workflows[key] = manifest
@@ -444,7 +453,9 @@ class Engine:
         resyncing = self._listing.keep_resyncing(settings, self._sweep)
         endings = watch_endings(self._parts.cluster, self)
         sharing = (self._parts.capacities.run(),) if self._parts.capacities is not None else ()
-        return self._beat(), self._check(), relisting, resyncing, endings, self._expiry.run(), *sharing
+        asking = (self._parts.permissions.run(),) if self._parts.permissions is not None else ()
+        expiring = self._expiry.run()
+        return self._beat(), self._check(), relisting, resyncing, endings, expiring, *sharing, *asking
 
     def _expirable(self, run: FinishedRun) -> bool:
         known = self._known.finished.get(run.key) is run and self._known.looked_after(run)

@@ -12,12 +12,15 @@ from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import MAX_REVISIONS, Lifecycle, Revision, WorkflowSpec, WorkflowStatus
 from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.compiling import compile_plan
-from kubernaut.core.conditions import ready
+from kubernaut.core.conditions import PERMISSIONS_READY, ready
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import Conflict, NotFound
 from kubernaut.core.features import Feature, used_by
-from kubernaut.core.plan import Catalogue, PlanInvalid
+from kubernaut.core.permissions import Permissions
+from kubernaut.core.plan import Catalogue, Plan, PlanInvalid
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.keys import WorkflowKey
+from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.store import merge_patch_of
 from kubernaut.metrics import WRITES
@@ -37,8 +40,10 @@ class WorkflowReconciler:
         catalogue: Catalogue,
         clock: Callable[[], datetime],
         off: Callable[[], frozenset[Feature]] = frozenset,
+        permissions: PermissionWatch | None = None,
     ) -> None:
         self._off = off
+        self._permissions = permissions
         self._cluster = cluster
         self._catalogue = catalogue
         self._clock = clock
@@ -81,8 +86,9 @@ class WorkflowReconciler:
         generation, now = int(meta.get("generation", 0)), self._clock()
         try:
             spec = WorkflowSpec.model_validate(manifest["spec"])
-            compile_plan(spec, self._catalogue)
+            plan = compile_plan(spec, self._catalogue)
         except ValidationError as error:
+            self._forget(manifest)
             detail = error.errors()[0]
             where = ".".join(("spec", *map(str, detail["loc"])))
             fix = REASONS[Reason.INVALID_SPEC].fix
@@ -96,8 +102,14 @@ class WorkflowReconciler:
             )
             return old.replace(observed_generation=generation, conditions=told)
         except PlanInvalid as error:
+            self._forget(manifest)
             told = ready(old.conditions, False, error.problems[0].reason, str(error), now, generation)
             return old.replace(observed_generation=generation, conditions=told)
+        return self._ready(manifest, plan, old)
+
+    def _ready(self, manifest: Manifest, plan: Plan, old: WorkflowStatus) -> WorkflowStatus:
+        meta, spec = manifest["metadata"], plan.spec
+        generation, now = int(meta.get("generation", 0)), self._clock()
         digest = content_hash(spec)
         revision = old.revision or 0
         snapshot = snapshot_name(meta["name"], digest)
@@ -118,6 +130,28 @@ class WorkflowReconciler:
             revision=revision,
             revisions=revisions,
             conditions=ready(
-                old.conditions, True, Reason.VALID, message, now, generation, used_by(spec) & self._off()
+                old.conditions,
+                True,
+                Reason.VALID,
+                message,
+                now,
+                generation,
+                used_by(spec) & self._off(),
+                self._may(manifest, plan, old),
             ),
         )
+
+    def _may(self, manifest: Manifest, plan: Plan, old: WorkflowStatus) -> Permissions | None:
+        """Return what is known of the rights of the Workflow's account."""
+        if self._permissions is None:
+            return None
+        generation = int(manifest["metadata"].get("generation", 0))
+        told = any(
+            one.type == PERMISSIONS_READY and one.observed_generation == generation for one in old.conditions
+        )
+        return self._permissions.look(manifest, plan, told)
+
+    def _forget(self, manifest: Manifest) -> None:
+        if self._permissions is not None:
+            meta = manifest["metadata"]
+            self._permissions.forget(WorkflowKey(meta["namespace"], meta["name"]))

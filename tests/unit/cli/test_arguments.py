@@ -38,6 +38,8 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["remedy", "x", "y", "mend"], "there is no remedy 'mend'"),
         (["retry", "x", "--timeout", "5m"], "--timeout needs --watch or --wait"),
         (["lint"], "Missing argument"),
+        (["rbac"], "which Workflow is not said"),
+        (["rbac", "-f", "nowhere.yaml"], "there is no file nowhere.yaml"),
         (["features", "rollback"], "'rollback' is not NAME=VALUE"),
         (["features", "rolback=off"], "there is no feature 'rolback' (did you mean rollback?)"),
         (["features", "rollback=maybe"], "a feature is on or off"),
@@ -62,7 +64,7 @@ def test_bad_usage_is_told_and_exits_1(
         *(["features"], ["features", "rollback=off", "capacity.node-drain=2"]),
         *(["cancel", "x"], ["approve", "x", "y"], ["approve", "x"], ["retry", "x"]),
         *(["remedy", "x", "y", "skip"], ["revisions", "x"], ["rollback", "x", "--to", "1"]),
-        ["migrate", "x", "--to", "1"],
+        *(["migrate", "x", "--to", "1"], ["rbac", "x"]),
     ],
 )
 def test_without_a_cluster_every_command_says_so_and_exits_3(

@@ -12,6 +12,7 @@ from kubernaut.core.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    MayNotActAs,
     NotFound,
     TooManyRequests,
     Unavailable,
@@ -102,7 +103,7 @@ def test_a_missing_right_to_impersonate_is_the_operators_to_mend(cannot: str) ->
     operator = "system:serviceaccount:kubernaut-system:kubernaut-operator"
     said = f'x is forbidden: User "{operator}" cannot {cannot} in the namespace "shop"'
     error = answer(WRITE, status(403, "Forbidden", said), REPAIR)
-    assert type(error) is Forbidden
+    assert type(error) is MayNotActAs
     assert "may not act as shop/repair" in str(error)
     assert "impersonate" in str(error)
     assert "namespace shop" in str(error)

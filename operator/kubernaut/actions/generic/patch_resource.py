@@ -104,6 +104,13 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         )
         return (*needed, *images.RIGHTS) if kept else needed
 
+    def may_keep(self, target: ObjectRef | None, parameters: PatchResourceParameters) -> tuple[Right, ...]:
+        """Return what keeping takes, where the patch replaces or removes what may be large or hold a secret."""
+        # A value in a ConfigMap is often a whole file; of a patch that is not known yet nothing can be said.
+        file = parameters.kind == "ConfigMap" and not set(parameters.patch) <= {"metadata"}
+        whole = file or not isinstance(parameters.patch, dict) or _replaces(parameters.patch)
+        return images.RIGHTS if whole else ()
+
     async def look(
         self, cluster: Cluster, context: StepContext, parameters: PatchResourceParameters, seen: Manifest
     ) -> Manifest:
@@ -144,3 +151,10 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         if refusal is not None:
             raise StepError(f"{ref} was not patched: {refusal}", reason=Reason.PRECONDITION_FAILED)
         return desired
+
+
+def _replaces(node: Any) -> bool:
+    """Whether a merge patch removes something, or replaces a list, of which it does not say what was there."""
+    if isinstance(node, dict):
+        return any(map(_replaces, node.values()))
+    return node is None or isinstance(node, list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,12 +24,13 @@ def lint(
     """
     from kubernaut.cli.catalogue import actions
     from kubernaut.cli.lint.check import Report, check_text
+    from kubernaut.cli.lint.files import text_of
     from kubernaut.cli.output import emit, note, show
     from kubernaut.cli.views import lint as views
 
     report = Report()
     for source in _sources(files):
-        report = report.plus(check_text(_text(source), source, actions()))
+        report = report.plus(check_text(text_of(source), source, actions()))
     if output.for_programs:
         emit(report.wire(), output)
     else:
@@ -53,17 +53,3 @@ def _sources(files: list[str]) -> list[str]:
         else:
             found.append(name)
     return found
-
-
-def _text(source: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        return data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise CliError(f"there is no file {source}", "Check the path; - reads from stdin.") from None
-    except UnicodeDecodeError as error:
-        raise CliError(
-            f"{source} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#x}"
-        ) from None
-    except OSError as error:
-        raise CliError(f"can't read {source}: {error.strerror}") from None
