@@ -4,8 +4,8 @@
     python hack/testing.py unit e2e        only these
     python hack/testing.py --no-coverage   a little faster
 
-Stages that mostly wait run beside each other; what the second one says comes when it is over. Ends with one line
-``N passed, N failed`` over all stages, and with 1 where anything failed or coverage fell short.
+Stages that mostly wait run beside each other; what all but the first say comes when they are over. Ends with one
+line ``N passed, N failed`` over all stages, and with 1 where anything failed or coverage fell short.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ NODE = Stage("node", ("tests/node",), "the demo, on a real node")
 #: what runs after one another, and within one of these what runs beside one another: those mostly wait
 PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
     ((UNIT,),),
-    ((DATABASE, API_SERVER, NODE), (E2E, FAILOVER)),
+    ((DATABASE, API_SERVER), (E2E, FAILOVER), (NODE,)),
     ((FAULTS,),),
 )
 STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)
