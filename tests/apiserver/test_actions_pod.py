@@ -224,3 +224,35 @@ async def test_what_is_written_of_a_quantity_is_kept_by_the_api_server_as_it_is(
     place.create("v1", "pods", pod)
     stored = place.get("v1", "pods", "quantities")["spec"]["containers"]
     assert [one["resources"]["limits"]["cpu"] for one in stored] == texts
+
+
+def controlled(place: Place) -> set[str]:
+    """Return the names of the pods that stay and have a controller."""
+    return {
+        pod["metadata"]["name"]
+        for pod in place.items("v1", "pods")
+        if "deletionTimestamp" not in pod["metadata"] and pod["metadata"].get("ownerReferences")
+    }
+
+
+async def test_a_pod_in_quarantine_is_replaced_and_afterwards_one_too_many(place: Place) -> None:
+    """Its controller lets go of it; with its labels back it is taken in again, and as it is broken, deleted."""
+    target = running(place)
+    worst = sorted(uids(place))[0]
+    break_pod(place, worst)
+    action = REGISTRY.get("quarantine_pod")
+    parameters = action.parameters.model_validate({"unhealthy": True})
+    account = place.account(action.rights(place.context(target).target, parameters))
+    intent = await action.prepare(account, place.context(target), parameters)
+    context = place.context(target, intent=intent)
+    assert (await action.perform(account, context, parameters)).outputs["pod"] == worst
+    await_true(lambda: len(controlled(place) - {worst}) == 2, "the pod was not replaced")
+    place.settled()
+    assert worst in uids(place)
+    assert worst not in controlled(place)
+    done = await action.undo(account, context, parameters)
+    assert done.acted
+    assert "its controller may have a pod too many now and delete one, perhaps this" in done.message
+    await_true(lambda: worst not in uids(place), "the broken pod was kept")
+    assert len(controlled(place)) == 2
+    assert not (await action.undo(account, context, parameters)).acted

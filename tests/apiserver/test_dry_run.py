@@ -41,21 +41,25 @@ GIVEN: dict[str, dict[str, Any]] = {
     "increase_resources": {"memory": "1.5Gi"},
     "notify_only": {"message": "hello"},
     "patch_resource": PATCH,
+    "quarantine_pod": {"unhealthy": True},
     "restart_deployment": {},
     "restart_pod": {"unhealthy": True},
     "rollback_deployment": {},
     "scale_deployment": {"delta": 1},
     "select_objects": {"apiVersion": "v1", "kind": "Pod", "labelSelector": "app=api"},
+    "set_image": {"image": "kubernaut.local/pause:1", "expect": "kubernaut.local/pause:bad"},
 }
 TOLD = {
     "increase_resources": "{} spec.template.spec.containers[name=app].resources.limits.memory: "
     '"64Mi" -> "1536Mi"',
     "patch_resource": '{} spec.strategy.type: "RollingUpdate" -> "Recreate"',
+    "quarantine_pod": 'metadata.labels.app: "api" -> unset',
     "restart_deployment": "{} spec.template.metadata.annotations: unset -> ",
     "restart_pod": "removed, to be made anew by its controller",
     # Whole templates are told by revision and digest.
     "rollback_deployment": '"revision": 2} -> ',
     "scale_deployment": "{} spec.replicas: 2 -> 3",
+    "set_image": '{} spec.template.spec.containers[name=app].image: "kubernaut.local/pause:bad" -> ',
 }
 
 

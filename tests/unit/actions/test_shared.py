@@ -22,9 +22,12 @@ from unit.actions.builders import NOW, pod
         ("Ingress", "ingresses"),
         ("Endpoints", "endpoints"),
         ("Certificate", "certificates"),
+        ("PodMetrics", "pods"),
     ],
 )
-def test_resources_are_named_as_apimachinery_guesses_them(kind: str, resource: str) -> None:
+def test_resources_are_named_as_apimachinery_guesses_them_or_as_their_api_does(
+    kind: str, resource: str
+) -> None:
     assert resource_of(kind) == resource
 
 

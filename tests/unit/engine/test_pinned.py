@@ -1,0 +1,79 @@
+"""A pod that is pinned and changed: the same one after a crash, and the same one when it is put back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kubernaut.core.errors import ClusterError, Unavailable
+from kubernaut.core.ports import Manifest
+from unit.actions.builders import pod, replica_set, template
+from unit.engine.world import World
+
+pytestmark = pytest.mark.looptime
+PODS = ("web-1", "web-2")
+QUARANTINE = {"name": "take-out", "action": "quarantine_pod", "with": {"unhealthy": True}}
+BAD = {"name": "bad", "dependsOn": ["take-out"], "action": "restart_pod", "with": {"name": "none"}}
+
+
+def ailing(name: str) -> Manifest:
+    made = pod(name, ready=False)
+    return {**made, "metadata": {**made["metadata"], "labels": {"app": "web", "team": "a"}}}
+
+
+def world_of(*steps: Manifest, **spec: Any) -> World:
+    """Return a world with two pods of which one is as ill as the other."""
+    world = World()
+    selector = {"selector": {"matchLabels": {"app": "web"}}}
+    world.cluster.add(*map(ailing, PODS), {**replica_set(1, template()), "spec": selector})
+    world.workflow(*steps, **spec)
+    return world
+
+
+def labels(world: World) -> list[dict[str, str]]:
+    return [world.cluster.find("Pod", name)["metadata"]["labels"] for name in PODS]
+
+
+def changes(world: World) -> list[str]:
+    return [one for one in world.cluster.written() if one.startswith("patch Pod")]
+
+
+async def finish(world: World) -> None:
+    """Reconcile the run until it has ended, with a new operator wherever one dies."""
+    live = world.take_up()
+    reconciler = world.reconciler()
+    for _ in range(50):
+        try:
+            delay = await reconciler.reconcile(live)
+        except ClusterError:
+            world.locks.release(live.key)
+            live, reconciler, delay = world.take_up(), world.reconciler(), None
+        if live.stored.phase.final:
+            return
+        await asyncio.sleep(delay if delay is not None else 1)
+    raise AssertionError(f"still {live.status.phase} after 50 rounds")
+
+
+@pytest.mark.parametrize("lost", range(8))
+async def test_after_a_crash_no_second_pod_is_taken(lost: int) -> None:
+    """Once the worst pod has lost its labels another one would be the worst."""
+    world = world_of(QUARANTINE)
+    world.run(finalizers=["kubernaut.io/mirror"])
+    world.cluster.troubles["patch"] = [*[None] * lost, Unavailable("killed here")]
+    await finish(world)
+    assert world.stored()["phase"] == "Succeeded"
+    assert labels(world) == [{"team": "a"}, {"app": "web", "team": "a"}]
+    assert changes(world) == ["patch Pod shop/web-1"]
+
+
+@pytest.mark.parametrize("lost", range(8))
+async def test_a_rollback_puts_the_labels_of_that_pod_back_once(lost: int) -> None:
+    world = world_of(QUARANTINE, BAD, onFailure="Rollback")
+    world.run(finalizers=["kubernaut.io/mirror"])
+    world.cluster.troubles["patch"] = [*[None] * lost, Unavailable("killed here")]
+    await finish(world)
+    assert world.stored()["verdict"] == "RolledBack"
+    assert labels(world) == [{"app": "web", "team": "a"}] * 2
+    assert changes(world) == ["patch Pod shop/web-1"] * 2
