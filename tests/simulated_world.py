@@ -1,9 +1,9 @@
 """A model of a cluster: what exists outside of the operator, and outlives it.
 
-It has one level per field, a set of pods, and runs of other Workflows. A marked step sets a field and leaves its mark
-in the same act; where the field is as wanted already, it leaves none. A pinned step removes the pod it pinned. A
-read-only step gives the level of a field. A subflow creates a run under a fixed name. Nothing here looks at a clock
-or draws a number: the test says what happens next.
+It has one level per field, a set of pods, runs of other Workflows, and Jobs. A marked step sets a field and leaves
+its mark in the same act; where the field is as wanted already, it leaves none. A pinned step removes the pod it
+pinned. A read-only step gives the level of a field. A subflow creates a run under a fixed name, and other steps Jobs.
+Nothing here looks at a clock or draws a number: the test says what happens next.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from builders import TARGET_UID
 from kubernaut.api.reasons import Reason
-from kubernaut.core.action import Idempotency
+from kubernaut.core.action import Awaits, Idempotency
 from kubernaut.core.run import Act, Outcome, OutcomeKind, Seen, Watched
 
 # How an attempt may end though it had its effect.
@@ -44,6 +44,25 @@ class Child:
 
 
 @dataclass
+class Job:
+    """A Job that a step created: it ends after it was looked at some times. A stub only takes its name."""
+
+    uid: str
+    fails: bool = False
+    stub: bool = False
+    looks: int = 0
+    stopped: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.looks >= _LOOKS_UNTIL_OVER
+
+    def seen(self) -> Seen:
+        self.looks += not self.stopped
+        return Seen(None if self.stopped else {"metadata": {"uid": self.uid}, "status": {"phase": self.over}})
+
+
+@dataclass
 class World:
     """What exists outside of the operator, and outlives it.
 
@@ -65,6 +84,7 @@ class World:
     removed: set[str] = field(default_factory=set)
     fenced: set[str] = field(default_factory=set)
     children: dict[str, Child] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
     landed: Counter[str] = field(default_factory=Counter)
     restored: Counter[str] = field(default_factory=Counter)
 
@@ -75,6 +95,8 @@ class World:
         """Perform an act as a fenced action does, and return its outcome."""
         name, action = act.step.name, act.step.action
         assert action is not None
+        if isinstance(action, Awaits):
+            return self._job(act)
         if act.fence:
             return self._take_name(act) if action.idempotency is Idempotency.NAMED else self._fence(name)
         if act.undo:
@@ -121,6 +143,43 @@ class World:
         self.versions[where] += 1
         self.landed[name] += 1
         return Outcome(OutcomeKind.DONE, "set", acted=True, changed=("level",), outputs=self._outputs(name))
+
+    def _job(self, act: Act) -> Outcome:
+        name = job_of(act)
+        job = self.jobs.get(name)
+        if act.undo:
+            if job is None or job.stub or job.over or job.stopped:
+                return Outcome(OutcomeKind.DONE, "nothing to stop")
+            job.stopped = True
+            return Outcome(OutcomeKind.DONE, "stopped", acted=True, changed=("job",))
+        if act.intent is not None:
+            assert job is not None
+            return self._read(act, job)
+        trouble = self.trouble(act.step.name, act.attempt)
+        if job is None:
+            job = self.jobs[name] = Job(f"uid-of-{name}", fails=trouble is not None, stub=act.fence)
+            self.landed[name] += not act.fence
+            if trouble in _MAY_HAVE_ACTED and not act.fence:
+                return Outcome(OutcomeKind.FAILED, "oh", trouble)
+        if job.stub:
+            if act.fence:
+                return Outcome(OutcomeKind.DONE, "can't be created any more")
+            return Outcome(OutcomeKind.FAILED, "somebody has the name", Reason.PRECONDITION_FAILED)
+        return self._goes_on(name, job)
+
+    @staticmethod
+    def _goes_on(name: str, job: Job) -> Outcome:
+        awaits: dict[str, JsonValue] = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.uid}
+        return Outcome(OutcomeKind.DONE, "begun", None, True, ("job",), awaits=awaits)
+
+    def _read(self, act: Act, job: Job) -> Outcome:
+        if job.stopped or (job.over and job.fails):
+            return Outcome(OutcomeKind.FAILED, "exit code 1", Reason.JOB_FAILED, outputs={"level": 1})
+        if not job.over:
+            return self._goes_on(job_of(act), job)
+        return Outcome(
+            OutcomeKind.DONE, "exit code 0", None, True, ("job",), outputs=self._outputs(act.step.name)
+        )
 
     def _start(self, act: Act) -> Outcome:
         name = str(act.parameters["name"])
@@ -173,5 +232,10 @@ class World:
         return Seen({"metadata": meta, "status": {"observedGeneration": 1, "level": self.levels["level"]}})
 
     def look(self, watched: Watched) -> Seen:
-        child = self.children.get(watched.name)
-        return child.seen() if child is not None else Seen(None)
+        found = self.children.get(watched.name) or self.jobs.get(watched.name)
+        return found.seen() if found is not None else Seen(None)
+
+
+def job_of(act: Act) -> str:
+    """Return the name of the Job that an attempt of a step creates."""
+    return f"{act.step.name} {act.attempt}"

@@ -18,13 +18,13 @@ from kubernaut.api.execution import (
     unbegun,
 )
 from kubernaut.api.reasons import Reason
-from kubernaut.core.action import Idempotency
+from kubernaut.core.action import Awaits, Idempotency
 from kubernaut.core.machine import advance
 from kubernaut.core.plan import ALTERNATE, FINALLY, Kind, Plan, PlannedStep
 from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Act, Decision, Facts, Hold, Outcome, OutcomeKind, Run, Seen, Watched
 from kubernaut.core.unfolding import Unfolded, unfold
-from simulated_world import World
+from simulated_world import World, job_of
 
 _STEP = StepPhase
 LEGAL_STEP = {
@@ -47,6 +47,10 @@ LEGAL_RUN = {
     RunPhase.FAILED: set(),
     RunPhase.CANCELLED: set(),
 }
+
+
+# What says that the request had no effect can't be the answer to one that had.
+_NO_EFFECT = (Reason.UNAVAILABLE, Reason.STOPPED)
 
 
 @dataclass
@@ -177,7 +181,7 @@ class Engine:
                 if flight.outcome is None
                 and not flight.act.undo
                 and not flight.act.prepare
-                and (_marks(flight.act) or _starts(flight.act))
+                and (_marks(flight.act) or _starts(flight.act) or _creates_job(flight.act))
             ]
         self.crashed = True
         self.flying.clear()
@@ -199,13 +203,16 @@ class Engine:
         name, world = act.step.name, self.world
         if _marks(act):
             return name in world.marks and name not in world.undone
+        if _runs_job(act):
+            job = world.jobs.get(job_of(act))
+            return job is not None and not job.stub
         return str(act.parameters.get("name")) in world.children
 
     def haunt(self) -> None:
         """Let the requests of dead operators land, as far as nothing was written since."""
         for ghost in self.ghosts:
             where = self.world.field_of(ghost.act.step.name)
-            if _starts(ghost.act) or self.world.versions[where] == ghost.version:
+            if _starts(ghost.act) or _runs_job(ghost.act) or self.world.versions[where] == ghost.version:
                 self.world.perform(ghost.act)
         self.ghosts.clear()
 
@@ -224,7 +231,7 @@ class Engine:
         """Let the answer come, or be lost on the way."""
         act = self.flying[name].act
         landed = self.flying[name].outcome
-        if lost is not None and not (lost is Reason.UNAVAILABLE and landed is not None):
+        if lost is not None and not (lost in _NO_EFFECT and landed is not None):
             outcome = Outcome(
                 OutcomeKind.FAILED, "lost", lost, attempt=act.attempt, undo=act.undo, fence=act.fence
             )
@@ -283,7 +290,7 @@ class Engine:
         if pinned and not act.prepare and not act.undo:
             intent = self.run.stored_step(act.step.name).intent
             assert intent == act.intent, "an effect before its intent was stored"
-        if act.undo and act.step.kind is not Kind.WORKFLOW:
+        if act.undo and act.step.kind is not Kind.WORKFLOW and not _runs_job(act):
             told = "an undo before it was stored that the run rolls back"
             assert stored.phase is RunPhase.ROLLING_BACK, told
 
@@ -294,6 +301,14 @@ def _marks(act: Act) -> bool:
 
 def _starts(act: Act) -> bool:
     return act.step.kind is Kind.WORKFLOW
+
+
+def _runs_job(act: Act) -> bool:
+    return isinstance(act.step.action, Awaits)
+
+
+def _creates_job(act: Act) -> bool:
+    return _runs_job(act) and act.intent is None
 
 
 def _phase(status: WorkflowExecutionStatus, name: str) -> StepPhase:
@@ -370,6 +385,13 @@ def check_effects(engine: Engine) -> None:
     for step in shape.steps:
         record = records[step.name]
         acts = step.action is not None and step.kind is Kind.ACTION
+        if isinstance(step.action, Awaits):
+            created = sum(world.landed[f"{step.name} {attempt}"] for attempt in range(1, record.attempt + 1))
+            if record.phase is StepPhase.SUCCEEDED:
+                assert created >= 1, f"{step.name} succeeded without a Job"
+            if record.phase is StepPhase.SKIPPED and record.reason != Reason.SKIPPED_BY_PERSON:
+                assert created == 0, f"{step.name} acted and is told as skipped"
+            continue
         if acts and record.phase is StepPhase.SUCCEEDED and record.changed:
             assert world.landed[step.name] == 1
         if acts and record.phase is StepPhase.SKIPPED and record.reason != Reason.SKIPPED_BY_PERSON:
@@ -383,6 +405,10 @@ def check_end(engine: Engine) -> None:
         assert records[step.name].phase.final or step.kind is Kind.ALTERNATE, f"{step.name} was not run"
     for name, child in engine.world.children.items():
         assert child.cancelled or child.looks, f"run {name} was left to itself"
+    for name, job in engine.world.jobs.items():
+        record = records.get(name.rpartition(" ")[0])
+        late = record is not None and record.reason in (Reason.STEP_TIMEOUT, Reason.UNKNOWN_OUTCOME)
+        assert job.stub or job.stopped or job.over or late, f"Job {name} was left to itself: {record}"
     assert engine.run.stored == engine.run.status
 
 

@@ -11,7 +11,7 @@ from e2e.world import OPERATOR, REPAIR, Place, note, phases, steps, until
 Manifest = dict[str, Any]
 
 # No node has room for it: its pod waits, and so does the Job, until somebody takes it away.
-WAITS = {"requests": {"memory": "4Ti"}, "limits": {"memory": "4Ti"}}
+WAITS: Manifest = {"requests": {"memory": "4Ti"}, "limits": {"memory": "4Ti"}}
 
 
 @pytest.fixture
@@ -40,7 +40,8 @@ def job(name: str, *needs: str, timeout: str = "2m", **given: Any) -> Manifest:
 def made(place: Place) -> list[Any]:
     """Return the operator's requests that created a Job, by name."""
     found = place.world.persisted(place.namespace, user=place.account)
-    return [one.body["metadata"]["name"] for one in found if one.what == "jobs" and one.verb == "create"]
+    bodies = [one.body or {} for one in found if one.what == "jobs" and one.verb == "create"]
+    return [body["metadata"]["name"] for body in bodies]
 
 
 def test_a_run_waits_for_its_job_and_reads_how_it_ended(place: Place) -> None:

@@ -15,7 +15,8 @@ import pytest
 from apiserver.acting import Place, await_true
 from apiserver.rest import Client
 from apiserver.scenarios.scenario import RUN
-from kubernaut.actions.jobs.run_job import RunJob, RunJobParameters
+from kubernaut.actions.jobs.job_spec import RunJobParameters
+from kubernaut.actions.jobs.run_job import RunJob
 from kubernaut.api.crd import KINDS
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason

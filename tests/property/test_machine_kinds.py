@@ -14,7 +14,7 @@ from kubernaut.api.reasons import Reason
 from simulation import Engine, check_effects, check_end, end_of
 
 TEMPLATES = 3
-ACTIONS = ("fake_marked", "fake_marked", "fake_pinned", "fake_read")
+ACTIONS = ("fake_marked", "fake_marked", "fake_pinned", "fake_read", "fake_job")
 REMEDIES = (
     [Remedy.SKIP],
     [Remedy.RETRY, Remedy.SKIP],

@@ -24,6 +24,11 @@ def waits(step: PlannedStep, record: StepStatus) -> bool:
     return goes_on and step.kind is Kind.ACTION and isinstance(step.action, Awaits)
 
 
+def tried(step: PlannedStep, record: StepStatus) -> bool:
+    """Whether an earlier attempt created its object and failed, and the next one was not begun."""
+    return isinstance(step.action, Awaits) and record.changed is not None and not waits(step, record)
+
+
 def begin(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     """Take note of the object that the step created; its UID tells it from one that is made under its name later."""
     draft.set(

@@ -59,7 +59,12 @@ def _skip(draft: Draft, step: PlannedStep, reason: Reason, idle: frozenset[str])
     elif draft.begun_before(step):
         draft.fail(step, Reason(record.reason or Reason.INTERNAL), record.message or "it may have happened")
     elif not _may_have_acted(draft, step):
-        draft.skip(step, reason)
+        if awaiting.tried(step, record):
+            draft.fail(
+                step, Reason(record.reason or Reason.INTERNAL), record.message or "it is not tried again"
+            )
+        else:
+            draft.skip(step, reason)
 
 
 def _may_have_acted(draft: Draft, step: PlannedStep) -> bool:

@@ -109,9 +109,15 @@ class Seen:
         """Whether its controller has looked at the newest spec; else its status speaks of an older one."""
         if self.manifest is None:
             return True
-        observed = (self.manifest.get("status") or {}).get("observedGeneration")
-        generation = (self.manifest.get("metadata") or {}).get("generation")
+        observed, generation = (
+            self._part("status", "observedGeneration"),
+            self._part("metadata", "generation"),
+        )
         return not isinstance(observed, int) or not isinstance(generation, int) or observed >= generation
+
+    def _part(self, name: str, field: str) -> Any:
+        part = self.manifest.get(name) if self.manifest is not None else None
+        return part.get(field) if isinstance(part, Mapping) else None
 
     @property
     def uid(self) -> str | None:

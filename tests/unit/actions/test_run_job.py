@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.actions.jobs.job_spec import job_ref
-from kubernaut.actions.jobs.run_job import MAX_LOG, RunJob, RunJobParameters
+from kubernaut.actions.jobs.job_spec import RunJobParameters, job_ref
+from kubernaut.actions.jobs.run_job import MAX_LOG, RunJob
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Awaits, StepContext
 from kubernaut.core.errors import (
