@@ -12,6 +12,7 @@ from kubernaut.core.ports import ObjectRef, Right
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
 STATEFUL_SET: Final = ("apps/v1", "StatefulSet")
 DAEMON_SET: Final = ("apps/v1", "DaemonSet")
+NODE: Final = ("v1", "Node")
 
 
 def group_of(api_version: str) -> str:

@@ -140,3 +140,14 @@ class Fences(Protocol):
     async def fence(self, cluster: Cluster, context: StepContext, parameters: Any) -> Done:
         """Return what the step did, or ``acted=False`` once it can't do it any more. Raises StepError."""
         ...
+
+
+@runtime_checkable
+class Halts(Protocol):
+    """An action that may be left half done, and must not be: where its step ends without it being done, it is undone.
+
+    That is so whatever the Workflow's ``onFailure`` says: a step that is cut short by its timeout, or because its run
+    is cancelled or given up, is put back by ``undo`` first. An action that gives up by itself puts back by itself.
+    """
+
+    halts: ClassVar[bool]

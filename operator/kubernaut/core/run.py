@@ -76,6 +76,7 @@ class Outcome:
         attempt: the attempt it is the outcome of; 0 where that is not known.
         undo: whether it is the outcome of putting the step back.
         fence: whether it is the outcome of fencing the step off.
+        progress: how far an unfinished one is.
     """
 
     kind: OutcomeKind
@@ -88,6 +89,7 @@ class Outcome:
     attempt: int = 0
     undo: bool = False
     fence: bool = False
+    progress: str = ""
 
     @property
     def transient(self) -> bool:
