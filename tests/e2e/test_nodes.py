@@ -21,6 +21,7 @@ RULES = [
     {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
     {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": ["list"]},
 ]
+HOLD = "kubernaut.test/hold"
 CORDON: dict[str, Any] = {"name": "cordon", "action": "cordon_node", "with": {"minSchedulable": 0}}
 
 
@@ -160,3 +161,108 @@ def test_a_node_that_was_made_anew_is_not_touched(world: World, node: Node) -> N
     status = run.end()
     assert steps(status)["cordon"]["reason"] == "TargetReplaced"
     assert not node.cordoned
+
+
+class Load:
+    """Pods of a Deployment on a node; once evicted they stay, ending, until the test lets each go."""
+
+    def __init__(self, place: Place, node: Node, replicas: int) -> None:
+        self.place = place
+        self.node = node
+        pod = {
+            "metadata": {"labels": {"app": "load"}, "finalizers": [HOLD]},
+            "spec": {
+                "nodeSelector": {"kubernetes.io/hostname": node.name},
+                "containers": [{"name": "app", "image": "kubernaut.local/pause:1"}],
+                "terminationGracePeriodSeconds": 0,
+            },
+        }
+        spec = {"replicas": replicas, "selector": {"matchLabels": {"app": "load"}}, "template": pod}
+        place.create("Deployment", {"metadata": {"name": "load"}, "spec": spec})
+        until("all pods run", lambda: len(self.pods()) == replicas)
+
+    def pods(self) -> list[dict[str, Any]]:
+        path = f"/api/v1/namespaces/{self.place.namespace}/pods"
+        found = self.place.world.admin.request("GET", path).body["items"]
+        return [pod for pod in found if pod["spec"].get("nodeName") and pod["status"]["phase"] == "Running"]
+
+    def ending(self) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self.pods() if "deletionTimestamp" in pod["metadata"]]
+
+    def let_go(self, name: str) -> None:
+        path = f"/api/v1/namespaces/{self.place.namespace}/pods/{name}"
+        body = {"metadata": {"finalizers": None}}
+        assert self.place.world.admin.request("PATCH", path, body, content_type=MERGE_PATCH).ok
+
+    def let_all_go(self) -> None:
+        for name in self.ending():
+            self.let_go(name)
+
+    def evicted(self) -> list[str]:
+        found = [r for r in self.place.world.requests() if r.subresource == "eviction" and r.code < 300]
+        return [r.name for r in found if r.namespace == self.place.namespace]
+
+
+def drain(**more: Any) -> dict[str, Any]:
+    return {"name": "drain", "action": "drain_node", "with": {"minSchedulable": 0, "parallelism": 1}, **more}
+
+
+def at(run: Run, progress: str) -> dict[str, Any]:
+    """Return the drain's record once it tells that it is so far."""
+    found = run.wait(
+        lambda r: steps(r.get("status", {})).get("drain", {}).get("progress") == progress,
+        f"it is at {progress}",
+    )
+    return steps(found["status"])["drain"]
+
+
+def test_a_drain_tells_how_far_it_is_and_goes_on_after_the_operator_was_killed(
+    world: World, node: Node
+) -> None:
+    place = platform(world)
+    load = Load(place, node, 3)
+    on_node(place, node, drain(timeout="2m"))
+    run = place.run()
+    record = at(run, "0/3")
+    assert (record["phase"], record["reason"], record["attempt"]) == ("Waiting", "InProgress", 1)
+    assert f"0 of 3 pods have left Node {node.name}; ending: {place.namespace}/" in record["message"]
+    load.let_all_go()
+    at(run, "1/3")
+    world.operator.kill()
+    load.let_all_go()
+    world.restart_operator()
+    at(run, "2/3")
+    until("the last pod is evicted", load.ending)
+    load.let_all_go()
+    status = run.end()
+    assert (status["phase"], steps(status)["drain"]["attempt"]) == ("Succeeded", 1)
+    assert steps(status)["drain"]["outputs"] == {"pods": 3, "staying": 0}
+    assert node.cordoned
+    assert len(load.evicted()) == len(set(load.evicted())) == 3
+
+
+def test_a_drain_that_is_not_done_in_time_is_put_back(world: World, node: Node) -> None:
+    place = platform(world)
+    load = Load(place, node, 2)
+    on_node(place, node, drain(timeout="3s"))
+    status = place.run().end()
+    record = steps(status)["drain"]
+    assert (status["phase"], record["reason"]) == ("Failed", "StepTimeout")
+    assert "is as it was before the step; pods that were evicted do not come back" in record["message"]
+    assert not node.cordoned
+    assert len(load.evicted()) == 1
+    load.let_all_go()
+
+
+def test_a_drain_that_is_cancelled_is_put_back(world: World, node: Node) -> None:
+    place = platform(world)
+    load = Load(place, node, 2)
+    on_node(place, node, drain(timeout="2m"))
+    run = place.run()
+    at(run, "0/2")
+    assert node.cordoned
+    run.control(cancel=True)
+    status = run.end()
+    assert (status["phase"], steps(status)["drain"]["reason"]) == ("Cancelled", "Cancelled")
+    assert not node.cordoned
+    load.let_all_go()
