@@ -6,12 +6,11 @@ import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import yaml
 
-from apiserver.acting import await_true
 from apiserver.resources import (
     EXECUTION,
     PATTERN,
@@ -24,19 +23,17 @@ from apiserver.resources import (
     smallest,
     writer_of_status,
 )
-from apiserver.rest import MERGE_PATCH, Client
+from apiserver.rest import Client
 from kubernaut.api.crd import KINDS, Kind
 from kubernaut.api.execution import MAX_ANSWERS
 from kubernaut.api.names import (
     ANALYST_ACCOUNT,
     FINALIZER,
-    LABEL_CLUSTER_SCOPED,
     OPERATOR_ACCOUNT,
     SYSTEM_NAMESPACE,
 )
 from kubernaut.api.policies import policy_problems, required_policies
 from kubernaut.api.rbac import tenant_manifests
-from kubernaut.api.reach import CLUSTER_ACTIONS
 from localcluster import Cluster
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
@@ -153,99 +150,6 @@ class TestWorkflowAccount:
         allow(admin, namespace, "editor", "edit")
         with admin.acting_as("editor") as editor:
             assert create(editor, WORKFLOW, namespace, smallest(WORKFLOW, "one")).ok
-
-
-class TestReach:
-    NODE: ClassVar = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
-    CORDON: ClassVar = {"name": "cordon", "action": "cordon_node", "with": {"name": "n1"}}
-
-    def allow(self, admin: Client, namespace: str, value: str | None = "true") -> None:
-        body = {"metadata": {"labels": {LABEL_CLUSTER_SCOPED: value}}}
-        path = f"/api/v1/namespaces/{namespace}"
-        answer = admin.request("PATCH", path, body, content_type=MERGE_PATCH)
-        assert answer.ok, answer
-        # Admission knows namespaces by a watch.
-        probe = smallest(WORKFLOW, "probe", target=self.NODE)
-        await_true(
-            lambda: create(admin, WORKFLOW, namespace, probe, dryRun="All").ok is (value == "true"),
-            "admission does not know the label",
-        )
-
-    def reaching(self) -> dict[str, dict[str, Any]]:
-        plain = {"name": "tell", "action": "notify_only", "with": {"message": "hello"}}
-        switch = {
-            "name": "choose",
-            "switch": {"cases": [{"name": "always", "when": "true", "template": "deep"}]},
-        }
-        return {
-            "target": smallest(WORKFLOW, "one", target=self.NODE),
-            "step": smallest(WORKFLOW, "one", steps=[plain, self.CORDON]),
-            "finally": smallest(WORKFLOW, "one", steps=[plain], **{"finally": [self.CORDON]}),
-            "template": smallest(
-                WORKFLOW, "one", steps=[switch], templates=[{"name": "deep", "steps": [plain, self.CORDON]}]
-            ),
-        }
-
-    @pytest.mark.parametrize("where", ["target", "step", "finally", "template"])
-    def test_what_acts_beyond_a_namespace_needs_the_label_that_only_the_clusters_administrator_gives(
-        self, admin: Client, namespace: str, where: str
-    ) -> None:
-        workflow = self.reaching()[where]
-        answer = create(admin, WORKFLOW, namespace, workflow)
-        assert refused_by(answer, "workflow-reach")
-        assert f"needs the label {LABEL_CLUSTER_SCOPED}: 'true' on namespace {namespace}" in answer.message
-        self.allow(admin, namespace, "yes")
-        assert refused_by(create(admin, WORKFLOW, namespace, workflow), "workflow-reach")
-        self.allow(admin, namespace)
-        assert create(admin, WORKFLOW, namespace, workflow).ok
-
-    @pytest.mark.parametrize("action", CLUSTER_ACTIONS)
-    def test_every_such_action_is_meant(self, admin: Client, namespace: str, action: str) -> None:
-        step = self.CORDON | {"action": action}
-        assert refused_by(
-            create(admin, WORKFLOW, namespace, smallest(WORKFLOW, "one", steps=[step])), "workflow-reach"
-        )
-
-    def test_a_namespaced_kind_of_the_same_name_is_not_meant(self, admin: Client, namespace: str) -> None:
-        other = self.NODE | {"apiVersion": "example.com/v1"}
-        assert create(admin, WORKFLOW, namespace, smallest(WORKFLOW, "one", target=other)).ok
-
-    def test_a_workflow_can_not_be_changed_into_one_that_reaches_further(
-        self, admin: Client, namespace: str
-    ) -> None:
-        assert create(admin, WORKFLOW, namespace, smallest(WORKFLOW, "one")).ok
-        answer = patch(admin, WORKFLOW, namespace, "one", {"spec": {"target": self.NODE}})
-        assert refused_by(answer, "workflow-reach")
-
-    def test_what_was_written_with_leave_can_be_labelled_and_deleted_without_but_not_rewritten(
-        self, admin: Client, namespace: str
-    ) -> None:
-        self.allow(admin, namespace)
-        assert create(admin, WORKFLOW, namespace, self.reaching()["target"]).ok
-        self.allow(admin, namespace, None)
-        assert patch(admin, WORKFLOW, namespace, "one", {"metadata": {"labels": {"team": "shop"}}}).ok
-        rewritten = patch(admin, WORKFLOW, namespace, "one", {"spec": {"parallelism": 2}})
-        assert refused_by(rewritten, "workflow-reach")
-        assert admin.request("DELETE", path_of(WORKFLOW, namespace, "one")).ok
-
-    def test_the_administrator_of_a_namespace_can_not_give_the_leave(
-        self, admin: Client, namespace: str
-    ) -> None:
-        allow(admin, namespace, "owner", "admin")
-        with admin.acting_as("owner") as owner:
-            body = {"metadata": {"labels": {LABEL_CLUSTER_SCOPED: "true"}}}
-            path = f"/api/v1/namespaces/{namespace}"
-            assert owner.request("PATCH", path, body, content_type=MERGE_PATCH).status == 403
-
-    def test_the_largest_workflow_is_within_what_an_expression_may_cost(
-        self, admin: Client, namespace: str
-    ) -> None:
-        steps = [{"name": f"s{n}", "action": "notify_only", "with": {"message": "m"}} for n in range(1000)]
-        assert create(admin, WORKFLOW, namespace, smallest(WORKFLOW, "one", steps=steps)).ok
-        steps[-1] = self.CORDON
-        assert refused_by(
-            create(admin, WORKFLOW, namespace, smallest(WORKFLOW, "two", steps=steps)), "workflow-reach"
-        )
 
 
 class TestApprovals:

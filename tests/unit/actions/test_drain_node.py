@@ -112,7 +112,7 @@ def ours() -> Manifest:
     return made
 
 
-SCRATCH = {"volumes": [{"name": "scratch", "emptyDir": {}}]}
+SCRATCH: dict[str, Any] = {"volumes": [{"name": "scratch", "emptyDir": {}}]}
 REFUSED: dict[str, tuple[Manifest, str, dict[str, Any]]] = {
     "no controller": (bare("a"), "shop/a has no controller", {"force": True}),
     "data": (on_n1("a", **SCRATCH), "lose what is in its emptyDir scratch", {"deleteEmptyDirData": True}),

@@ -10,11 +10,9 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.run import Hold
 
 
-def under_way(timeout: str = "5m", **more: str) -> Story:
+def under_way(timeout: str = "5m") -> Story:
     """Return a story whose step has begun and is not done."""
-    story = a_story(
-        a_workflow().step("a", action="fake_halting", timeout=timeout, **more).step("b", needs="a")
-    )
+    story = a_story(a_workflow().step("a", action="fake_halting", timeout=timeout).step("b", needs="a"))
     story.decide()
     story.goes_on("a", "1/3")
     return story
