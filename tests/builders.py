@@ -62,6 +62,7 @@ class FakeAction:
     name: str
     idempotency: Idempotency
     parameters: type[ActionParameters] = FakeParameters
+    halts: bool = False
     summary: ClassVar[str] = "Fake"
     risk: ClassVar[Risk] = Risk.LOW
     outputs: ClassVar[Mapping[str, str]] = {}
@@ -115,6 +116,7 @@ class FakeCatalogue:
             FakeAction("fake_marked", Idempotency.MARKED),
             FakeAction("fake_pinned", Idempotency.PINNED),
             FakeAction("fake_read", Idempotency.READ_ONLY),
+            FakeAction("fake_halting", Idempotency.MARKED, halts=True),
             FakeAction("fake_named", Idempotency.MARKED, NamedParameters),
             FakeJob("fake_job", Idempotency.NAMED),
         )
@@ -398,6 +400,11 @@ class Story:
 
     def failed(self, step: str, reason: Reason = Reason.CONFLICT, message: str = "it went wrong") -> Decided:
         return self.end(step, Outcome(OutcomeKind.FAILED, message, reason))
+
+    def goes_on(self, step: str, progress: str = "") -> Decided:
+        """Let an effect end unfinished, and decide."""
+        told = f"{progress} is done"
+        return self.end(step, Outcome(OutcomeKind.FAILED, told, Reason.IN_PROGRESS, progress=progress))
 
     def after(self, duration: str) -> Decided:
         """Let time pass, and decide."""

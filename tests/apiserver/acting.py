@@ -20,6 +20,10 @@ _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _CLUSTER_WIDE = frozenset({"nodes", "persistentvolumes", "storageclasses", "namespaces"})
 
 
+def _is_wide(right: Right) -> bool:
+    return right.everywhere or right.resource in _CLUSTER_WIDE
+
+
 class Nothing:
     """No memory of ReplicaSets."""
 
@@ -35,6 +39,7 @@ class Place:
         self.namespace = namespace
         self.connection = connection
         self._accounts = 0
+        self._also: list[str] = []
 
     def account(self, rights: Iterable[Right]) -> Cluster:
         """Return the cluster as a new ServiceAccount sees it, which has these rights and no other."""
@@ -42,7 +47,7 @@ class Place:
         name = f"repair-{self._accounts}"
         rights = tuple(rights)
         self.create("v1", "serviceaccounts", {"metadata": {"name": name}})
-        wide = [right for right in rights if right.resource in _CLUSTER_WIDE]
+        wide = [right for right in rights if _is_wide(right)]
         self._allow(name, [right for right in rights if right not in wide])
         if wide:
             self._allow(name, wide, wide=True)
@@ -76,7 +81,7 @@ class Place:
     def _allowed(self, account: str, right: Right) -> bool:
         resource, _, subresource = right.resource.partition("/")
         wanted = {
-            "namespace": "" if right.resource in _CLUSTER_WIDE else self.namespace,
+            "namespace": "" if _is_wide(right) else self.namespace,
             "verb": right.verb,
             "group": right.group,
             "resource": resource,
@@ -93,6 +98,15 @@ class Place:
         }
         answer = self.admin.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         return bool(answer.body["status"]["allowed"])
+
+    def also_delete(self, base: str, resource: str, name: str) -> None:
+        """Have an object deleted at the end that does not go with the namespace."""
+        self._also.append(self.path(base, resource, name))
+
+    def leave(self) -> None:
+        """Delete what does not go with the namespace."""
+        for path in self._also:
+            self.admin.request("DELETE", path)
 
     def path(self, base: str, resource: str, name: str = "") -> str:
         root = base if base.startswith("/") else f"/api/{base}" if base == "v1" else f"/apis/{base}"

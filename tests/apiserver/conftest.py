@@ -26,6 +26,7 @@ from kubernaut.api.crd import KINDS
 from kubernaut.api.names import FINALIZER
 from localcluster import Cluster
 
+NODE = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -69,6 +70,9 @@ def _await_policies(admin: Client) -> None:
         probes: dict[str, Callable[[], Answer]] = {
             "workflow-account": lambda: create(
                 prober, WORKFLOW, "probe", smallest(WORKFLOW, "other"), dryRun="All"
+            ),
+            "workflow-reach": lambda: create(
+                admin, WORKFLOW, "probe", smallest(WORKFLOW, "other", target=NODE), dryRun="All"
             ),
             "run-approval": lambda: create(
                 prober, EXECUTION, "probe", smallest(EXECUTION, "other", control=approved), dryRun="All"

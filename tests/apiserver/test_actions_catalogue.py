@@ -30,7 +30,9 @@ SCENARIOS: list[Scenario] = [scenario for family in FAMILIES for scenario in get
 @pytest.fixture
 async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
     async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
+        place = Place(admin, namespace, connection)
+        yield place
+        place.leave()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)

@@ -26,7 +26,12 @@ from apiserver.resources import (
 from apiserver.rest import Client
 from kubernaut.api.crd import KINDS, Kind
 from kubernaut.api.execution import MAX_ANSWERS
-from kubernaut.api.names import ANALYST_ACCOUNT, FINALIZER, OPERATOR_ACCOUNT, SYSTEM_NAMESPACE
+from kubernaut.api.names import (
+    ANALYST_ACCOUNT,
+    FINALIZER,
+    OPERATOR_ACCOUNT,
+    SYSTEM_NAMESPACE,
+)
 from kubernaut.api.policies import policy_problems, required_policies
 from kubernaut.api.rbac import tenant_manifests
 from localcluster import Cluster

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import yaml
 
+from e2e.test_nodes import platform
 from e2e.world import OPERATOR, ROOT, World, chain, until
 from localrun.audit import Request
 
@@ -50,6 +51,10 @@ def test_every_right_of_the_operator_is_used_and_none_lacks(world: World) -> Non
         world.runs.wait_gone(run.uid)
         place.delete("Workflow", "flow")
         until("the snapshot is swept away", lambda: not place.list("ControllerRevision"))
+        # A run that wants to act beyond its namespace has that one's label looked at.
+        place = platform(world)
+        place.workflow(*chain(1), target={"apiVersion": "v1", "kind": "Node", "name": "no-such-node"})
+        assert place.run().end()["reason"] == "TargetNotFound"
     own = [request for request in world.requests() if request.user == OPERATOR and request.resource]
     used = {(request.group, request.what, request.verb) for request in own if request.code < 400}
     refused = Counter(

@@ -16,6 +16,7 @@ STATEFUL_SET: Final = ("apps/v1", "StatefulSet")
 DAEMON_SET: Final = ("apps/v1", "DaemonSet")
 POD_METRICS: Final = ("metrics.k8s.io/v1beta1", "PodMetrics")
 HORIZONTAL_POD_AUTOSCALER: Final = ("autoscaling/v2", "HorizontalPodAutoscaler")
+NODE: Final = ("v1", "Node")
 
 
 def named(namespace: str, target: ObjectRef, api_version: str, kind: str, name: str | None) -> ObjectRef:

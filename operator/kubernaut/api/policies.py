@@ -15,11 +15,13 @@ from kubernaut.api.names import (
     ANALYST_ACCOUNT,
     FINALIZER,
     GROUP,
+    LABEL_CLUSTER_SCOPED,
     LABEL_PART_OF,
     OPERATOR_ACCOUNT,
     SYSTEM_NAMESPACE,
     VERSION,
 )
+from kubernaut.api.reach import CLUSTER_ACTIONS, CLUSTER_SCOPED
 
 ADMISSION_API: Final = "admissionregistration.k8s.io/v1"
 Manifest = Mapping[str, Any]
@@ -77,6 +79,46 @@ _WORKFLOW_ACCOUNT: Final = _Policy(
             "'writing a Workflow that acts as ServiceAccount ' + object.spec.serviceAccountName"
             " + ' needs the verb impersonate on it, which ' + request.userInfo.username"
             " + ' lacks in namespace ' + request.namespace + '; have it granted, or name another account'",
+        ),
+    ),
+)
+
+_REACHING: Final = "(step, step.?action.orValue('') in variables.actions)"
+_LEAVE: Final = (
+    f"needs the label {LABEL_CLUSTER_SCOPED}: \\'true\\' on namespace ' + request.namespace"
+    " + ', which an administrator of the cluster has to put there'"
+)
+_WORKFLOW_REACH: Final = _Policy(
+    f"workflow-reach.{GROUP}",
+    ("workflows",),
+    ("CREATE", "UPDATE"),
+    (
+        _Check(
+            "variables.allowed || !(variables.target in variables.kinds)",
+            "'a Workflow whose target is a ' + object.spec.target.kind + ', which belongs to no namespace, "
+            + _LEAVE,
+        ),
+        _Check(
+            f"variables.allowed || !(object.spec.steps.exists{_REACHING}"
+            f" || object.spec.?finally.orValue([]).exists{_REACHING}"
+            f" || object.spec.?templates.orValue([]).exists(template, template.steps.exists{_REACHING}))",
+            "'a Workflow with a step that acts beyond its namespace (' + variables.actions.join(', ') + ') "
+            + _LEAVE,
+        ),
+    ),
+    (
+        (
+            "allowed",
+            # What was written when it was allowed can still be labelled; the operator refuses to act on it.
+            "(request.operation == 'UPDATE' && object.spec == oldObject.spec)"
+            f" || namespaceObject.metadata.?labels[?'{LABEL_CLUSTER_SCOPED}'].orValue('') == 'true'",
+        ),
+        ("kinds", str(sorted(f"{group}/{kind}" for group, kind in CLUSTER_SCOPED))),
+        ("actions", str(list(CLUSTER_ACTIONS))),
+        (
+            "target",
+            "(object.spec.target.apiVersion.contains('/') ? object.spec.target.apiVersion.split('/')[0] : '')"
+            " + '/' + object.spec.target.kind",
         ),
     ),
 )
@@ -150,6 +192,7 @@ def _policies(namespace: str) -> tuple[_Policy, ...]:
     analyst = _account(namespace, ANALYST_ACCOUNT)
     return (
         _WORKFLOW_ACCOUNT,
+        _WORKFLOW_REACH,
         _RUN_APPROVAL,
         _RUN_FINALIZER,
         _only(operator, ("workflows/status", "workflowexecutions/status"), f"run-status.{GROUP}"),

@@ -49,6 +49,8 @@ OPERATOR_CLUSTER_RULES: Final = (
     # Which revisions were ever seen available.
     _rule("apps", ["replicasets"], ["list", "watch"]),
     _rule("", ["serviceaccounts"], ["get"]),
+    # Whether Workflows of a namespace may act beyond it; read for those that want to, and no others.
+    _rule("", ["namespaces"], ["get"]),
     _rule("events.k8s.io", ["events"], ["create"]),
     _rule(
         "admissionregistration.k8s.io",

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NEEDS_PERSON = "NeedsPerson"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
+    BEYOND_NAMESPACE = "BeyondNamespace"
     NOT_FOUND = "NotFound"
     PRECONDITION_FAILED = "PreconditionFailed"
     NOTHING_TO_ROLL_BACK_TO = "NothingToRollBackTo"
@@ -65,6 +66,7 @@ class Reason(StrEnum):
     REJECTED = "Rejected"
     UNAVAILABLE = "Unavailable"
     UNKNOWN_OUTCOME = "UnknownOutcome"
+    IN_PROGRESS = "InProgress"
     STEP_TIMEOUT = "StepTimeout"
     RUN_TIMEOUT = "RunTimeout"
     EXPRESSION_FAILED = "ExpressionFailed"
@@ -140,6 +142,11 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.MISSING_RIGHT: ReasonInfo(
         _C.PERMISSION,
         "Grant the verb named to the Workflow's ServiceAccount (`kubernaut rbac` prints the Role), or use another.",
+    ),
+    Reason.BEYOND_NAMESPACE: ReasonInfo(
+        _C.PERMISSION,
+        "Have an administrator of the cluster label the namespace kubernaut.io/cluster-scoped: 'true', or run the "
+        "Workflow in one that has the label.",
     ),
     Reason.NOT_FOUND: ReasonInfo(_C.PRECONDITION, "Check that the object named still exists."),
     Reason.PRECONDITION_FAILED: ReasonInfo(

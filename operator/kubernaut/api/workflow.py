@@ -86,7 +86,7 @@ class Parameter(ApiModel):
 
 
 class Target(ApiModel):
-    """The object that a run repairs, in the run's own namespace."""
+    """The object that a run repairs: in the run's own namespace, or of a kind that belongs to none."""
 
     api_version: ApiVersion
     """API group and version, as in apps/v1."""

@@ -84,11 +84,17 @@ def on(ref: ObjectRef, resource: Resource, verb: str, **more: Any) -> Call:
     """Return a call on one object.
 
     Raises:
-        Invalid: the reference lacks a name, or a namespace that its kind needs.
+        Invalid: the reference lacks a name, or a namespace that its kind needs; or names one for a change of what
+            has none.
     """
     if not ref.name or (resource.namespaced and not ref.namespace):
         missing = "namespace" if ref.name else "name"
         raise Invalid(f"{verb} {ref.kind}: the {missing} of the object is empty; give one")
+    if not resource.namespaced and ref.namespace and _METHODS[verb] != "GET":
+        # Whether a run may act beyond its namespace is decided by the reference.
+        raise Invalid(
+            f"{verb} {ref}: a {ref.kind} belongs to no namespace, so the reference must not name one"
+        )
     return Call(verb, resource, ref.namespace if resource.namespaced else "", ref.name, **more)
 
 

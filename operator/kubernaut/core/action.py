@@ -165,3 +165,14 @@ class MayKeep(Protocol):
     def may_keep(self, target: ObjectRef | None, parameters: Any) -> tuple[Right, ...]:
         """Return the rights that it needs then, beside those it always needs."""
         ...
+
+
+@runtime_checkable
+class Halts(Protocol):
+    """An action that may be left half done, and must not be: where its step ends without it being done, it is undone.
+
+    That is so whatever the Workflow's ``onFailure`` says: a step that is cut short by its timeout, or because its run
+    is cancelled or given up, is put back by ``undo`` first. An action that gives up by itself puts back by itself.
+    """
+
+    halts: ClassVar[bool]

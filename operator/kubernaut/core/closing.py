@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.reasons import Reason
-from kubernaut.core import awaiting, subflows
+from kubernaut.core import awaiting, halting, subflows
 from kubernaut.core.action import Idempotency
 from kubernaut.core.draft import Draft
 from kubernaut.core.plan import Kind, PlannedStep
@@ -104,6 +104,9 @@ def _settling(draft: Draft, step: PlannedStep) -> bool:
         return not draft.record(step).phase.final
     if not draft.in_doubt(step):
         return False
+    if halting.halts(step):
+        halting.halt(draft, step)
+        return not draft.record(step).phase.final
     if draft.now >= draft.deadline(step) and (draft.held or step.kind is not Kind.WORKFLOW):
         message = f"not done within {step.timeout}; it may have happened"
         draft.fail(step, Reason.STEP_TIMEOUT, message)

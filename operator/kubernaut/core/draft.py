@@ -22,7 +22,7 @@ from kubernaut.core.unfolding import Unfolded, items_of, unfold
 
 # How a step may fail though its effect happened.
 MAY_HAVE_ACTED = frozenset({Reason.INTERNAL, Reason.STEP_TIMEOUT, Reason.UNKNOWN_OUTCOME})
-_UNKNOWN = frozenset({Reason.UNKNOWN_OUTCOME, Reason.INTERNAL})
+_UNKNOWN = frozenset({Reason.UNKNOWN_OUTCOME, Reason.INTERNAL, Reason.IN_PROGRESS})
 
 
 class Draft:

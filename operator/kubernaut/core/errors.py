@@ -41,6 +41,24 @@ class EffectFailed(StepError):
         self.outputs = outputs
 
 
+class Unfinished(StepError):
+    """What a step began goes on by itself: it is to be performed again a little later, as the same attempt.
+
+    Only actions with ``core.action.Halts`` may raise it: what they began is put back where they can't go on.
+
+    Attributes:
+        progress: how far it is, as in 3/7.
+        changed: one sentence for each change so far.
+    """
+
+    reason = Reason.IN_PROGRESS
+
+    def __init__(self, message: str, *, progress: str = "", changed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.progress = progress
+        self.changed = changed
+
+
 class ClusterError(StepError):
     """The API server refused a request, or no answer was had.
 

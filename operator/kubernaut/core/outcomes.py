@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.api.reasons import Reason
-from kubernaut.core import awaiting, groups, limits, retry, rolling, subflows
+from kubernaut.core import awaiting, groups, halting, limits, retry, rolling, subflows
 from kubernaut.core.draft import Draft
 from kubernaut.core.plan import Kind, PlannedStep
 from kubernaut.core.retrying import try_again
@@ -20,6 +20,9 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         return
     if outcome.undo and awaiting.waits(step, record):
         awaiting.halted(draft, step, outcome)
+        return
+    if outcome.undo and halting.halts(step) and not record.phase.final:
+        halting.halted(draft, step, outcome)
         return
     if outcome.undo is not (draft.status.phase is RunPhase.ROLLING_BACK):
         return
@@ -41,7 +44,7 @@ def take(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     elif outcome.kind is OutcomeKind.DONE:
         _done(draft, step, outcome)
     else:
-        _failed(draft, step, outcome.reason or Reason.INTERNAL, outcome.message)
+        _failed(draft, step, outcome)
         awaiting.tell_outputs(draft, step, outcome)
 
 
@@ -106,17 +109,24 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         groups.gathered(draft, step)
 
 
-def _failed(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
-    attempt = draft.record(step).attempt
+def _failed(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
+    reason, message = outcome.reason or Reason.INTERNAL, outcome.message
+    attempt, former = draft.record(step).attempt, draft.record(step).reason
+    if reason is Reason.STEP_TIMEOUT and halting.halts(step):
+        # It is over, and what was begun is put back first.
+        reason = Reason.IN_PROGRESS
     if step.kind is Kind.WORKFLOW and subflows.not_started(draft, step, reason, message):
         return
     if awaiting.not_begun(draft, step, reason, message):
         return
     if reason in retry.SAME_ATTEMPT:
-        if draft.record(step).reason == Reason.UNKNOWN_OUTCOME:
-            # That this call had no effect says nothing of the one before it.
-            reason = Reason.UNKNOWN_OUTCOME
         again = draft.now + retry.INFRASTRUCTURE_PAUSE
+        if reason is Reason.IN_PROGRESS:
+            again = draft.now + retry.PROGRESS_PAUSE
+            draft.set(step, progress=outcome.progress or None)
+        elif former in (Reason.UNKNOWN_OUTCOME, Reason.IN_PROGRESS):
+            # That this call had no effect says nothing of the one before it.
+            reason = Reason(former)
     else:
         later = try_again(draft, step, reason, message)
         if later is None:

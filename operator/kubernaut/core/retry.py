@@ -14,9 +14,20 @@ NEVER_AGAIN = frozenset(
 )
 # Not the step's fault: the same attempt goes on, fenced, until the step's timeout.
 SAME_ATTEMPT = frozenset(
-    {Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME, Reason.STOPPED, Reason.LEASE_LOST, Reason.POLICIES_MISSING}
+    {
+        *(
+            Reason.UNAVAILABLE,
+            Reason.UNKNOWN_OUTCOME,
+            Reason.STOPPED,
+            Reason.LEASE_LOST,
+            Reason.POLICIES_MISSING,
+        ),
+        Reason.IN_PROGRESS,
+    }
 )
 INFRASTRUCTURE_PAUSE = timedelta(seconds=2)
+# Until an unfinished step is looked after again.
+PROGRESS_PAUSE = timedelta(seconds=1)
 
 
 def delay(retry: Retry, attempt: int, key: str = "") -> timedelta:

@@ -77,6 +77,7 @@ class Outcome:
         undo: whether it is the outcome of putting the step back.
         fence: whether it is the outcome of fencing the step off.
         awaits: apiVersion, kind, name and uid of the object in which the effect goes on, or None.
+        progress: how far an unfinished one is.
     """
 
     kind: OutcomeKind
@@ -90,6 +91,7 @@ class Outcome:
     undo: bool = False
     fence: bool = False
     awaits: Mapping[str, JsonValue] | None = None
+    progress: str = ""
 
     @property
     def transient(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kubernaut.api.execution import Decision as Answer
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.reasons import Reason
-from kubernaut.core import awaiting, groups, subflows
+from kubernaut.core import awaiting, groups, halting, subflows
 from kubernaut.core.draft import Draft
 from kubernaut.core.errors import StepError
 from kubernaut.core.features import Feature
@@ -31,6 +31,8 @@ def drive(draft: Draft, step: PlannedStep) -> None:
         subflows.follow(draft, step)
     elif awaiting.waits(step, record):
         awaiting.follow(draft, step)
+    elif step.timed and draft.now >= draft.deadline(step) and halting.halts(step) and draft.in_doubt(step):
+        halting.halt(draft, step)
     elif step.timed and draft.now >= draft.deadline(step) and not _may_have_started(draft, step):
         last = f"; last: {record.message}" if record.message else ""
         draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}{last}")

@@ -14,7 +14,7 @@ from kubernaut.core.action import Idempotency
 from kubernaut.core.plan import Kind, PlannedStep
 
 _INFRASTRUCTURE = frozenset({Reason.UNAVAILABLE, Reason.STOPPED, Reason.LEASE_LOST, Reason.POLICIES_MISSING})
-
+_GOES_ON = _INFRASTRUCTURE | {Reason.IN_PROGRESS}
 
 _SETTLED = (RunPhase.ROLLING_BACK, RunPhase.VERIFYING, RunPhase.FINALIZING)
 
@@ -88,8 +88,8 @@ def worth_telling(stored: WorkflowExecutionStatus, status: WorkflowExecutionStat
 def _gist(status: WorkflowExecutionStatus) -> object:
     steps = [
         # The same attempt goes on: to a person, such a step is running.
-        (s.name, StepPhase.RUNNING, s.attempt, None, None)
-        if s.reason in _INFRASTRUCTURE and not s.phase.final
+        (s.name, StepPhase.RUNNING, s.attempt, None, s.progress)
+        if s.reason in _GOES_ON and not s.phase.final
         else (s.name, s.phase, s.attempt, s.reason, s.progress)
         for s in status.steps
     ]

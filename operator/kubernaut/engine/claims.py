@@ -18,6 +18,7 @@ from kubernaut.api.execution import (
     WorkflowExecutionStatus,
 )
 from kubernaut.api.names import API_VERSION
+from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import Lifecycle, WorkflowSpec, WorkflowStatus
 from kubernaut.cluster.sharedreads import SharedReads
@@ -34,6 +35,7 @@ from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.homes import target_home
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import Accounts
+from kubernaut.engine.reach import Reach
 from kubernaut.metrics import WRITES
 
 _MOST_LATEST = 10_000
@@ -68,6 +70,7 @@ class Claims:
     def __init__(self, accounts: Accounts, catalogue: Catalogue, clock: Callable[[], datetime]) -> None:
         self._accounts = accounts
         self._own = accounts.own()
+        self._reach = Reach(self._own)
         self._catalogue = catalogue
         self._clock = clock
         self._plans: dict[str, Plan] = {}
@@ -121,7 +124,7 @@ class Claims:
             name=target_name,
             uid=target["metadata"]["uid"],
         )
-        live.recent.put(ObjectRef(pinned.api_version, pinned.kind, namespace, pinned.name), target)
+        live.recent.put(_ref(namespace, spec, target_name), target)
         begun = live.status.replace(workflow=resolved, target=pinned)
         if live.execution.spec.retry_from is not None:
             begun = begun.replace(steps=await self._taken_over(live, plan, params, pinned))
@@ -279,12 +282,20 @@ class Claims:
 
     async def _target(self, namespace: str, spec: WorkflowSpec, name: str) -> Manifest:
         account = self._accounts.as_account(namespace, spec.service_account_name)
-        ref = ObjectRef(spec.target.api_version, spec.target.kind, namespace, name)
+        ref = _ref(namespace, spec, name)
+        if not ref.namespace:
+            await self._reach.demand(namespace, f"the target {ref}")
         try:
-            return await account.get(ref)
+            found = await account.get(ref)
         except NotFound:
             message = f"the target {ref} does not exist"
             raise StepError(message, reason=Reason.TARGET_NOT_FOUND) from None
+        if found["metadata"].get("namespace", "") != ref.namespace:
+            message = (
+                f"a {ref.kind} ({ref.api_version}) belongs to no namespace; a run can't have it as its target"
+            )
+            raise StepError(message, reason=Reason.BEYOND_NAMESPACE)
+        return found
 
     async def _account(self, namespace: str, name: str) -> None:
         known = self._there.get((namespace, name), float("-inf"))
@@ -313,6 +324,13 @@ class Claims:
     def forget_snapshot(self, namespace: str, name: str) -> None:
         """Forget that a snapshot exists, because it was deleted."""
         self._kept.discard((namespace, name))
+
+
+def _ref(namespace: str, spec: WorkflowSpec, name: str) -> ObjectRef:
+    """Return where a run of this namespace finds its target."""
+    target = spec.target
+    where = namespace_of(target.api_version, target.kind, namespace)
+    return ObjectRef(target.api_version, target.kind, where, name)
 
 
 def _refused(message: str) -> StepError:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
 
+from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
-from kubernaut.core.errors import EffectFailed, StepError
+from kubernaut.core.errors import EffectFailed, StepError, Unfinished
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
 from kubernaut.core.recent import Recent
@@ -22,6 +23,7 @@ from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import Accounts
+from kubernaut.engine.reach import Reach
 from kubernaut.metrics import STEP_SECONDS, STEPS
 
 log = logging.getLogger(__name__)
@@ -31,18 +33,33 @@ FENCE_PAUSE = 1.0
 class GatedCluster:
     """A cluster that refuses to change anything while acting is not allowed.
 
-    The gate is asked before every mutating request, so a stop takes hold between two requests of one action.
+    The gate is asked before every mutating request, so a stop takes hold between two requests of one action. What
+    changes an object outside the run's namespace has to be allowed there, whatever the account may do.
 
     Args:
+        namespace: the run's.
+        beyond: raises StepError where runs of that namespace may not act on what is told, which is outside it.
         dry: whether the requests are those of a dry run.
     """
 
-    def __init__(self, cluster: Cluster, hold: Callable[[], Hold | None], *, dry: bool = False) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        hold: Callable[[], Hold | None],
+        namespace: str,
+        beyond: Callable[[str, str], Awaitable[None]],
+        *,
+        dry: bool = False,
+    ) -> None:
         self._cluster = cluster
         self._hold = hold
+        self._namespace = namespace
+        self._beyond = beyond
         self._dry = dry
 
-    def _pass(self, what: str, dry_run: bool) -> None:
+    async def _pass(self, what: str, namespace: str, dry_run: bool) -> None:
+        if namespace != self._namespace:
+            await self._beyond(self._namespace, what)
         hold = self._hold()
         if hold is not None and hold.binds(dry_run=self._dry and dry_run):
             raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
@@ -94,13 +111,15 @@ class GatedCluster:
         strategic: bool = False,
         dry_run: bool = False,
     ) -> Manifest:
-        self._pass(f"the patch of {ref}", dry_run)
+        await self._pass(f"the patch of {ref}", ref.namespace, dry_run)
         return await self._cluster.patch(
             ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
         )
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
-        self._pass(f"the create of {manifest.get('kind')} {manifest['metadata']['name']}", dry_run)
+        meta = manifest["metadata"]
+        what = f"the create of {manifest.get('kind')} {meta['name']}"
+        await self._pass(what, meta.get("namespace", ""), dry_run)
         return await self._cluster.create(manifest, dry_run=dry_run)
 
     async def delete(
@@ -113,7 +132,7 @@ class GatedCluster:
         propagation: str = "Background",
         dry_run: bool = False,
     ) -> None:
-        self._pass(f"the delete of {ref}", dry_run)
+        await self._pass(f"the delete of {ref}", ref.namespace, dry_run)
         await self._cluster.delete(
             ref,
             uid=uid,
@@ -124,7 +143,7 @@ class GatedCluster:
         )
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
-        self._pass(f"the eviction of {ref}", dry_run)
+        await self._pass(f"the eviction of {ref}", ref.namespace, dry_run)
         await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
 
 
@@ -144,6 +163,7 @@ class Performer:
         self._evidence = evidence
         self._hold = hold
         self._clock = clock
+        self._reach = Reach(accounts.own())
 
     async def perform(self, live: LiveRun, act: Act) -> Outcome:
         """Perform (or prepare, or undo) an act of a run; every error becomes a FAILED outcome."""
@@ -161,6 +181,8 @@ class Performer:
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.STEP_TIMEOUT)
         except EffectFailed as error:
             outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason, outputs=dict(error.outputs))
+        except Unfinished as error:
+            outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason, progress=error.progress)
         except StepError as error:
             outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason)
         except Exception as error:
@@ -196,7 +218,7 @@ class Performer:
             return Outcome(OutcomeKind.PREPARED, intent=intent)
         perform = action.undo if act.undo else action.perform
         if live.execution.spec.dry_run:
-            return _done(as_dry_run(await perform(DryRunCluster(cluster), context, parameters)))
+            return _done(as_dry_run(await _at_once(perform(DryRunCluster(cluster), context, parameters))))
         return _done(await perform(cluster, context, parameters))
 
     def _place(self, live: LiveRun, act: Act) -> tuple[GatedCluster, StepContext]:
@@ -206,13 +228,14 @@ class Performer:
         assert target is not None
         namespace, dry = live.key.namespace, live.execution.spec.dry_run
         account = self._accounts.as_account(namespace, claim.service_account_name)
+        where = namespace_of(target.api_version, target.kind, namespace)
         context = StepContext(
             run_uid=live.uid,
             run_name=live.key.name,
             namespace=namespace,
             step=act.step.name,
             attempt=act.attempt,
-            target=ObjectRef(target.api_version, target.kind, namespace, target.name, target.uid),
+            target=ObjectRef(target.api_version, target.kind, where, target.name, target.uid),
             now=self._clock(),
             signer=self._signer,
             evidence=self._evidence,
@@ -221,7 +244,10 @@ class Performer:
             deadline=act.deadline,
             recent=Recent() if dry else live.recent,
         )
-        return GatedCluster(account, lambda: live.lease() or self._hold(), dry=dry), context
+        beyond = self._reach.demand
+        return GatedCluster(
+            account, lambda: live.lease() or self._hold(), namespace, beyond, dry=dry
+        ), context
 
 
 async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:
@@ -234,6 +260,14 @@ async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameter
             # It is asked for again at once; a server that is away is not to be hurried.
             await asyncio.sleep(FENCE_PAUSE)
         raise
+
+
+async def _at_once(performing: Awaitable[Done]) -> Done:
+    """Return what an action did; of an unfinished one nothing more can be seen in a dry run."""
+    try:
+        return await performing
+    except Unfinished as error:
+        return Done(True, str(error), changed=error.changed)
 
 
 def _done(done: Done) -> Outcome:
@@ -250,6 +284,8 @@ def _awaited(ref: ObjectRef | None) -> dict[str, JsonValue] | None:
 
 
 def _result(outcome: Outcome, act: Act) -> str:
+    if outcome.reason is Reason.IN_PROGRESS:
+        return "unfinished"
     if outcome.kind is OutcomeKind.FAILED:
         return "failed"
     if act.prepare:

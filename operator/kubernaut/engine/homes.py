@@ -7,12 +7,13 @@ from typing import Any
 
 from kubernaut.api.execution import WorkflowExecutionStatus
 from kubernaut.api.names import API_VERSION
+from kubernaut.api.reach import namespace_of
 from kubernaut.core.ports import Manifest
 
 
 def target_home(namespace: str, api_version: str, kind: str, name: str) -> str:
-    """Return the key of a target."""
-    return f"{namespace}/{api_version}/{kind}/{name}"
+    """Return the key of a target; one that belongs to no namespace has the same for runs of all namespaces."""
+    return f"{namespace_of(api_version, kind, namespace)}/{api_version}/{kind}/{name}"
 
 
 def workflow_home(namespace: str, workflow: str) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from kubernaut.api.reach import namespace_of
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.run import Watched
@@ -79,4 +80,5 @@ def _account(live: LiveRun) -> str:
 
 
 def _ref(live: LiveRun, key: Watched) -> ObjectRef:
-    return ObjectRef(key.api_version, key.kind, live.key.namespace, key.name)
+    namespace = namespace_of(key.api_version, key.kind, live.key.namespace)
+    return ObjectRef(key.api_version, key.kind, namespace, key.name)

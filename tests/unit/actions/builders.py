@@ -41,7 +41,11 @@ def context(
         namespace="shop",
         step=step,
         attempt=1,
-        target=replace(ref, namespace="shop", uid=ref.uid or f"uid-{ref.kind.lower()}-{ref.name}"),
+        target=replace(
+            ref,
+            namespace="" if ref.kind == "Node" else "shop",
+            uid=ref.uid or f"uid-{ref.kind.lower()}-{ref.name}",
+        ),
         now=NOW,
         signer=SIGNER,
         evidence=Seen(*seen),
@@ -80,6 +84,16 @@ def workload(kind: str, pod: dict[str, Any] | None = None, **spec: Any) -> Manif
     """Return a Deployment, StatefulSet or DaemonSet named api."""
     made = deployment(pod=pod, **spec)
     return {**made, "kind": kind, "metadata": {**made["metadata"], "uid": f"uid-{kind.lower()}-api"}}
+
+
+def node(name: str = "n1", *, ready: bool = True, **spec: Any) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "namespace": "", "uid": f"uid-node-{name}"},
+        "spec": {"podCIDR": "10.0.0.0/24", **spec},
+        "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
+    }
 
 
 def replica_set(

@@ -62,9 +62,9 @@ class FakeCluster:
     def find(self, kind: str, name: str, namespace: str = "shop") -> Manifest:
         return self.objects[(kind, namespace, name)]
 
-    def edit(self, kind: str, name: str, patch: Manifest) -> None:
+    def edit(self, kind: str, name: str, patch: Manifest, namespace: str = "shop") -> None:
         """Change an object as someone else."""
-        self._store((kind, "shop", name), apply_merge_patch(self.find(kind, name), patch))
+        self._store((kind, namespace, name), apply_merge_patch(self.find(kind, name, namespace), patch))
 
     def edit_status(self, kind: str, name: str, status: Manifest) -> None:
         """Write an object's status as its controller, which leaves the generation as it is."""
@@ -73,9 +73,9 @@ class FakeCluster:
         meta = {**old["metadata"], "resourceVersion": str(self._version)}
         self.objects[(kind, "shop", name)] = {**old, "metadata": meta, "status": copy.deepcopy(status)}
 
-    def drop(self, kind: str, name: str) -> None:
+    def drop(self, kind: str, name: str, namespace: str = "shop") -> None:
         """Delete an object as someone else."""
-        del self.objects[(kind, "shop", name)]
+        del self.objects[(kind, namespace, name)]
 
     def _store(self, key: Key, manifest: Manifest) -> Manifest:
         old = self.objects.get(key)
@@ -126,11 +126,14 @@ class FakeCluster:
         limit: int = 500,
     ) -> list[Manifest]:
         self._request("list", kind, "")
+        _, _, node = field_selector.partition("spec.nodeName=")
         wanted = [part.split("=") for part in label_selector.split(",") if part]
         return [
             copy.deepcopy(one)
             for (k, n, _), one in self.objects.items()
-            if (k, n) == (kind, namespace)
+            if k == kind
+            and n in (namespace or n,)
+            and (not node or one["spec"].get("nodeName") == node)
             and all((one["metadata"].get("labels") or {}).get(key) == value for key, value in wanted)
         ]
 

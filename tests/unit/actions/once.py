@@ -24,13 +24,19 @@ def content(manifest: Manifest) -> dict[str, Any]:
 
 
 async def check_once_and_undone(
-    cluster: FakeCluster, action: Any, context: StepContext, parameters: Any, kind: str, name: str
+    cluster: FakeCluster,
+    action: Any,
+    context: StepContext,
+    parameters: Any,
+    kind: str,
+    name: str,
+    namespace: str = "shop",
 ) -> Done:
     """Perform with a lost answer, twice, undo twice: one effect, one undo, the object as it was."""
-    before = copy.deepcopy(content(cluster.find(kind, name)))
+    before = copy.deepcopy(content(cluster.find(kind, name, namespace)))
     cluster.troubles["patch"] = [Lost(landed=True)]
     first: Done = await action.perform(cluster, context, parameters)
-    after = copy.deepcopy(content(cluster.find(kind, name)))
+    after = copy.deepcopy(content(cluster.find(kind, name, namespace)))
     again = await action.perform(cluster, context, parameters)
     assert first.acted
     assert again.acted
@@ -41,7 +47,7 @@ async def check_once_and_undone(
     assert (await action.undo(cluster, context, parameters)).acted
     assert (await action.undo(cluster, context, parameters)).acted
     assert len(cluster.writes) == 2
-    assert content(cluster.find(kind, name)) == before
+    assert content(cluster.find(kind, name, namespace)) == before
     return first
 
 
@@ -51,7 +57,7 @@ async def check_undo_refuses(
     """Perform, have someone else change the object, and see that undo leaves it alone."""
     await action.perform(cluster, context, parameters)
     key = next(key for key, one in cluster.objects.items() if (one.get("metadata") or {}).get("annotations"))
-    cluster.edit(key[0], key[2], patch)
+    cluster.edit(key[0], key[2], patch, key[1])
     left = copy.deepcopy(cluster.objects[key])
     with pytest.raises(StepError) as caught:
         await action.undo(cluster, context, parameters)

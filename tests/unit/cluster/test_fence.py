@@ -181,6 +181,20 @@ async def test_an_account_name_never_reaches_another_account(name: str) -> None:
             connection.as_account(name, "repair")
 
 
+async def test_what_has_no_namespace_is_not_changed_by_a_reference_that_names_one() -> None:
+    ref = ObjectRef("v1", "Node", "shop", "n1")
+    async with connected(lambda _: Reply()) as (wire, connection):
+        with pytest.raises(Invalid, match="belongs to no namespace"):
+            await connection.own().patch(ref, {"spec": {}}, resource_version="1")
+        with pytest.raises(Invalid, match="belongs to no namespace"):
+            await connection.own().delete(ref, uid="u")
+        with pytest.raises(Invalid, match="belongs to no namespace"):
+            await connection.own().create(
+                {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "namespace": "shop"}}
+            )
+        assert wire.requests == []
+
+
 async def test_only_pods_are_evicted() -> None:
     async with connected(lambda _: Reply()) as (wire, connection):
         with pytest.raises(Invalid, match="only pods"):

@@ -24,6 +24,7 @@ from kubernaut.core.run import Hold
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
 from kubernaut.engine.effects import GatedCluster
 from kubernaut.engine.live import LiveRun
+from kubernaut.engine.reach import Reach
 from unit.actions.builders import context, deployment
 from unit.actions.fake import FakeCluster
 from unit.engine.world import World
@@ -132,7 +133,8 @@ async def test_during_a_stop_nothing_but_the_dry_requests_of_a_dry_run_is_sent()
     cluster = FakeCluster().add(deployment())
     version = cluster.find("Deployment", "api")["metadata"]["resourceVersion"]
     body = {"spec": {"replicas": 3}}
-    dry, real = GatedCluster(cluster, lambda: STOPPED, dry=True), GatedCluster(cluster, lambda: STOPPED)
+    beyond = Reach(cluster).demand
+    dry, real = (GatedCluster(cluster, lambda: STOPPED, "shop", beyond, dry=dry) for dry in (True, False))
     await dry.patch(REF, body, resource_version=version, dry_run=True)
     for gated, only_checked in ((dry, False), (real, True), (real, False)):
         with pytest.raises(StepError, match="was not sent: Acting is stopped"):

@@ -89,7 +89,9 @@ async def read(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Manife
 
 def _check(seen: Manifest, context: StepContext, ref: ObjectRef) -> None:
     meta = seen["metadata"]
-    if meta.get("namespace", "") != context.namespace:
+    where = meta.get("namespace", "")
+    # What belongs to no namespace is for actions that name it so; whether the run may is asked before the request.
+    if where != ref.namespace or where not in ("", context.namespace):
         raise StepError(
             f"{ref} is not in the run's namespace {context.namespace}; a step acts in its own namespace only",
             reason=Reason.PRECONDITION_FAILED,
