@@ -58,9 +58,9 @@ def ends(cluster: FakeCluster, state: str, code: int | None = 0, log: str = "all
     cluster.edit_status("Job", NAME, {"conditions": [condition]})
     if code is None:
         return
-    status = ended(exitCode=code, name="job")
+    statuses = [ended(exitCode=77, name="injected"), ended(exitCode=code, name="job")]
     cluster.add(
-        labelled(pod_of(cluster.find("Job", NAME), f"{NAME}-x", phase="Failed", containerStatuses=[status]))
+        labelled(pod_of(cluster.find("Job", NAME), f"{NAME}-x", phase="Failed", containerStatuses=statuses))
     )
     cluster.log_texts[f"{NAME}-x/job"] = log
 

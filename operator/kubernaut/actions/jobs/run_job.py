@@ -207,7 +207,7 @@ async def _ended(
     ref = ObjectRef.of(seen)
     found = await cluster.list(*POD, context.namespace, label_selector=_selector(ref.name))
     pod = max(owned_by(seen, found), key=_began, default=None)
-    code = None if pod is None else next((one.exit_code for one in pods.containers(pod)), None)
+    code = None if pod is None else _exit_code(pod)
     log, trouble = await _log(cluster, pod, parameters)
     outputs: dict[str, JsonValue] = {
         "job": ref.name,
@@ -242,6 +242,11 @@ async def _log(cluster: Cluster, pod: Manifest | None, parameters: RunJobParamet
         # How it ended is known all the same, and waiting for the log would hide that.
         return "", f"; the log of {ref} could not be read: {error}"
     return text.encode()[-MAX_LOG:].decode(errors="ignore"), ""
+
+
+def _exit_code(pod: Manifest) -> int | None:
+    # Others may have put containers of their own into the pod.
+    return next((one.exit_code for one in pods.containers(pod) if one.name == CONTAINER), None)
 
 
 def _began(pod: Manifest) -> tuple[str, str]:
