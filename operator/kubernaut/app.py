@@ -149,7 +149,7 @@ class Application:
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
-        claims = Claims(connection, catalogue, utcnow)
+        claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
         self.shards = _shards(settings, connection)
         parts = Parts(
             settings=settings,
@@ -165,9 +165,7 @@ class Application:
                 gate.off,
                 capacities,
             ),
-            workflows=WorkflowReconciler(
-                own, catalogue, utcnow, gate.off, PermissionWatch(connection, self.queue.add)
-            ),
+            workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, rights),
             afterlife=Afterlife(
                 own, mirror, mirror, RecordLoader(own), settings.delete_grace, utcnow, enabled=features.on
             ),

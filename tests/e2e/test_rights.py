@@ -106,20 +106,23 @@ def start(place: Place, manifest: Manifest, given: Mapping[str, str] = GIVEN) ->
 
 
 def approve(run: Run) -> None:
-    """Approve whatever waits for a person."""
-    answers = [
-        {"step": name, "decision": "Approve", "by": "ada"}
-        for name, record in steps(run.wait(lambda r: "status" in r, "it began")["status"]).items()
-        if record["phase"] == "Waiting"
-    ]
-    if answers:
+    """Approve what waits for a person, if anything comes to that."""
+    found = run.wait(lambda r: "finishedAt" in r.get("status", {}) or bool(_asked(r)), "it asks or ends")
+    if answers := [{"step": name, "decision": "Approve", "by": "ada"} for name in _asked(found)]:
         run.control(approvals=answers)
+
+
+def _asked(run: Manifest) -> list[str]:
+    records = steps(run.get("status", {})).items()
+    return [name for name, record in records if record["phase"] == "Waiting"]
 
 
 @pytest.fixture(scope="module")
 def samples(world: World) -> dict[str, tuple[Place, Run]]:
     """Every sample run with the Role printed for it; all at the same time."""
     places = {path.stem: prepared(world, *OTHERS.get(path.stem, ())) for path in SAMPLES}
+    nowhere = {"template": {"spec": {"nodeSelector": {"nowhere": "yes"}}}, "progressDeadlineSeconds": 2}
+    places["bad-rollout"].change("Deployment", "web", {"spec": nowhere})
     made = {name: sample(place, name) for name, place in places.items()}
     # It starts runs of this one, which act as the same account.
     sample(places["two-tiers"], "crash-loop")
@@ -133,14 +136,8 @@ def samples(world: World) -> dict[str, tuple[Place, Run]]:
         assert "lacks" not in ready(place, name, "True")["message"]
     runs = {name: start(places[name], manifest) for name, manifest in made.items()}
     for name in ("ask-first", "person-decides"):
-        run = runs[name]
-        run.wait(lambda r: "finishedAt" in r.get("status", {}) or _asks(r), "it asks or ends")
-        approve(run)
+        approve(runs[name])
     return {name: (places[name], runs[name]) for name in places}
-
-
-def _asks(run: Manifest) -> bool:
-    return any(record["phase"] == "Waiting" for record in steps(run.get("status", {})).values())
 
 
 @pytest.mark.parametrize("name", [path.stem for path in SAMPLES])
