@@ -108,7 +108,7 @@ def start(place: Place, manifest: Manifest, given: Mapping[str, str] = GIVEN) ->
 def approve(run: Run) -> None:
     """Approve what waits for a person, if anything comes to that."""
     found = run.wait(lambda r: "finishedAt" in r.get("status", {}) or bool(_asked(r)), "it asks or ends")
-    if answers := [{"step": name, "decision": "Approve", "by": "ada"} for name in _asked(found)]:
+    if answers := [{"step": name, "decision": "Approve", "by": "admin"} for name in _asked(found)]:
         run.control(approvals=answers)
 
 
@@ -293,6 +293,7 @@ def test_an_account_that_is_not_there_or_may_not_be_acted_as_is_the_trouble_that
     place.workflow({"name": "fix", "action": "restart_deployment"})
     told = ready(place, "flow", "False")
     assert told["reason"] == "ServiceAccountNotFound"
+    # The operator is refused what it asks as that account.
     world.refusing.add(place.namespace)
     place.workflow(
         {"name": "fix", "action": "restart_deployment"}, name="foreign", serviceAccountName="default"
