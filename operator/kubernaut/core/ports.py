@@ -38,12 +38,16 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One right a step needs, in RBAC's terms; empty ``names`` means any object."""
+    """One right a step needs, in RBAC's terms; empty ``names`` means any object.
+
+    ``everywhere`` says that it is needed in all namespaces, for objects that belong to some.
+    """
 
     verb: str
     group: str
     resource: str
     names: tuple[str, ...] = ()
+    everywhere: bool = False
 
     def __str__(self) -> str:
         group = f".{self.group}" if self.group else ""
