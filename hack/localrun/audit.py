@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+# Their creates only ask: the answer is all that comes of them.
+QUESTIONS = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
+_WHERE = re.compile(r'in the namespace "([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class Request:
         by: who sent it.
         body: the request's object, where the audit level keeps it.
         answer: the response's object, likewise.
+        refused_in: the namespace that a refusal speaks of, which may be of an account that can't be acted as.
     """
 
     verb: str
@@ -36,6 +41,7 @@ class Request:
     answer: dict[str, Any] | None
     uri: str
     at: str
+    refused_in: str = ""
 
     @property
     def what(self) -> str:
@@ -44,7 +50,7 @@ class Request:
 
     @property
     def mutates(self) -> bool:
-        return self.verb in MUTATING
+        return self.verb in MUTATING and self.group not in QUESTIONS
 
     @property
     def persisted(self) -> bool:
@@ -109,7 +115,13 @@ def _request(event: dict[str, Any]) -> Request:
         answer=event.get("responseObject"),
         uri=uri,
         at=event.get("requestReceivedTimestamp", ""),
+        refused_in=_refused_in(event),
     )
+
+
+def _refused_in(event: dict[str, Any]) -> str:
+    found = _WHERE.search((event.get("responseStatus") or {}).get("message", ""))
+    return found[1] if found else ""
 
 
 def _dry_run(event: dict[str, Any], uri: str) -> bool:

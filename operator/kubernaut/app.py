@@ -149,8 +149,7 @@ class Application:
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
-        claims = Claims(connection, catalogue, utcnow)
-        permissions = PermissionWatch(connection, self.queue.add)
+        claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
         self.shards = _shards(settings, connection)
         parts = Parts(
             settings=settings,
@@ -166,7 +165,7 @@ class Application:
                 gate.off,
                 capacities,
             ),
-            workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, permissions),
+            workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, rights),
             afterlife=Afterlife(
                 own, mirror, mirror, RecordLoader(own), settings.delete_grace, utcnow, enabled=features.on
             ),
@@ -180,7 +179,6 @@ class Application:
             shards=self.shards,
             target_key=claims.target_key,
             capacities=capacities,
-            permissions=permissions,
         )
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)

@@ -60,7 +60,9 @@ def test_every_right_of_the_operator_is_used_and_none_lacks(world: World) -> Non
     refused = Counter(
         (r.verb, r.what, r.namespace, r.name)
         for r in own
-        if r.code in (401, 403) and r.namespace not in world.refusing and not in_outage(world, r)
+        if r.code in (401, 403)
+        and (r.namespace or r.refused_in) not in world.refusing
+        and not in_outage(world, r)
     )
     unused = granted() - used - {ASKED_BY_POLICY}
     print(f"granted and never used: {sorted(unused) or 'nothing'}")

@@ -48,7 +48,7 @@ class Needs:
         unclear: steps of which it can't be known before a run what they act on, and why.
     """
 
-    needs: tuple[Need, ...]
+    needs: tuple[Need, ...] = ()
     unclear: tuple[tuple[str, str], ...] = ()
 
     def of(self, *weights: Weight) -> tuple[Need, ...]:

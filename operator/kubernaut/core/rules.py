@@ -111,10 +111,18 @@ def _fits(rule: Mapping[str, Any], right: Right) -> bool:
     )
 
 
+def beyond(right: Right, wide: Callable[[str, str], bool]) -> bool:
+    """Whether a right is one on the whole cluster; ``wide`` says whether a resource is in no namespace."""
+    return right.everywhere or wide(right.group, right.resource.partition("/")[0])
+
+
 def apart(
     needs: Iterable[Need], wide: Callable[[str, str], bool]
 ) -> tuple[tuple[Need, ...], tuple[Need, ...]]:
-    """Return what is needed in the namespace, and what is needed of the whole cluster."""
-    all_needs = tuple(needs)
-    whole = tuple(need for need in all_needs if wide(need.right.group, need.right.resource.partition("/")[0]))
-    return tuple(need for need in all_needs if need not in whole), whole
+    """Return what is needed in the namespace, as far as the rest does not give it, and what of the whole cluster."""
+    inside: list[Need] = []
+    whole: list[Need] = []
+    for need in needs:
+        (whole if beyond(need.right, wide) else inside).append(need)
+    given = [rule.manifest() for rule in merged(whole)]
+    return tuple(need for need in inside if lacking(given, need.right) is not None), tuple(whole)

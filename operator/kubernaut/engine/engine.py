@@ -27,7 +27,6 @@ from kubernaut.engine.listing import Listing
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ownership import Alone, Keeper, Shards
-from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
@@ -77,7 +76,6 @@ class Parts:
     shards: Keeper = field(default_factory=Alone)
     target_key: Callable[[Manifest, Manifest], str | None] = lambda workflow, run: None
     capacities: Capacities | None = None
-    permissions: PermissionWatch | None = None
 
 
 class Engine:
@@ -90,8 +88,9 @@ class Engine:
         parts.runs.starter.find = known.live.get
         self._standing = standing = RunStanding(known, parts.gate.off)
         queue.rank = standing.rank
-        if parts.permissions is not None:
-            parts.permissions.active = lambda: self._tenure.is_global
+        self._permissions = parts.workflows.permissions
+        if self._permissions is not None:
+            self._permissions.active = lambda: self._tenure.is_global
         if parts.capacities is not None:
             parts.capacities.standing, parts.capacities.wake = standing, self._wake
         self._listing = Listing(parts.cluster, known, self)
@@ -146,9 +145,9 @@ class Engine:
         """Take note of what happened to a finished run."""
         if event != "DELETED":
             self.on_run(event, manifest)
-            if self._parts.permissions is not None and lacked_a_right(manifest):
+            if self._permissions is not None and lacked_a_right(manifest):
                 workflow = manifest["spec"]["workflowRef"]["name"]
-                self._parts.permissions.refused(WorkflowKey(manifest["metadata"]["namespace"], workflow))
+                self._permissions.refused(WorkflowKey(manifest["metadata"]["namespace"], workflow))
             return
         key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         seen = self._known.version(key)
@@ -188,8 +187,8 @@ class Engine:
         key = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         if event == "DELETED":
             self._known.workflows.pop(key, None)
-            if self._parts.permissions is not None:
-                self._parts.permissions.forget(key)
+            if self._permissions is not None:
+                self._permissions.forget(key)
             return
         before = self._known.workflows.get(key)
         self._known.workflows[key] = manifest
@@ -453,7 +452,7 @@ class Engine:
         resyncing = self._listing.keep_resyncing(settings, self._sweep)
         endings = watch_endings(self._parts.cluster, self)
         sharing = (self._parts.capacities.run(),) if self._parts.capacities is not None else ()
-        asking = (self._parts.permissions.run(),) if self._parts.permissions is not None else ()
+        asking = (self._permissions.run(),) if self._permissions is not None else ()
         expiring = self._expiry.run()
         return self._beat(), self._check(), relisting, resyncing, endings, expiring, *sharing, *asking
 

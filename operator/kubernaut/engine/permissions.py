@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from kubernaut.api.reasons import Reason
@@ -23,7 +23,7 @@ from kubernaut.core.permissions import Permissions, no_account, no_leave, not_kn
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef, Right
 from kubernaut.core.rights import Need, Needs, Weight, kinds, needed, singly
-from kubernaut.core.rules import lacking
+from kubernaut.core.rules import beyond, lacking
 from kubernaut.engine.keys import WorkflowKey
 from kubernaut.metrics import ACCESS_REVIEWS
 
@@ -78,9 +78,10 @@ class _Entry:
     uid: str
     generation: int
     account: str
-    plan: Plan
+    plan: Plan | None
     due: float
-    needs: Needs | None = None
+    needs: Needs = field(default_factory=Needs)
+    kinds: frozenset[tuple[str, str]] = frozenset()
     found: Permissions | None = None
     asked_at: float = float("-inf")
     refusals: int = 0
@@ -221,9 +222,10 @@ class PermissionWatch:
             self._changed(key)
 
     async def _permissions(self, key: WorkflowKey, entry: _Entry) -> Permissions:
-        scopes = await find_scopes(self._accounts, kinds(entry.plan))
-        if entry.needs is None:
-            entry.needs = needed(entry.plan)
+        if entry.plan is not None:
+            # The plan itself is kept no longer than it is needed.
+            entry.needs, entry.kinds, entry.plan = needed(entry.plan), kinds(entry.plan), None
+        scopes = await find_scopes(self._accounts, entry.kinds)
         needs = entry.needs.corrected(scopes.names)
         lacks = await self._lacks(key.namespace, entry.account, needs, scopes)
         if any(need.weight is Weight.MUST for need in lacks) and not await self._exists(
@@ -238,8 +240,8 @@ class PermissionWatch:
         rules = await self._rules_of(namespace, account, asks)
         doubtful: list[Need] = []
         for need in needs.needs:
-            # A rule may be of a Role, which does not hold for what is in no namespace.
-            left = need.right if _wide(need, scopes) else lacking(rules, need.right)
+            # A rule may be of a Role, which does not hold beyond its namespace.
+            left = need.right if beyond(need.right, scopes.wide) else lacking(rules, need.right)
             if left is not None:
                 doubtful.append(replace(need, right=left))
         return await self._denied(namespace, asks, doubtful, scopes)
@@ -252,7 +254,7 @@ class PermissionWatch:
         unasked: list[Need] = []
         answers: dict[Right, bool] = {}
         for need in sorted(doubtful, key=lambda need: need.weight):
-            where = "" if _wide(need, scopes) else namespace
+            where = "" if beyond(need.right, scopes.wide) else namespace
             for right in singly([need.right]):
                 one = replace(need, right=right)
                 if right not in answers and len(answers) == MOST_SINGLY:
@@ -289,7 +291,3 @@ class PermissionWatch:
     async def _pace(self, kind: str) -> None:
         ACCESS_REVIEWS.labels(kind).inc()
         await self._sleep(1 / PER_SECOND)
-
-
-def _wide(need: Need, scopes: Scopes) -> bool:
-    return scopes.wide(need.right.group, need.right.resource.partition("/")[0])

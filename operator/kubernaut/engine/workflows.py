@@ -43,7 +43,7 @@ class WorkflowReconciler:
         permissions: PermissionWatch | None = None,
     ) -> None:
         self._off = off
-        self._permissions = permissions
+        self.permissions = permissions
         self._cluster = cluster
         self._catalogue = catalogue
         self._clock = clock
@@ -143,15 +143,15 @@ class WorkflowReconciler:
 
     def _may(self, manifest: Manifest, plan: Plan, old: WorkflowStatus) -> Permissions | None:
         """Return what is known of the rights of the Workflow's account."""
-        if self._permissions is None:
+        if self.permissions is None:
             return None
         generation = int(manifest["metadata"].get("generation", 0))
         told = any(
             one.type == PERMISSIONS_READY and one.observed_generation == generation for one in old.conditions
         )
-        return self._permissions.look(manifest, plan, told)
+        return self.permissions.look(manifest, plan, told)
 
     def _forget(self, manifest: Manifest) -> None:
-        if self._permissions is not None:
+        if self.permissions is not None:
             meta = manifest["metadata"]
-            self._permissions.forget(WorkflowKey(meta["namespace"], meta["name"]))
+            self.permissions.forget(WorkflowKey(meta["namespace"], meta["name"]))

@@ -98,7 +98,7 @@ def test_why_gives_category_and_fix_of_a_failure() -> None:
     found = run(REFUSED)
     text = rendered(why.trail(found, rows(found, spec()), spec(), NOW), 140)
     assert "reason   MissingRight (Permission)" in text
-    assert "Grant the verb named to the Workflow's ServiceAccount, or use another account." in text
+    assert "Grant the verb named to the Workflow's ServiceAccount (`kubernaut rbac` prints the Role)" in text
     assert "· settle  wait 1m30s  Pending" in text
 
 

@@ -50,6 +50,13 @@ def test_what_is_in_no_namespace_is_told_apart() -> None:
     assert [one.right.resource for one in whole] == ["nodes/status"]
 
 
+def test_what_is_needed_in_all_namespaces_is_needed_of_the_cluster_and_in_this_one_no_more() -> None:
+    everywhere = Need(Right("list", "", "pods", everywhere=True), "drain")
+    inside, whole = apart([need("list", "pods"), need("get", "pods"), everywhere], lambda *_: False)
+    assert [one.right.verb for one in inside] == ["get"]
+    assert whole == (everywhere,)
+
+
 def given(verbs: str, groups: str, resources: str, *names: str) -> dict[str, Any]:
     rule: dict[str, Any] = {
         "verbs": verbs.split(),

@@ -168,6 +168,18 @@ async def test_what_an_authorizer_does_not_tell_but_allows_is_not_missed() -> No
         assert server.count("access") == 2
 
 
+async def test_a_right_on_what_is_in_no_namespace_is_asked_for_whatever_the_rules_of_one_give() -> None:
+    server = Server()
+    server.rules["shop", "repair"] = [ALL]
+    manifest = workflow()
+    manifest["spec"]["target"] = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
+    manifest["spec"]["steps"] = [{"name": "tell", "action": "notify_only", "with": {"message": "x"}}]
+    async with at_work(server) as desk:
+        found = await desk.found(manifest)
+        assert found.ready is False
+        assert "get nodes n1 (the target)" in found.message
+
+
 async def test_after_the_right_is_granted_it_is_ready_within_a_minute() -> None:
     server = Server()
     async with at_work(server) as desk:
