@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from apiserver.acting import Place, await_true
@@ -66,7 +67,10 @@ def served_badly(place: Place) -> bool:
 
 
 def one_wedged(place: Place) -> None:
-    note(place, staying(place)[0])
+    suspect = note(place, staying(place)[0])
+    # Of several pods on a node the controller keeps the oldest, and it tells ages apart by whole seconds.
+    made_at = datetime.fromisoformat(suspect["metadata"]["creationTimestamp"])
+    await_true(lambda: datetime.now(UTC) >= made_at + timedelta(seconds=1), "the pod does not grow older")
     wedged(place)
 
 
