@@ -225,6 +225,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "Workflow": {
         "Ready": "True",
         "Reason": "Valid",
+        "Permissions": None,
         "Account": "kubernaut-repair",
         "Target": "Deployment",
     },

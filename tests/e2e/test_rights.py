@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -18,7 +19,63 @@ from kubernaut.cli import main
 from localrun.audit import Request
 
 Manifest = dict[str, Any]
-GIVEN = {"deployment": "web", "backend": "web", "frontend": "cache", "replicas": "2"}
+GIVEN = {
+    "deployment": "web",
+    "backend": "web",
+    "frontend": "cache",
+    "replicas": "2",
+    "statefulset": "db",
+    "autoscaler": "web",
+    "service": "web",
+    "cronjob": "nightly",
+}
+_POD = {"containers": [{"name": "app", "image": "kubernaut.local/pause:1"}]}
+# What else a sample acts on.
+OBJECTS: dict[str, tuple[Manifest, ...]] = {
+    "stateful-bad-rollout": (
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "db"},
+            "spec": {
+                "replicas": 2,
+                "serviceName": "db",
+                "selector": {"matchLabels": {"app": "db"}},
+                "template": {"metadata": {"labels": {"app": "db"}}, "spec": _POD},
+            },
+        },
+    ),
+    "autoscaler-at-its-limit": (
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "maxReplicas": 3,
+            },
+        },
+    ),
+    "service-without-pods": (
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "web"},
+            "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 80}]},
+        },
+    ),
+    "stuck-job": (
+        {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "nightly"},
+            "spec": {
+                "schedule": "0 3 1 1 *",
+                "jobTemplate": {"spec": {"template": {"spec": {**_POD, "restartPolicy": "Never"}}}},
+            },
+        },
+    ),
+}
 # Which other Deployments a sample acts on or waits for.
 OTHERS = {
     "restart-several": ("cache", "worker"),
@@ -90,6 +147,18 @@ def apply(place: Place, text: str) -> None:
     place.world.cluster.run_kubectl("apply", "-f", str(path))
 
 
+def in_namespace(manifest: Manifest, place: Place) -> Manifest:
+    """Return a copy of an object for a namespace."""
+    made: Manifest = copy.deepcopy(manifest)
+    made["metadata"]["namespace"] = place.namespace
+    return made
+
+
+def _revised(place: Place) -> bool:
+    path = f"/apis/apps/v1/namespaces/{place.namespace}/controllerrevisions"
+    return bool(place.world.admin.request("GET", path).body["items"])
+
+
 def refusals(place: Place) -> list[Request]:
     """Return the requests of the account that were refused."""
     return [one for one in place.world.requests() if one.user == place.account and one.code == 403]
@@ -123,6 +192,13 @@ def samples(world: World) -> dict[str, tuple[Place, Run]]:
     places = {path.stem: prepared(world, *OTHERS.get(path.stem, ())) for path in SAMPLES}
     nowhere = {"template": {"spec": {"nodeSelector": {"nowhere": "yes"}}}, "progressDeadlineSeconds": 2}
     places["bad-rollout"].change("Deployment", "web", {"spec": nowhere})
+    for name, manifests in OBJECTS.items():
+        for manifest in manifests:
+            apply(places[name], yaml.safe_dump(in_namespace(manifest, places[name])))
+    newer = in_namespace(OBJECTS["stateful-bad-rollout"][0], places["stateful-bad-rollout"])
+    newer["spec"]["template"]["metadata"]["labels"]["newer"] = "yes"
+    until("the StatefulSet has a revision", partial(_revised, places["stateful-bad-rollout"]))
+    apply(places["stateful-bad-rollout"], yaml.safe_dump(newer))
     made = {name: sample(place, name) for name, place in places.items()}
     # It starts runs of this one, which act as the same account.
     sample(places["two-tiers"], "crash-loop")
@@ -135,7 +211,7 @@ def samples(world: World) -> dict[str, tuple[Place, Run]]:
     for name, place in places.items():
         assert "lacks" not in ready(place, name, "True")["message"]
     runs = {name: start(places[name], manifest) for name, manifest in made.items()}
-    for name in ("ask-first", "person-decides"):
+    for name in ("ask-first", "person-decides", "stuck-job"):
         approve(runs[name])
     return {name: (places[name], runs[name]) for name in places}
 

@@ -113,19 +113,20 @@ class Candidates:
                 where = ".".join(map(str, first["loc"]))
                 raise Unclear(f"with.{where}: {first['msg']}") from None
             return
-        yield from self._combined(given)
+        yield from _combined(self._model, given)
 
-    def _combined(self, given: Mapping[str, Any]) -> Iterator[Any]:
-        choices: dict[str, Sequence[Any]] = {}
-        for name, info in self._model.model_fields.items():
-            alias = info.alias or name
-            if alias in given:
-                choices[name] = _choices(self._model, name, given[alias])
-        combinations = itertools.product(*choices.values())
-        for count, combination in enumerate(combinations):
-            if count == _MOST_CANDIDATES:
-                raise Unclear(f"more than {_MOST_CANDIDATES} combinations of its parameters are possible")
-            yield self._model.model_construct(**dict(zip(choices, combination, strict=True)))
+
+def _combined(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield a model for each combination of what its fields may be; not validated, for it holds what is unknown."""
+    choices: dict[str, Sequence[Any]] = {}
+    for name, info in model.model_fields.items():
+        alias = info.alias or name
+        if alias in given:
+            choices[name] = _choices(model, name, given[alias])
+    for count, combination in enumerate(itertools.product(*choices.values())):
+        if count == _MOST_CANDIDATES:
+            raise Unclear(f"more than {_MOST_CANDIDATES} combinations of its parameters are possible")
+        yield model.model_construct(**dict(zip(choices, combination, strict=True)))
 
 
 def _choices(model: type[BaseModel], name: str, value: Any) -> Sequence[Any]:
@@ -135,7 +136,34 @@ def _choices(model: type[BaseModel], name: str, value: Any) -> Sequence[Any]:
     try:
         return (_adapter(model, name).validate_python(value),)
     except ValidationError:
-        return (value,)
+        return _possible(model.model_fields[name].annotation, value)
+
+
+def _possible(annotation: Any, value: Any) -> Sequence[Any]:
+    """Return what a value that holds something unknown may be, in models, maps and lists at any depth."""
+    if isinstance(value, str):
+        return (_domain(annotation) or (UNKNOWN,)) if value == UNKNOWN else (value,)
+    if isinstance(value, Mapping):
+        inner = _model_in(annotation)
+        return tuple(_combined(inner, value)) if inner else (value,)
+    if isinstance(value, list):
+        items = [_possible(_item_of(annotation), one) for one in value]
+        return tuple(itertools.islice(itertools.product(*items), _MOST_CANDIDATES + 1))
+    return (value,)
+
+
+def _item_of(annotation: Any) -> Any:
+    """Return the type of a sequence's items, also where the sequence is optional or annotated."""
+    if get_origin(annotation) in (tuple, list):
+        return get_args(annotation)[0]
+    return next((found for one in get_args(annotation) if (found := _item_of(one)) is not None), None)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, if it holds one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _model_in(one)) is not None), None)
 
 
 @lru_cache(maxsize=1024)

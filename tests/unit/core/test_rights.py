@@ -216,3 +216,34 @@ def test_kinds_are_those_that_the_workflow_names() -> None:
     workflow._spec["steps"][0]["with"]["patch"] = {"spec": {}}
     plan = compile_plan(workflow.spec(), REGISTRY)
     assert kinds(plan) == {("apps/v1", kind) for kind in ("Deployment", "DaemonSet", "StatefulSet")}
+
+
+def test_a_name_that_is_not_known_within_a_map_is_any_name() -> None:
+    workflow = a_workflow().parameter("app", required=True)
+    workflow.step(
+        "fix",
+        "fix_service_selector",
+        with_={"name": "api", "workload": {"kind": "StatefulSet", "name": "=params.app"}},
+    )
+    assert of(needs(workflow), "fix") == {
+        Right("get", "", "services", ("api",)),
+        Right("patch", "", "services", ("api",)),
+        Right("get", "apps", "statefulsets"),
+        Right("list", "", "pods"),
+    }
+
+
+def unknown(value: Any) -> Any:
+    """Return a value whose texts, at any depth, are not known before a run."""
+    if isinstance(value, dict):
+        return {key: unknown(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [unknown(one) for one in value]
+    return "=params.app" if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_the_rights_of_every_action_can_be_told_or_are_said_to_hang_on_what_is_not_known(name: str) -> None:
+    example = getattr(REGISTRY.get(name), "example", {})
+    workflow = a_workflow().parameter("app", required=True).step("fix", name, with_=unknown(example))
+    assert "Error" not in str(needs(workflow).unclear)
