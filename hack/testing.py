@@ -172,8 +172,9 @@ def main() -> int:
     for lanes in PHASES:
         times |= run.phase(lanes)
     tally = Tally()
-    for name in times:
-        tally.add(BUILD / f"{name}.xml")
+    for stage in STAGES:
+        if stage.name in times:
+            tally.add(report(stage))
     enough = not run.coverage or len(wanted) < len(STAGES) or coverage_holds()
     print("== " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items()))
     if not enough:

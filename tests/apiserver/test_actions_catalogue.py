@@ -17,7 +17,9 @@ from apiserver.scenarios.scenario import (
     check_it_leaves_alone_what_was_mended,
     check_it_mends_once_and_puts_back,
 )
+from kubernaut.actions.registry import ActionRegistry
 from kubernaut.cluster.client import ApiConnection
+from kubernaut.core.action import Risk
 from localcluster import Cluster
 
 FAMILIES = [
@@ -25,6 +27,11 @@ FAMILIES = [
     for one in pkgutil.iter_modules(scenarios.__path__)
 ]
 SCENARIOS: list[Scenario] = [scenario for family in FAMILIES for scenario in getattr(family, "SCENARIOS", ())]
+
+
+def test_every_action_that_changes_something_has_a_scenario() -> None:
+    changing = {one.name for one in ActionRegistry(installed=False) if one.risk is not Risk.NONE}
+    assert changing == {scenario.action for scenario in SCENARIOS}
 
 
 @pytest.fixture

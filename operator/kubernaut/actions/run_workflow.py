@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, JsonValue, ValidationError
 
+from kubernaut.actions.fencing import births
 from kubernaut.api.base import DnsName
 from kubernaut.api.execution import (
     Control,
@@ -81,20 +82,13 @@ class StartRun:
             ClusterError: as the API server answers.
         """
         body = _manifest(context, parameters)
-        doubt: UnknownOutcome | None = None
-        for _ in range(_ROUNDS):
-            try:
-                return _done(await cluster.create(body))
-            except AlreadyExists:
-                there = await _there(cluster, _ref(context, parameters))
-                return _done(_ours(there, context, body))
-            except UnknownOutcome as error:
-                # Sent again under the same name: if the first one landed, this one finds it.
-                doubt = error
-            except StepError as error:
-                raise (doubt or error) from error
-        assert doubt is not None
-        raise doubt
+        created = await births.once(
+            cluster,
+            body,
+            lambda seen: _ours(seen, context, body),
+            "start a new run if it is still needed",
+        )
+        return _done(created)
 
     async def recall(
         self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters
@@ -182,20 +176,6 @@ def child_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
 
 def _ref(context: StepContext, parameters: RunWorkflowParameters) -> ObjectRef:
     return ObjectRef(API_VERSION, _KIND, context.namespace, parameters.name)
-
-
-async def _there(cluster: Cluster, ref: ObjectRef) -> Manifest:
-    """Read a run that is known to exist."""
-    try:
-        return await cluster.get(ref)
-    except NotFound as error:
-        raise StepError(
-            f"{ref} was deleted while it was looked at; start a new run if it is still needed",
-            reason=Reason.PRECONDITION_FAILED,
-        ) from error
-    except ClusterError as error:
-        # It may well be ours: another attempt, and so another name, must not be begun before that is known.
-        raise UnknownOutcome(f"{ref} exists, and whose it is could not be read: {error}") from error
 
 
 def _is_ours(seen: Manifest, context: StepContext) -> bool:

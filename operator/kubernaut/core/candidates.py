@@ -148,6 +148,7 @@ def _possible(annotation: Any, value: Any) -> Sequence[Any]:
         return tuple(_combined(inner, value)) if inner else (value,)
     if isinstance(value, list):
         items = [_possible(_item_of(annotation), one) for one in value]
+        # One more than may be: then whoever combines them says that there are too many.
         return tuple(itertools.islice(itertools.product(*items), _MOST_CANDIDATES + 1))
     return (value,)
 

@@ -39,6 +39,23 @@ def widened(place: Place) -> None:
 
 SCENARIOS: Final = (
     Scenario(
+        "patch_resource",
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "name": "tight",
+            "patch": {"spec": {"hard": {"pods": "20"}}},
+            "expect": {"spec.hard.pods": "0"},
+        },
+        healthy=settled,
+        fault=tightened,
+        symptom=too_few,
+        changes=QUOTA,
+        mended=widened,
+        # One of them is the dry run that tells how the API server writes the values.
+        writes=2,
+    ),
+    Scenario(
         "delete_resource",
         {
             "apiVersion": "v1",

@@ -8,7 +8,8 @@ from typing import Final
 
 from apiserver.acting import Place, await_true
 from apiserver.scenarios.scenario import Scenario, Where
-from apiserver.scenarios.workloads import BAD, RESOURCES, made, staying, wedged, write_status
+from apiserver.scenarios.workloads import BAD, RESOURCES, made, staying, wedged, where, write_status
+from kubernaut.actions import pods
 from kubernaut.core.ports import Manifest
 
 _SUSPECT: Final = "example.com/suspect"
@@ -85,7 +86,21 @@ def ready_again(place: Place) -> None:
         write_status(place, pod, {"conditions": conditions})
 
 
+def shows_unready(place: Place) -> bool:
+    return any(not pods.ready(pod) for pod in staying(place))
+
+
 SCENARIOS: Final = (
+    Scenario(
+        "restart_pod",
+        {"unhealthy": True},
+        healthy=made("DaemonSet"),
+        fault=one_wedged,
+        symptom=shows_unready,
+        changes=where("DaemonSet"),
+        undoes=False,
+        mended=ready_again,
+    ),
     Scenario(
         "quarantine_pod",
         {"label": "example.com/quarantine"},

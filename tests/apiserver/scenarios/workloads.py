@@ -12,7 +12,7 @@ from kubernaut.core.ports import Manifest
 
 GOOD, BAD = "kubernaut.local/pause:1", "kubernaut.local/pause:bad"
 RESOURCES: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
-_BY_CONTROLLER_REVISIONS: Final = ("StatefulSet", "DaemonSet")
+_SCALED: Final = ("Deployment", "StatefulSet")
 
 
 def workload(kind: str, image: str = GOOD, **container: Any) -> Manifest:
@@ -99,15 +99,18 @@ def not_ready(place: Place) -> bool:
     return any(not pods.ready(pod) for pod in place.items("v1", "pods"))
 
 
-def scaled(replicas: int) -> Any:
+def scaled(kind: str, replicas: int) -> Any:
     def fault(place: Place) -> None:
-        place.patch("apps/v1", "statefulsets", "db", {"spec": {"replicas": replicas}})
+        place.patch("apps/v1", RESOURCES[kind], "db", {"spec": {"replicas": replicas}})
 
     return fault
 
 
-def too_few(place: Place) -> bool:
-    return int(place.get("apps/v1", "statefulsets", "db").get("status", {}).get("readyReplicas", 0)) < 2
+def too_few(kind: str) -> Any:
+    def symptom(place: Place) -> bool:
+        return int(place.get("apps/v1", RESOURCES[kind], "db").get("status", {}).get("readyReplicas", 0)) < 2
+
+    return symptom
 
 
 def where(kind: str) -> tuple[Where, ...]:
@@ -124,7 +127,7 @@ SCENARIOS: Final = (
             symptom=runs(BAD),
             changes=where(kind),
         )
-        for kind in _BY_CONTROLLER_REVISIONS
+        for kind in RESOURCES
     ),
     *(
         Scenario(
@@ -136,15 +139,18 @@ SCENARIOS: Final = (
             changes=where(kind),
             undoes=False,
         )
-        for kind in _BY_CONTROLLER_REVISIONS
+        for kind in RESOURCES
     ),
-    Scenario(
-        "scale_statefulset",
-        {"replicas": 2},
-        healthy=made("StatefulSet"),
-        fault=scaled(0),
-        symptom=too_few,
-        changes=where("StatefulSet"),
-        mended=scaled(2),
+    *(
+        Scenario(
+            f"scale_{kind.lower()}",
+            {"replicas": 2},
+            healthy=made(kind),
+            fault=scaled(kind, 0),
+            symptom=too_few(kind),
+            changes=where(kind),
+            mended=scaled(kind, 2),
+        )
+        for kind in _SCALED
     ),
 )

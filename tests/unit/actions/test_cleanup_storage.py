@@ -135,7 +135,7 @@ async def test_a_pod_that_has_not_ended_after_all_stops_it() -> None:
 
 async def test_an_outcome_that_can_not_be_found_out_is_told_as_such() -> None:
     cluster = FakeCluster().add(dead("old"))
-    cluster.troubles["delete"] = [Lost(landed=False)] * 4
+    cluster.troubles["delete"] = [Lost(landed=False)] * 20
     with pytest.raises(UnknownOutcome):
         await cleaned(cluster)
 

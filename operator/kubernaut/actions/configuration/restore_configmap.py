@@ -169,7 +169,8 @@ def _as_copy(seen: Manifest, copy: Manifest, keys: tuple[str, ...]) -> Manifest:
 def _with_values(seen: Manifest, values: Mapping[str, str]) -> Manifest:
     binary = {key: text for key, text in (seen.get("binaryData") or {}).items() if key not in values}
     desired: dict[str, Any] = {**seen, "data": {**(seen.get("data") or {}), **values}}
-    return fields.put(desired, ("binaryData",), binary or None)  # type: ignore[no-any-return]
+    whole: Manifest = fields.put(desired, ("binaryData",), binary or None)
+    return whole
 
 
 def _changed_keys(seen: Manifest, desired: Manifest) -> list[str]:

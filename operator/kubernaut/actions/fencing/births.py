@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from kubernaut.api.names import API_VERSION, CREATED_PREFIX, LABEL_PART_OF
@@ -58,13 +59,38 @@ async def create(cluster: Cluster, context: StepContext, manifest: Manifest, ask
         UnknownOutcome: whether it was created could not be found out.
         ClusterError: as the API server answers.
     """
-    body, ref = marked(context, manifest, asked), ObjectRef.of(manifest)
+    ref = ObjectRef.of(manifest)
+
+    def demand_ours(seen: Manifest) -> None:
+        if not ours(context, seen, asked):
+            raise not_ours(context, ref)
+
+    return await once(cluster, marked(context, manifest, asked), demand_ours, "find out who deleted it")
+
+
+async def once(
+    cluster: Cluster, body: Manifest, demand_ours: Callable[[Manifest], object], if_gone: str
+) -> Manifest:
+    """Create an object whose name is the step's own, and return it as it is there.
+
+    Args:
+        demand_ours: raises StepError where an object of that name, as read, is somebody else's.
+        if_gone: what a person does where the object was there and is gone by now.
+
+    Raises:
+        StepError: what ``demand_ours`` raises; PreconditionFailed, where the object is gone by now.
+        UnknownOutcome: whether it was created, or whose it is, could not be found out.
+        ClusterError: as the API server answers.
+    """
+    ref = ObjectRef.of(body)
     doubt: UnknownOutcome | None = None
     for _ in range(_ROUNDS):
         try:
             return await cluster.create(body)
         except AlreadyExists:
-            return await _there(cluster, context, ref, asked)
+            seen = await _existing(cluster, ref, if_gone)
+            demand_ours(seen)
+            return seen
         except UnknownOutcome as error:
             # Sent again under the same name: if the first one landed, this one finds it.
             doubt = error
@@ -74,21 +100,16 @@ async def create(cluster: Cluster, context: StepContext, manifest: Manifest, ask
     raise doubt
 
 
-async def _there(cluster: Cluster, context: StepContext, ref: ObjectRef, asked: Any) -> Manifest:
-    """Read an object that is known to exist, and see whose it is."""
+async def _existing(cluster: Cluster, ref: ObjectRef, if_gone: str) -> Manifest:
     try:
-        seen = await cluster.get(ref)
+        return await cluster.get(ref)
     except NotFound as error:
         raise StepError(
-            f"{ref} was deleted while it was looked at; find out who deleted it",
-            reason=Reason.PRECONDITION_FAILED,
+            f"{ref} was deleted while it was looked at; {if_gone}", reason=Reason.PRECONDITION_FAILED
         ) from error
     except StepError as error:
         # It may well be ours: another attempt, and so another name, must not be begun before that is known.
         raise UnknownOutcome(f"{ref} exists, and whose it is could not be read: {error}") from error
-    if not ours(context, seen, asked):
-        raise not_ours(context, ref)
-    return seen
 
 
 def not_ours(context: StepContext, ref: ObjectRef) -> StepError:

@@ -11,14 +11,14 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field, JsonValue
 
 from kubernaut.actions import pods
+from kubernaut.actions.fencing import pinned
 from kubernaut.actions.objects import rights
 from kubernaut.api.duration import Duration
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
-from kubernaut.core.errors import Conflict, NotFound, StepError, UnknownOutcome
+from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
-_ROUNDS: Final = 4
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 _MOST_TOLD: Final = 16
 
@@ -114,7 +114,7 @@ class CleanupStorage:
         intent = context.intent or {}
         refs = [_pinned(context, str(one)) for one in _strings(intent.get("objects"))]
         for ref in refs:
-            await _remove(cluster, ref)
+            await pinned.delete(cluster, ref, _still_ended)
         outputs = {"deleted": len(refs), "left": intent.get("left", 0)}
         if not refs:
             return Done(False, f"nothing ended longer ago than {parameters.older_than}", outputs)
@@ -175,33 +175,14 @@ def _pinned(context: StepContext, text: str) -> ObjectRef:
     return ObjectRef(version, kind, context.namespace, name, uid)
 
 
-async def _remove(cluster: Cluster, ref: ObjectRef) -> None:
-    """Delete an object, once; one that is gone, going or another is left as it is.
+async def _still_ended(seen: Manifest) -> None:
+    """Refuse an object that goes on after all.
 
     Raises:
-        StepError: PreconditionFailed, where it has not ended after all.
-        UnknownOutcome: whether it was deleted could not be found out.
-        ClusterError: as the API server answers.
+        StepError: PreconditionFailed.
     """
-    doubt: UnknownOutcome | None = None
-    for _ in range(_ROUNDS):
-        try:
-            seen = await cluster.get(ref)
-            if seen["metadata"]["uid"] != ref.uid or seen["metadata"].get("deletionTimestamp"):
-                return
-            if ended_at(seen) is None:
-                raise StepError(
-                    f"{ref} has not ended, though it had when it was chosen; nothing more is deleted",
-                    reason=Reason.PRECONDITION_FAILED,
-                )
-            await cluster.delete(ref, uid=ref.uid)
-        except (NotFound, Conflict):
-            return
-        except UnknownOutcome as error:
-            doubt = error
-        except StepError as error:
-            raise (doubt or error) from error
-        else:
-            return
-    assert doubt is not None
-    raise doubt
+    if ended_at(seen) is None:
+        raise StepError(
+            f"{ObjectRef.of(seen)} has not ended, though it had when it was chosen; nothing more is deleted",
+            reason=Reason.PRECONDITION_FAILED,
+        )

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from kubernaut.actions.fencing.marked import E
 from kubernaut.actions.objects import DEPLOYMENT, group_of, known_name, named, rights
+from kubernaut.actions.workloads.named import WorkloadKind
 from kubernaut.actions.workloads.workload import WorkloadAction, WorkloadParameters, partition
 from kubernaut.api.base import DnsLabel, DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Manifest, ObjectRef, Right
-
-
-class Kind(StrEnum):
-    """The kinds whose controllers roll a changed pod template out."""
-
-    DEPLOYMENT = "Deployment"
-    STATEFUL_SET = "StatefulSet"
-    DAEMON_SET = "DaemonSet"
 
 
 class AnyWorkloadParameters(WorkloadParameters):
@@ -34,7 +26,7 @@ class AnyWorkloadParameters(WorkloadParameters):
         Field(description="The object; by default the run's target, where that is of the kind."),
     ] = None
     kind: Annotated[
-        Kind | None,
+        WorkloadKind | None,
         Field(
             description="Its kind; by default the kind of the run's target, and `Deployment` where that is none."
         ),
@@ -67,7 +59,9 @@ def kind_of(target: ObjectRef | None, parameters: WorkloadParameters) -> tuple[s
     if asked is not None:
         return api_version, str(asked)
     like = target is not None and group_of(target.api_version) == group_of(api_version)
-    return api_version, target.kind if target is not None and like and target.kind in set(Kind) else default
+    return api_version, target.kind if target is not None and like and target.kind in set(
+        WorkloadKind
+    ) else default
 
 
 def container_of(

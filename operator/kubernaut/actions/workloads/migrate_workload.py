@@ -13,7 +13,8 @@ from kubernaut.actions import pods
 from kubernaut.actions.fencing import fence
 from kubernaut.actions.objects import rights
 from kubernaut.actions.workloads import placement
-from kubernaut.actions.workloads.any_workload import AnyWorkloadAction, AnyWorkloadParameters, Kind, reach
+from kubernaut.actions.workloads.any_workload import AnyWorkloadAction, AnyWorkloadParameters, reach
+from kubernaut.actions.workloads.named import WorkloadKind
 from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling, selector_text
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
@@ -67,7 +68,7 @@ class MigrateWorkloadParameters(AnyWorkloadParameters):
     def _fits(self) -> Self:
         if (self.away_from_node is None) == (self.node_selector is None):
             raise ValueError("set exactly one of awayFromNode and nodeSelector")
-        if self.kind is Kind.DAEMON_SET:
+        if self.kind is WorkloadKind.DAEMON_SET:
             raise ValueError("kind: a DaemonSet has a pod on each node and can't be moved; cordon the node")
         return self
 
@@ -163,7 +164,7 @@ def _require_movable(seen: Manifest, parameters: MigrateWorkloadParameters) -> N
     claims = seen["spec"].get("volumeClaimTemplates") or [
         one for one in volumes if any(part in one for part in _BOUND)
     ]
-    if seen["kind"] == Kind.DAEMON_SET:
+    if seen["kind"] == WorkloadKind.DAEMON_SET:
         told = "has a pod on each node and can't be moved; cordon the node, or taint it"
     elif claims and parameters.volumes is Volumes.REFUSE:
         told = "has volumes, which may be bound to a node or a zone; where they are not, set volumes: Ignore"

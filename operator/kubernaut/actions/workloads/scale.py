@@ -142,7 +142,9 @@ class ScaleStatefulSet(ScaleWorkload):
         context: StepContext,
     ) -> fence.Change:
         change = super().plan(seen, evidence, parameters, context)
-        fewer = change.desired is not None and change.outputs["replicas"] < change.outputs["before"]  # type: ignore[operator]
+        fewer = change.desired is not None and change.desired["spec"]["replicas"] < seen["spec"].get(
+            "replicas", 1
+        )
         if fewer and fields.get(seen, _RETENTION) == "Delete":
             raise StepError(
                 f"{ObjectRef.of(seen)} deletes the volumes of pods that it scales away "
