@@ -15,7 +15,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +42,8 @@ REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 #: after which a watch that says nothing counts as dead: the API server sends a bookmark about once a minute
 SILENCE_SECONDS: Final = 150.0
+#: and one whose headers do not come: they do not wait for anything to happen
+WATCH_ANSWER_SECONDS: Final = 15.0
 _ACCOUNT_PART: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 # So long after it was last away a server may still be starting.
 _DOUBT_SECONDS: Final = 30.0
@@ -322,15 +324,16 @@ class ApiConnection:
         self._patience.demand(call, account)
         headers = await self._headers_for(account, "")
         times = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+        asked = self._sessions["unbounded"].request(
+            "GET",
+            URL(self.host + call.path, encoded=True),
+            headers=headers,
+            timeout=times,
+            allow_redirects=False,
+            **self._extra,
+        )
         try:
-            async with self._sessions["unbounded"].request(
-                "GET",
-                URL(self.host + call.path, encoded=True),
-                headers=headers,
-                timeout=times,
-                allow_redirects=False,
-                **self._extra,
-            ) as response:
+            async with await _in_time(asked, self.breaker.failed) as response:
                 if response.status >= 300:
                     data = await response.read()
                     if response.status == 401:
@@ -389,6 +392,20 @@ class ApiConnection:
             self._token_at = float("-inf")
             self._renewed_at = self._monotonic()
             return True
+
+
+async def _in_time(
+    asked: Awaitable[aiohttp.ClientResponse], late: Callable[[], None]
+) -> aiohttp.ClientResponse:
+    """Wait for a watch's headers. Raises TimeoutError, having told ``late``, where they do not come."""
+    try:
+        async with asyncio.timeout(WATCH_ANSWER_SECONDS):
+            return await asked
+    except aiohttp.ConnectionTimeoutError:
+        raise
+    except TimeoutError:
+        late()
+        raise
 
 
 def _break_off(response: aiohttp.ClientResponse) -> None:

@@ -22,6 +22,8 @@ from kubernaut.engine.views import newer
 log = logging.getLogger(__name__)
 # Finished runs are listed at leisure: nothing that is live waits for them.
 FIRST_RESYNC = 1.0
+#: seconds after a listing that failed: what was asked for, or missed, is still to be found
+_AGAIN = 5.0
 _PAGE = 100
 _BETWEEN_PAGES = 0.05
 
@@ -112,15 +114,21 @@ class Listing:
 
     async def keep_resyncing(self, settings: Settings, sweep: Callable[[], Awaitable[None]]) -> None:
         """List everything soon after the start, for finished runs are not watched; and again now and then."""
-        pause = FIRST_RESYNC
+        pause, failures = FIRST_RESYNC, 0
+        usual = settings.resync.total_seconds()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._asked.wait()
             self._asked.clear()
-            pause = settings.resync.total_seconds()
             try:
                 await self.resync()
                 await sweep()
             except ClusterError as error:
-                log.warning("listing again failed; it is tried later", extra={"error": str(error)})
+                pause = min(_AGAIN * 2.0**failures, usual)
+                failures = min(failures + 1, 16)
+                log.warning(
+                    "listing again failed; it is tried later", extra={"error": str(error), "seconds": pause}
+                )
+            else:
+                pause, failures = usual, 0

@@ -362,6 +362,23 @@ async def test_a_watch_that_falls_silent_is_begun_anew_where_it_was(monkeypatch:
         ]
 
 
+async def test_a_watch_that_is_not_answered_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "WATCH_ANSWER_SECONDS", 0.05)
+
+    def script(request: Request) -> Reply | Hang:
+        if "watch=1" not in request.path:
+            return Reply(body={"metadata": {"resourceVersion": "5"}, "items": []})
+        return Hang()
+
+    async with connected(script) as (wire, connection):
+        states = connection.own().watch(POD)
+        assert await anext(states) is None
+        going_on = asyncio.ensure_future(anext(states))
+        await wire.arrived(3)
+        going_on.cancel()
+        assert all("watch=1&" in request.path for request in wire.requests[1:])
+
+
 async def test_no_kubeconfig_and_a_broken_one_are_told(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"there is no kubeconfig at .*make cluster"):
         await ApiConnection.load(tmp_path / "none")

@@ -13,7 +13,8 @@ import pytest
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import FINALIZER
 from kubernaut.config import Settings
-from kubernaut.core.errors import Forbidden, Unavailable
+from kubernaut.core.errors import Forbidden, TooManyRequests, Unavailable
+from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.events import BURST
@@ -221,6 +222,31 @@ async def test_a_deletion_that_a_watch_missed_is_found_by_listing_again() -> Non
         await engine.resync()
         await asyncio.sleep(1)
         assert len(bench.world.locks) == 0
+
+
+async def test_a_listing_of_all_runs_that_failed_is_made_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run()
+    over = {"phase": "Succeeded", "finishedAt": "2026-01-01T00:00:00Z"}
+    bench.world.cluster.objects["WorkflowExecution", "shop", "run"]["status"] = over
+    listed, lists = bench.world.cluster.list_pages, 0
+
+    async def refused_once(api_version: str, kind: str, **more: Any) -> AsyncIterator[list[Manifest]]:
+        nonlocal lists
+        all_runs = kind == "WorkflowExecution" and "field_selector" not in more
+        lists += all_runs
+        if all_runs and lists == 1:
+            raise TooManyRequests("later", status=429)
+        async for page in listed(api_version, kind, **more):
+            yield page
+
+    monkeypatch.setattr(bench.world.cluster, "list_pages", refused_once)
+    async with bench.running():
+        await asyncio.sleep(2)
+        assert (lists, bench.mirror.offered) == (1, [])
+        await asyncio.sleep(10)
+        assert [key.name for key in bench.mirror.offered] == ["run"]
 
 
 async def test_a_run_of_the_same_name_but_another_uid_is_another_run() -> None:
