@@ -59,6 +59,8 @@ from kubernaut.history.retention import Retention
 from kubernaut.history.seen import SeenAvailable
 from kubernaut.history.spool import Spool
 from kubernaut.metrics import MIRROR_BACKLOG, show_breaker
+from kubernaut.outside.client import HttpClient
+from kubernaut.outside.hosts import Hosts
 from kubernaut.server.health import HealthServer
 
 log = logging.getLogger(__name__)
@@ -145,7 +147,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow)
+        web = HttpClient(Hosts.parse(settings.http_hosts), connection.host, settings.alertmanager_url)
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, web)
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)

@@ -15,6 +15,7 @@ class Category(StrEnum):
     PRECONDITION = "Precondition"
     TIMEOUT = "Timeout"
     CONFLICT = "Conflict"
+    FIELDS_OWNED_BY_OTHERS = "FieldsOwnedByOthers"
     INFRASTRUCTURE = "Infrastructure"
     EFFECT = "Effect"
     HUMAN = "Human"
@@ -66,6 +67,8 @@ class Reason(StrEnum):
     REJECTED = "Rejected"
     UNAVAILABLE = "Unavailable"
     UNKNOWN_OUTCOME = "UnknownOutcome"
+    ADDRESS_REFUSED = "AddressRefused"
+    UNEXPECTED_ANSWER = "UnexpectedAnswer"
     IN_PROGRESS = "InProgress"
     STEP_TIMEOUT = "StepTimeout"
     RUN_TIMEOUT = "RunTimeout"
@@ -161,6 +164,9 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.CONFLICT: ReasonInfo(
         _C.CONFLICT, "The object keeps being changed by others; try again later.", transient=True
     ),
+    Reason.FIELDS_OWNED_BY_OTHERS: ReasonInfo(
+        _C.CONFLICT, "Change the fields where the managers named keep them, or set force: true to take them."
+    ),
     Reason.REJECTED: ReasonInfo(
         _C.PRECONDITION, "The API server refused the change; its message says which field and why."
     ),
@@ -169,6 +175,12 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.UNKNOWN_OUTCOME: ReasonInfo(
         _C.INFRASTRUCTURE, "Look at the object named: the effect may or may not have happened."
+    ),
+    Reason.ADDRESS_REFUSED: ReasonInfo(
+        _C.PERMISSION, "Use another address, or have the operator's KUBERNAUT_HTTP_HOSTS name this one."
+    ),
+    Reason.UNEXPECTED_ANSWER: ReasonInfo(
+        _C.EFFECT, "Look at the status told, and at the log of the server that was asked."
     ),
     Reason.STEP_TIMEOUT: ReasonInfo(_C.TIMEOUT, "Raise the step's timeout, or find what holds it up."),
     Reason.RUN_TIMEOUT: ReasonInfo(

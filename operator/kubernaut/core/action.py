@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
 from kubernaut.core.marker import Signer
-from kubernaut.core.ports import Cluster, ObjectRef, RevisionEvidence, Right
+from kubernaut.core.ports import Cluster, NoWeb, ObjectRef, RevisionEvidence, Right, Web
 from kubernaut.core.recent import Recent
 
 
@@ -29,13 +29,15 @@ class Idempotency(StrEnum):
 
     ``READ_ONLY`` changes nothing; ``MARKED`` carries its marker in the same patch; ``PINNED`` names the
     object's UID in the request, which is stored as the step's intent first; ``NAMED`` creates an object of a name
-    that is derived from the step's key, so that AlreadyExists means done.
+    that is derived from the step's key, so that AlreadyExists means done. ``INTENT`` sends what can't be fenced: that
+    it is about to be sent is stored first, and where its outcome is not known the step's ``onUnknown`` decides.
     """
 
     READ_ONLY = "ReadOnly"
     MARKED = "Marked"
     PINNED = "Pinned"
     NAMED = "Named"
+    INTENT = "Intent"
 
 
 class ActionParameters(BaseModel):
@@ -61,6 +63,7 @@ class StepContext:
         account: name of the ServiceAccount that the step acts as.
         deadline: when the step's time is over, or None where that is not known.
         evidence: what was seen of ReplicaSets.
+        web: sends HTTP requests to others than the API server.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
     """
 
@@ -77,6 +80,7 @@ class StepContext:
     recent: Recent = field(default_factory=Recent)
     account: str = ""
     deadline: datetime | None = None
+    web: Web = field(default_factory=NoWeb)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Draft:
             where = ".".join(("with", *map(str, detail["loc"])))
             self.fail(step, Reason.INVALID_PARAMETERS, f"{step.action.name}: {where}: {detail['msg']}")
             return
-        pinned = step.action.idempotency is Idempotency.PINNED
+        pinned = step.action.idempotency in (Idempotency.PINNED, Idempotency.INTENT)
         prepare = pinned and record.intent is None and not undo and not fence
         # Starting a run is no matter of how long that run may take.
         deadline = self.now + DEFAULT_TIMEOUT if step.kind is Kind.WORKFLOW else self.deadline(step)

@@ -17,7 +17,16 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
 from kubernaut.core.marker import Signer
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
+from kubernaut.core.ports import (
+    Cluster,
+    HttpAnswer,
+    HttpRequest,
+    Manifest,
+    NoWeb,
+    ObjectRef,
+    RevisionEvidence,
+    Web,
+)
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
@@ -116,6 +125,28 @@ class GatedCluster:
             ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
         )
 
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        uid: str,
+        resource_version: str,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        meta = manifest["metadata"]
+        what = f"the apply of {manifest.get('kind')} {meta['name']}"
+        await self._pass(what, meta.get("namespace", ""), dry_run)
+        return await self._cluster.apply(
+            manifest,
+            uid=uid,
+            resource_version=resource_version,
+            manager=manager,
+            force=force,
+            dry_run=dry_run,
+        )
+
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         meta = manifest["metadata"]
         what = f"the create of {manifest.get('kind')} {meta['name']}"
@@ -147,6 +178,40 @@ class GatedCluster:
         await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
 
 
+class GatedWeb:
+    """A way out that sends nothing while acting is not allowed, and in a dry run nothing but what reads."""
+
+    def __init__(
+        self,
+        web: Web,
+        hold: Callable[[], Hold | None],
+        namespace: str,
+        beyond: Callable[[str, str], Awaitable[None]],
+        *,
+        dry: bool = False,
+    ) -> None:
+        self._web = web
+        self._hold = hold
+        self._namespace = namespace
+        self._beyond = beyond
+        self._dry = dry
+
+    @property
+    def alertmanager(self) -> str:
+        return self._web.alertmanager
+
+    async def send(self, request: HttpRequest) -> HttpAnswer:
+        what = f"the {request.method} request"
+        if request.beyond:
+            await self._beyond(self._namespace, what)
+        hold = self._hold()
+        if hold is not None and hold.binds(dry_run=self._dry):
+            raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
+        if self._dry and not request.reads:
+            return HttpAnswer(0)
+        return await self._web.send(request)
+
+
 class Performer:
     """Turns acts into outcomes; never raises."""
 
@@ -157,8 +222,10 @@ class Performer:
         evidence: RevisionEvidence,
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
+        web: Web | None = None,
     ) -> None:
         self._accounts = accounts
+        self._web = web or NoWeb()
         self._signer = signer
         self._evidence = evidence
         self._hold = hold
@@ -229,6 +296,11 @@ class Performer:
         namespace, dry = live.key.namespace, live.execution.spec.dry_run
         account = self._accounts.as_account(namespace, claim.service_account_name)
         where = namespace_of(target.api_version, target.kind, namespace)
+        beyond = self._reach.demand
+
+        def hold() -> Hold | None:
+            return live.lease() or self._hold()
+
         context = StepContext(
             run_uid=live.uid,
             run_name=live.key.name,
@@ -243,11 +315,9 @@ class Performer:
             account=claim.service_account_name,
             deadline=act.deadline,
             recent=Recent() if dry else live.recent,
+            web=GatedWeb(self._web, hold, namespace, beyond, dry=dry),
         )
-        beyond = self._reach.demand
-        return GatedCluster(
-            account, lambda: live.lease() or self._hold(), namespace, beyond, dry=dry
-        ), context
+        return GatedCluster(account, hold, namespace, beyond, dry=dry), context
 
 
 async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:
