@@ -256,7 +256,7 @@ class Step(ApiModel):
     alternate: StepName | None = None
     """The template that is run instead where this step has failed."""
     on_unknown: OnUnknown | None = None
-    """Where the outcome of an action that can't be fenced is not known: Fail (unset) ends the step, Retry does it again."""
+    """Where an action can't be fenced and its outcome is not known: Fail (unset) ends the step, Retry repeats it."""
     resources: Annotated[list[Use], Field(max_length=4), ListMap("name")] = Field(default_factory=list)
     """Scarce resources that the step takes while it runs."""
 
