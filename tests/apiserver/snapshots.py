@@ -1,7 +1,7 @@
 """VolumeSnapshots, served in the form of the snapshot controller's kinds.
 
 There is no storage driver here that could take a snapshot: the kind is a CustomResourceDefinition of the same group,
-version and status subresource, and its status is written by another actor, as the controller and a CSI driver write it.
+version and status subresource; its status is written by another actor, as the controller and a CSI driver do.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def serve_snapshots(place: Place) -> None:
 
 
 class Driver:
-    """Writes the status of a namespace's snapshots, until it is told to stop: first an error, then that it is ready."""
+    """Writes the status of a namespace's snapshots, until it is stopped: first an error, then that it is ready."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

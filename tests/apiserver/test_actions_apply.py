@@ -35,7 +35,9 @@ def wanted(data: dict[str, str], **more: Any) -> ApplyManifestParameters:
 
 
 def of_run(place: Place, run: str) -> StepContext:
-    place.create("apps/v1", "deployments", deployment()) if not place.items("apps/v1", "deployments") else None
+    place.create("apps/v1", "deployments", deployment()) if not place.items(
+        "apps/v1", "deployments"
+    ) else None
     return place.context(place.deployment(), run_uid=run)
 
 
@@ -76,7 +78,9 @@ async def test_what_was_created_is_deleted_by_undo_unless_it_was_changed_since(p
     assert not place.admin.request("GET", place.path("v1", "configmaps", "settings")).ok
 
 
-async def test_a_deployment_that_its_controller_has_looked_at_is_still_as_it_was_created(place: Place) -> None:
+async def test_a_deployment_that_its_controller_has_looked_at_is_still_as_it_was_created(
+    place: Place,
+) -> None:
     target = of_run(place, "run-1")
     thing = deployment()
     spec = {**thing["spec"], "selector": {"matchLabels": {"app": "new"}}}

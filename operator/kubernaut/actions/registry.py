@@ -15,6 +15,7 @@ from kubernaut.actions import (
     network,
     nodes,
     outside,
+    releases,
     storage,
     workloads,
 )
@@ -31,7 +32,18 @@ _NEEDED: Final = (
 )
 
 
-FAMILIES: Final = (workloads, jobs, nodes, network, configuration, storage, diagnosis, generic, outside)
+FAMILIES: Final = (
+    workloads,
+    jobs,
+    nodes,
+    network,
+    configuration,
+    storage,
+    diagnosis,
+    generic,
+    outside,
+    releases,
+)
 
 
 class ActionInvalid(KubernautError):

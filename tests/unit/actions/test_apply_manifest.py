@@ -61,9 +61,7 @@ async def test_fields_are_applied_once_though_the_answer_is_lost_and_put_back() 
 async def test_the_request_carries_the_mark_and_the_marks_of_other_runs() -> None:
     cluster = FakeCluster().add(config(level="info"))
     await apply_manifest.perform(cluster, context(run="earlier"), wanted())
-    await apply_manifest.perform(
-        cluster, context(run="later"), wanted(manifest(data={"level": "warn"}))
-    )
+    await apply_manifest.perform(cluster, context(run="later"), wanted(manifest(data={"level": "warn"})))
     marks = cluster.find("ConfigMap", "settings")["metadata"]["annotations"]
     assert set(marks) == {"step.kubernaut.io/earlier", "step.kubernaut.io/later"}
 
@@ -85,7 +83,9 @@ async def test_an_object_that_is_as_the_manifest_says_is_left_alone() -> None:
     assert "nothing to do" in done.message
 
 
-async def test_what_an_earlier_apply_set_and_this_one_leaves_out_is_removed_and_comes_back_with_undo() -> None:
+async def test_what_an_earlier_apply_set_and_this_one_leaves_out_is_removed_and_comes_back_with_undo() -> (
+    None
+):
     cluster = FakeCluster().add(config(level="info"))
     both = manifest(data={"level": "debug", "extra": "x"})
     await apply_manifest.perform(cluster, context(run="earlier"), wanted(both))
@@ -142,9 +142,7 @@ async def test_an_expected_value_that_is_not_there_stops_it() -> None:
 
 async def test_undo_refuses_where_someone_changed_the_field_since() -> None:
     cluster = FakeCluster().add(config(level="info"))
-    await check_undo_refuses(
-        cluster, apply_manifest, context(), wanted(), {"data": {"level": "warn"}}
-    )
+    await check_undo_refuses(cluster, apply_manifest, context(), wanted(), {"data": {"level": "warn"}})
 
 
 async def test_after_undo_the_manager_owns_nothing_that_it_had_not_owned_before() -> None:

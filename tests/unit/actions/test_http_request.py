@@ -96,7 +96,9 @@ async def test_a_read_changed_nothing() -> None:
 
 async def test_secrets_come_from_where_they_are_and_are_told_nowhere() -> None:
     cluster = FakeCluster().add(secret(token="hunter2\n", url=URL))
-    headers = [{"name": "Authorization", "prefix": "Bearer ", "secretKeyRef": {"name": "hooks", "key": "token"}}]
+    headers = [
+        {"name": "Authorization", "prefix": "Bearer ", "secretKeyRef": {"name": "hooks", "key": "token"}}
+    ]
     parameters = wanted(urlFrom={"name": "hooks", "key": "url"}, headersFrom=headers, body={"text": "hello"})
     web = FakeWeb([answer({"echo": "hunter2"}), answer({"echo": "hunter2"}, 500)])
     done = await sent(web, parameters, cluster)
@@ -104,7 +106,9 @@ async def test_secrets_come_from_where_they_are_and_are_told_nowhere() -> None:
     with pytest.raises(EffectFailed) as caught:
         await sent(web, parameters, cluster)
     intent = await http_request.prepare(cluster, context(), parameters)
-    told = json.dumps([done.message, *done.changed, dict(done.outputs), str(caught.value), caught.value.outputs])
+    told = json.dumps(
+        [done.message, *done.changed, dict(done.outputs), str(caught.value), caught.value.outputs]
+    )
     told += json.dumps(dict(intent or {}))
     for canary in ("hunter2", "s3cr3t", "services"):
         assert canary not in told
@@ -135,7 +139,9 @@ async def test_a_url_from_a_secret_is_checked_as_any_other() -> None:
     assert "passwd" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("status", "expected", "good"), [(204, [], True), (404, [404], True), (200, [201], False)])
+@pytest.mark.parametrize(
+    ("status", "expected", "good"), [(204, [], True), (404, [404], True), (200, [201], False)]
+)
 async def test_the_status_decides(status: int, expected: list[int], good: bool) -> None:
     web = FakeWeb([HttpAnswer(status)])
     if good:
@@ -160,7 +166,9 @@ async def test_the_status_decides(status: int, expected: list[int], good: bool) 
         (answer({"a": {"b": [{"authToken": "x"}]}}), None),
     ],
 )
-async def test_what_can_not_be_had_or_must_not_be_told_of_the_answer_is_null(reply: HttpAnswer, value: Any) -> None:
+async def test_what_can_not_be_had_or_must_not_be_told_of_the_answer_is_null(
+    reply: HttpAnswer, value: Any
+) -> None:
     done = await sent(FakeWeb([reply]), wanted(extract={"it": "a.b"}))
     assert done.outputs["values"] == {"it": value}
 

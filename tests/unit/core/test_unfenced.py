@@ -1,4 +1,4 @@
-"""Effects that can't be fenced: what is stored before, and what follows where it is not known whether they happened."""
+"""Effects that can't be fenced: what is stored before, and what follows where their outcome is not known."""
 
 from __future__ import annotations
 

@@ -90,7 +90,9 @@ async def test_a_name_that_leads_nowhere_was_not_sent_to() -> None:
 
 
 @pytest.mark.parametrize("reads", [False, True])
-async def test_an_answer_that_does_not_come_leaves_open_what_happened_unless_it_only_read(reads: bool) -> None:
+async def test_an_answer_that_does_not_come_leaves_open_what_happened_unless_it_only_read(
+    reads: bool,
+) -> None:
     came = asyncio.Event()
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:

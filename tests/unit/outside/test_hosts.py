@@ -23,7 +23,9 @@ def test_what_only_the_operator_reaches_is_refused_whatever_names_are_listed(tex
     assert Hosts.parse(hosts).address_refusal(ip_address(text), 80, API) is not None
 
 
-@pytest.mark.parametrize("text", ["10.0.0.7", "192.168.1.1", "93.184.216.34", "2606:2800:220:1::1", "fd12::7"])
+@pytest.mark.parametrize(
+    "text", ["10.0.0.7", "192.168.1.1", "93.184.216.34", "2606:2800:220:1::1", "fd12::7"]
+)
 def test_other_addresses_may_be_reached(text: str) -> None:
     assert Hosts().address_refusal(ip_address(text), 80, API) is None
 
@@ -73,5 +75,5 @@ def test_without_a_list_any_name_may_be_looked_up() -> None:
 
 @pytest.mark.parametrize("text", ["http://a", "a:b", "a:99999", "a b", "*", "a.*.b", "[zz]"])
 def test_what_is_no_host_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="host|address"):
+    with pytest.raises(ValueError, match=r"host|address"):
         Hosts.parse(text)

@@ -39,17 +39,18 @@ class BackupData:
     """Takes a snapshot of a volume as a VolumeSnapshot, and waits until its driver says that it is ready to use.
 
     The claim has to be bound and not on its way out. The snapshot's name follows from run, step and attempt, and it
-    carries the step's signed mark: created again, it is found to be there. While it is not ready the step waits, and no
-    worker with it; the step's `timeout` bounds that, and a snapshot that is not ready by then is deleted, as where the
-    run is cancelled. What the driver tells of an error is told then; it may try again by itself, so an error alone does
-    not end the step.
+    carries the step's signed mark: created again, it is found to be there. While it is not ready the step waits, and
+    no worker with it; the step's `timeout` bounds that, and a snapshot that is not ready by then is deleted, as
+    where the run is cancelled. What the driver tells of an error is told then; it may try again by itself, so an
+    error alone does not end the step.
 
     A snapshot is as the volume is at that moment, as after a power cut: what an application still holds in memory is
     not in it. An application that has to be quiet first is made so by a step before. The snapshot is nobody's: it
-    outlives the run, and who wants to be rid of it deletes it. To restore it, make a new claim with it as `dataSource`.
+    outlives the run, and who wants to be rid of it deletes it. To restore it, make a new claim with it as
+    `dataSource`.
 
-    The cluster needs a CSI driver that can take snapshots, and the snapshot controller with its kinds; without them the
-    step says so. For what a snapshot can't do (a dump of a database, a copy elsewhere) there is
+    The cluster needs a CSI driver that can take snapshots, and the snapshot controller with its kinds; without them
+    the step says so. For what a snapshot can't do (a dump of a database, a copy elsewhere) there is
     [run_job](run_job.md).
     """
 
@@ -79,9 +80,7 @@ class BackupData:
         """Return None: the name is all that is pinned."""
         return None
 
-    async def perform(
-        self, cluster: Cluster, context: StepContext, parameters: BackupDataParameters
-    ) -> Done:
+    async def perform(self, cluster: Cluster, context: StepContext, parameters: BackupDataParameters) -> Done:
         """Create the snapshot, or look how it fares where it is there.
 
         Raises:
@@ -140,9 +139,7 @@ class BackupData:
             return found or Done(False, f"{ref} can't be created any more: {error}")
         return Done(False, f"{ref} can't be created any more: its name is taken")
 
-    async def undo(
-        self, cluster: Cluster, context: StepContext, parameters: BackupDataParameters
-    ) -> Done:
+    async def undo(self, cluster: Cluster, context: StepContext, parameters: BackupDataParameters) -> Done:
         """A snapshot that is ready is kept: it changed nothing, and may be what is needed now. One that is not ready
         yet is deleted.
         """
