@@ -1,4 +1,4 @@
-"""A release of Helm whose newest revision is bad. Its records are written by the test in the form that Helm gives them."""
+"""A release of Helm whose newest revision is bad. Its records are written by the test, in the form of Helm's own."""
 
 from __future__ import annotations
 

@@ -286,8 +286,8 @@ async def test_another_namespace_is_refused() -> None:
 
 def a_deployment(**pod: Any) -> Manifest:
     containers = [container(**pod.pop("container", {}))]
-    spec = {"selector": {"matchLabels": {"app": "api"}}, "template": template(*containers, **pod)}
-    return manifest("Deployment", "api", spec=spec)
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "template": template(*containers, **pod)}
+    return manifest("Deployment", "web", spec=spec)
 
 
 ESCALATIONS: list[dict[str, Any]] = [
@@ -311,7 +311,7 @@ ESCALATIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("pod", ESCALATIONS, ids=repr)
 async def test_neither_a_new_nor_a_known_pod_is_given_more_rights(pod: dict[str, Any]) -> None:
     given = wanted(a_deployment(**dict(pod)))
-    absent, there = FakeCluster(), FakeCluster().add(deployment())
+    absent, there = FakeCluster(), FakeCluster().add(deployment("web"))
     with pytest.raises(StepError, match="was not created"):
         await apply_manifest.perform(absent, context(), given)
     with pytest.raises(StepError, match="was not applied"):

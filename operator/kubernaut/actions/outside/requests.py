@@ -40,6 +40,10 @@ def checked_url(text: str) -> str:
     Raises:
         ValueError: it is none, or holds what must not be told.
     """
+    if re.search(r"[\x00-\x20\x7f\\]", text):
+        raise ValueError(
+            "the URL holds a space, a backslash or a control character; write it percent-encoded"
+        )
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -50,10 +54,6 @@ def checked_url(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError(
             "the URL holds a user or a password; send them as the header Authorization, from a Secret"
-        )
-    if re.search(r"[\x00-\x20\x7f\\]", text):
-        raise ValueError(
-            "the URL holds a space, a backslash or a control character; write it percent-encoded"
         )
     return text
 
