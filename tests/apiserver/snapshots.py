@@ -97,6 +97,7 @@ class Driver:
     def stop(self) -> None:
         self._over.set()
         self._thread.join()
+        self._admin.__exit__()
 
     def _serve(self) -> None:
         while not self._over.wait(0.05):
