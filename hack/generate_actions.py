@@ -29,8 +29,8 @@ _ONCE = {
     "alone, and the step is refused.",
     Idempotency.INTENT: "What it sends can't be fenced. That it is about to be sent is stored in the run first; what "
     "follows where its outcome is not known is said above.",
-    Idempotency.PINNED: "The object's UID is chosen and stored in the run before anything is sent, and is a "
-    "precondition of the request: another object of the same name is never touched.",
+    Idempotency.PINNED: "What it acts on is chosen and stored in the run before anything is sent; of an object its "
+    "UID, which is a precondition of the request: another object of the same name is never touched.",
 }
 
 

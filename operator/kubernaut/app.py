@@ -66,6 +66,10 @@ from kubernaut.server.health import HealthServer
 log = logging.getLogger(__name__)
 
 
+def _web(settings: Settings, connection: ApiConnection) -> HttpClient:
+    return HttpClient(Hosts.parse(settings.http_hosts), connection.host, settings.alertmanager_url)
+
+
 def utcnow() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
@@ -147,8 +151,7 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        web = HttpClient(Hosts.parse(settings.http_hosts), connection.host, settings.alertmanager_url)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow, web)
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, _web(settings, connection))
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)

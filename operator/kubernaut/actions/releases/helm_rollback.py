@@ -31,16 +31,18 @@ class HelmRollback:
 
     What differs between the manifests of the newest revision and of the one to go back to is changed, field by
     field, on the objects as they are; what others changed beside these fields stays (Helm, too, leaves fields alone
-    that the chart does not set). Each object is patched with the step's mark and the resourceVersion that was read.
-    Before the first a new revision is recorded as Helm records it (`pending-rollback`), under its fixed name: while
-    it is there neither `helm upgrade` nor another run begins anything with the release. After the last it is
-    `deployed` and the former one `superseded`, so `helm history` and the next `helm upgrade` go on from it.
+    that the chart does not set). Which revisions these are is stored in the run first: where Helm makes a newer one
+    before the step has begun, nothing is done. Each object is patched with the step's mark and the resourceVersion
+    that was read. Before the first a new revision is recorded as Helm records it (`pending-rollback`), under its
+    fixed name: while it is there neither `helm upgrade` nor another run begins anything with the release. After the
+    last it is `deployed` and the former one `superseded`, so `helm history` and the next `helm upgrade` go on from
+    it.
 
     Every change is sent as a dry run first, so that what would be refused, or a right that lacks, is found before
-    anything is changed. Refused, naming why: a release in the middle of another operation; a rollback that would
-    create or delete an object; one that would change an object of a kind that is not among `kinds`, of another
-    namespace, or of those that [patch_resource](patch_resource.md) never patches, or fields that give a pod more
-    rights. For these there is Helm itself, in a [run_job](run_job.md).
+    anything is changed. Refused, naming why: a release in the middle of another operation; one that Helm 4 applies
+    on the server's side; a rollback that would create or delete an object; one that would change an object of a kind
+    that is not among `kinds`, of another namespace, or of those that [patch_resource](patch_resource.md) never
+    patches, or fields that give a pod more rights. For these there is Helm itself, in a [run_job](run_job.md).
 
     Hooks of the chart are not run; where the revision has any for a rollback, the step's message names them.
     Releases that Helm keeps elsewhere than in Secrets are not found. The account can read and write Secrets of its
@@ -51,7 +53,7 @@ class HelmRollback:
     name: ClassVar = "helm_rollback"
     summary: ClassVar = "Take a release of Helm back to an earlier revision"
     risk: ClassVar = Risk.LOW
-    idempotency: ClassVar = Idempotency.MARKED
+    idempotency: ClassVar = Idempotency.PINNED
     halts: ClassVar = True
     parameters = HelmRollbackParameters
     example: ClassVar = {
@@ -76,8 +78,12 @@ class HelmRollback:
     async def prepare(
         self, cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters
     ) -> Mapping[str, JsonValue] | None:
-        """Return None: the record of the new revision, and the marks on the objects, say what was done."""
-        return None
+        """Decide which revision it will be, and what it comes to; that is what is done, whatever Helm does meanwhile.
+
+        Raises:
+            StepError: PreconditionFailed, where it is refused.
+        """
+        return (await planning.plan(cluster, context, parameters)).outputs
 
     async def perform(
         self, cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters
@@ -89,12 +95,21 @@ class HelmRollback:
             UnknownOutcome: whether a request landed could not be found out.
             ClusterError: as the API server answers.
         """
-        made = await planning.made(cluster, context, parameters)
-        rollback = await planning.plan(cluster, context, parameters, made)
-        if not rollback.changes and made is None:
+        rollback = await planning.pinned(cluster, context, parameters)
+        if not rollback.changes:
             told = f"revisions {rollback.current.number} and {rollback.target.number} are alike"
             return Done(False, f"nothing to do: {told}", rollback.outputs)
+        made = await planning.made(cluster, context, parameters, rollback)
         if made is None:
+            before = await _found(cluster, context, rollback)
+            if len(before) == len(rollback.changes):
+                # Helm writes records anew, without the mark; on the objects it is left.
+                return _done(parameters, rollback, [text for done in before for text in done.changed])
+            if before or rollback.newest != rollback.current.number:
+                raise planning.refused(
+                    f"{parameters.release} has revision {rollback.newest} by now, which is not the step's; see "
+                    "`helm history`"
+                )
             await self._try(cluster, context, rollback)
             body = release.rolled_back(rollback.current, rollback.target, context.now)
             body["metadata"]["annotations"] = {_FORMER: ",".join(map(str, rollback.deployed))}
@@ -110,56 +125,27 @@ class HelmRollback:
         await _tell(cluster, context, made.ref, {release.PENDING}, release.DEPLOYED)
         return _done(parameters, rollback, changed)
 
-    async def recall(
-        self, cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters
-    ) -> Done | None:
-        """Look whether the step's own revision is there and deployed; None where it is not."""
-        try:
-            made = await planning.made(cluster, context, parameters)
-        except StepError as error:
-            if error.transient:
-                raise
-            return None
-        if made is None or made.status == release.PENDING or _was_put_back(made):
-            return None
-        return await self.perform(cluster, context, parameters)
-
-    async def fence(self, cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters) -> Done:
-        """See to it that the step can't go on; what it had begun and not ended is put back.
-
-        Raises:
-            UnknownOutcome: no revision is recorded, and it may still be.
-        """
-        made = await planning.made(cluster, context, parameters)
-        if made is None:
-            raise UnknownOutcome(
-                f"no revision of {parameters.release} is recorded by the step; a record that was sent before may "
-                "still come: look at `helm history`"
-            )
-        if made.status != release.PENDING:
-            return await self.recall(cluster, context, parameters) or Done(False, "it was put back")
-        for key in (await planning.plan(cluster, context, parameters, made)).changes:
-            await fence.fence_off(cluster, context, planning.ref(key))
-        done = await self.undo(cluster, context, parameters)
-        return Done(False, f"it was not finished: {done.message}")
-
     async def undo(self, cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters) -> Done:
         """Every field that was changed gets its former value, last object first; refused where one was changed since,
         or where a newer revision was made. What was `deployed` before is so again, and what the step recorded is
         `failed`.
         """
-        made = await planning.made(cluster, context, parameters)
-        if made is None:
+        if context.intent is None:
+            return Done(False, "the step chose no revision")
+        rollback = await planning.pinned(cluster, context, parameters)
+        made = await planning.made(cluster, context, parameters, rollback)
+        if made is None and not await _found(cluster, context, rollback):
             return Done(False, f"the step recorded no revision of {parameters.release}")
-        newest = release.read((await planning.records(cluster, context, parameters))[-1])
-        if newest.number > made.number:
+        if made is None or rollback.newest > made.number:
             raise StepError(
-                f"{parameters.release} has revision {newest.number} by now, made since; nothing is put back",
+                f"{parameters.release} has revision {rollback.newest} by now, made since; nothing is put back",
                 reason=Reason.CHANGED_SINCE,
             )
-        rollback = await planning.plan(cluster, context, parameters, made)
         changed: list[str] = []
         for key in reversed(list(rollback.changes)):
+            if made.status == release.PENDING:
+                # A patch that was sent before must not come after all.
+                await fence.fence_off(cluster, context, planning.ref(key))
             done = await fence.restore(cluster, context, planning.ref(key), fence.put_fields_back)
             changed += done.changed
         await _tell(cluster, context, made.ref, {release.PENDING, release.DEPLOYED}, release.FAILED, _OVER)
@@ -227,8 +213,10 @@ async def _tell(
     raise last
 
 
-def _was_put_back(made: Revision) -> bool:
-    return (made.release.get("info") or {}).get("description") == _OVER
+async def _found(cluster: Cluster, context: StepContext, rollback: Rollback) -> list[Done]:
+    """Return what the step's marks on the objects tell, of those that carry one."""
+    found = [await fence.recall(cluster, context, planning.ref(key)) for key in rollback.changes]
+    return [done for done in found if done is not None]
 
 
 def _done(parameters: HelmRollbackParameters, rollback: Rollback, changed: Sequence[str]) -> Done:

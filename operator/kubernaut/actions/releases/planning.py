@@ -18,7 +18,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import ApiVersion, KindName
 from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, StepContext
-from kubernaut.core.errors import StepError
+from kubernaut.core.errors import NotFound, StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 Key = tuple[str, str, str, str]
@@ -79,12 +79,14 @@ class Rollback:
     """What a rollback comes to.
 
     Attributes:
+        newest: the number of the newest revision that there is.
         deployed: the revisions that are deployed now: mostly one, which need not be the newest.
         changes: the objects that differ, as the newest revision and as the target declare them.
     """
 
     current: Revision
     target: Revision
+    newest: int
     deployed: tuple[int, ...]
     changes: Mapping[Key, tuple[Manifest, Manifest]]
 
@@ -127,37 +129,66 @@ async def records(
     return [one for _, one in numbered]
 
 
-async def made(cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters) -> Revision | None:
-    """Return the revision that this step has recorded, if it has."""
-    for secret in reversed(await records(cluster, context, parameters)):
-        if births.ours(context, secret, asked(parameters)):
-            return release.read(secret)
-    return None
+async def made(
+    cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters, rollback: Rollback
+) -> Revision | None:
+    """Return the revision that this step has recorded; None where it has not, or Helm has written it anew since."""
+    name = release.record_name(parameters.release, rollback.number)
+    try:
+        secret = await cluster.get(ObjectRef(*release.SECRET, context.namespace, name))
+    except NotFound:
+        return None
+    return release.read(secret) if births.ours(context, secret, asked(parameters)) else None
 
 
-async def plan(
-    cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters, made: Revision | None
-) -> Rollback:
+async def plan(cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters) -> Rollback:
     """Decide from which revision to which, and what differs.
 
     Raises:
         StepError: PreconditionFailed, where it is refused; NotFound, where there is no such revision.
         ClusterError: as the API server answers.
     """
-    secrets = await records(cluster, context, parameters)
-    if made is not None:
-        secrets = [one for one in secrets if release.read(one).number < made.number]
-    revisions = [release.read(one) for one in secrets]
-    current = release.read(await cluster.get(revisions[-1].ref)) if revisions else None
-    if current is None:
+    revisions = [release.read(one) for one in await records(cluster, context, parameters)]
+    current = release.read(await cluster.get(revisions[-1].ref))
+    _demand_calm(parameters, current)
+    return _between(context, parameters, revisions, current, _target(parameters, current, revisions[:-1]))
+
+
+async def pinned(cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters) -> Rollback:
+    """Return what was decided when the step was prepared.
+
+    Raises:
+        StepError: PreconditionFailed, where one of its revisions is gone by now.
+        ClusterError: as the API server answers.
+    """
+    intent = context.intent or {}
+    revisions = [release.read(one) for one in await records(cluster, context, parameters)]
+    found = {one.number: one for one in revisions}
+    pair = [found.get(int(str(intent.get(name, 0)))) for name in ("from", "to")]
+    current, target = pair
+    if current is None or target is None:
         raise refused(
-            f"the revision before {made.number if made else 1} is gone; `helm history` shows what is there"
+            f"revision {intent.get('from')} or {intent.get('to')} of {parameters.release} is gone; see `helm history`"
         )
-    if made is None:
-        _demand_calm(parameters, current)
-    target = _target(parameters, current, revisions[:-1])
+    return _between(context, parameters, revisions, current, target)
+
+
+def _between(
+    context: StepContext,
+    parameters: HelmRollbackParameters,
+    revisions: Sequence[Revision],
+    current: Revision,
+    target: Revision,
+) -> Rollback:
+    for one in (current, target):
+        if one.release.get("apply_method") == "ssa":
+            raise refused(
+                f"revision {one.number} of {parameters.release} is applied on the server's side, as Helm 4 does "
+                "unless told otherwise: who patches its objects takes their fields from Helm; run Helm itself"
+            )
     deployed = tuple(one.number for one in revisions if one.status == release.DEPLOYED)
-    return Rollback(current, target, deployed, _changes(context, parameters, current, target))
+    changes = _changes(context, parameters, current, target)
+    return Rollback(current, target, revisions[-1].number, deployed, changes)
 
 
 def _demand_calm(parameters: HelmRollbackParameters, current: Revision) -> None:
@@ -207,7 +238,7 @@ def _changes(
         what = "create" if key in after else "delete"
         raise refused(
             f"the rollback to revision {target.number} would {what} {key[1]} {key[3]}, which is not done by a step; "
-            "run Helm itself, as in run_job"
+            "run Helm itself"
         )
     found: dict[Key, tuple[Manifest, Manifest]] = {}
     for key, old in before.items():
