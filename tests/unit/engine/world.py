@@ -13,7 +13,7 @@ from kubernaut.api.names import API_VERSION
 from kubernaut.cluster.collections import Event
 from kubernaut.core.errors import AlreadyExists
 from kubernaut.core.marker import Signer
-from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, NoWeb, ObjectRef, Web
 from kubernaut.core.run import Hold
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
@@ -105,6 +105,7 @@ class World:
         self.cluster = EngineCluster()
         self.watches = Watches()
         self.hold: Hold | None = None
+        self.web: Web = NoWeb()
         self.woken: list[RunKey] = []
         self.locks = TargetLocks(self.woken.append)
         self.cluster.add(
@@ -118,7 +119,12 @@ class World:
         """Return a fresh reconciler, as after a restart."""
         registry = ActionRegistry(installed=False)
         performer = Performer(
-            self.cluster, Signer(b"k" * 32), AvailabilityEvidence(None), lambda: self.hold, self.clock
+            self.cluster,
+            Signer(b"k" * 32),
+            AvailabilityEvidence(None),
+            lambda: self.hold,
+            self.clock,
+            self.web,
         )
         return RunReconciler(
             self.cluster,
