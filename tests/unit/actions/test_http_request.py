@@ -20,7 +20,9 @@ from unit.actions.fake import FakeCluster
 from unit.actions.web import FakeWeb, answer
 
 http_request = SendHttpRequest()
-URL = "https://hooks.example.com/services/T0/B0/s3cr3t?token=hunter2"
+KEY = {"name": "hooks", "key": "token"}
+URL = "https://hooks.example.com/services/T0/B0/s3cr3t?room=7"
+WITH_TOKEN = f"{URL}&token=hunter2"
 
 
 def wanted(**given: Any) -> HttpRequestParameters:
@@ -95,14 +97,20 @@ async def test_a_read_changed_nothing() -> None:
 
 
 async def test_secrets_come_from_where_they_are_and_are_told_nowhere() -> None:
-    cluster = FakeCluster().add(secret(token="hunter2\n", url=URL))
+    cluster = FakeCluster().add(secret(token="hunter2\n", url=WITH_TOKEN))
     headers = [
         {"name": "Authorization", "prefix": "Bearer ", "secretKeyRef": {"name": "hooks", "key": "token"}}
     ]
-    parameters = wanted(urlFrom={"name": "hooks", "key": "url"}, headersFrom=headers, body={"text": "hello"})
+    parameters = wanted(
+        urlFrom={"name": "hooks", "key": "url"},
+        headersFrom=headers,
+        body={"text": "hello"},
+        bodyFrom=[{"path": "auth.routing_key", "secretKeyRef": {"name": "hooks", "key": "token"}}],
+    )
     web = FakeWeb([answer({"echo": "hunter2"}), answer({"echo": "hunter2"}, 500)])
     done = await sent(web, parameters, cluster)
-    assert (web.sent[0].url, web.sent[0].headers["Authorization"]) == (URL, "Bearer hunter2")
+    assert (web.sent[0].url, web.sent[0].headers["Authorization"]) == (WITH_TOKEN, "Bearer hunter2")
+    assert json.loads(web.sent[0].body) == {"text": "hello", "auth": {"routing_key": "hunter2"}}
     with pytest.raises(EffectFailed) as caught:
         await sent(web, parameters, cluster)
     intent = await http_request.prepare(cluster, context(), parameters)
@@ -129,6 +137,16 @@ async def test_a_secret_that_does_not_fit_stops_it_without_telling_it(data: Any,
     with pytest.raises(StepError, match=told) as caught:
         await sent(web, wanted(headersFrom=headers), cluster)
     assert "two" not in str(caught.value)
+    assert web.sent == []
+
+
+async def test_a_secret_that_has_no_place_in_the_body_stops_it() -> None:
+    web = FakeWeb()
+    field = {"path": "text.inner", "secretKeyRef": KEY}
+    with pytest.raises(StepError, match="goes through a field"):
+        await sent(
+            web, wanted(body={"text": "hello"}, bodyFrom=[field]), FakeCluster().add(secret(token="x"))
+        )
     assert web.sent == []
 
 
@@ -209,6 +227,11 @@ async def test_undo_says_that_it_can_not_be_taken_back() -> None:
         ({"url": URL, "headers": {"A b": "c"}}, "pattern"),
         ({"url": URL, "headers": {"A": "b", "a": "c"}}, "name one twice"),
         ({"url": URL, "method": "GET", "body": "x"}, "has none"),
+        ({"url": WITH_TOKEN}, "under urlFrom"),
+        ({"url": URL, "body": {"a": [{"apiToken": "x"}]}}, "under bodyFrom"),
+        ({"url": URL, "body": "x", "bodyFrom": [{"path": "a", "secretKeyRef": KEY}]}, "into a map alone"),
+        ({"url": URL, "method": "GET", "bodyFrom": [{"path": "a", "secretKeyRef": KEY}]}, "has none"),
+        ({"url": URL, "bodyFrom": [{"path": "a..b", "secretKeyRef": KEY}]}, "a field name is needed"),
         ({"url": URL, "method": "CONNECT"}, "GET"),
         ({"url": URL, "body": "x" * 40_000}, "at most 32768"),
         ({"url": URL, "requestTimeout": "2m"}, "from 100ms to 60s"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
@@ -43,6 +43,17 @@ class Method(StrEnum):
         return self in (Method.GET, Method.HEAD)
 
 
+class SecretField(ActionParameters):
+    """A field of the body whose value is in a Secret of the run's namespace."""
+
+    path: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=256),
+        Field(description="Path of the field, as in routing_key or event.token."),
+    ]
+    secret_key_ref: Annotated[SecretKey, Field(description="The Secret's key that holds the value.")]
+
+
 class HttpRequestParameters(ActionParameters):
     """Parameters of ``http_request``."""
 
@@ -66,6 +77,14 @@ class HttpRequestParameters(ActionParameters):
             description="A text, which is sent as it is, or anything else, which is sent as JSON; at most 32 KiB."
         ),
     ] = None
+    body_from: Annotated[
+        tuple[SecretField, ...],
+        Field(
+            max_length=4,
+            description="Fields of a body that is sent as JSON, whose values are in Secrets: `path`, as in "
+            "`routing_key`, and `secretKeyRef` (`name`, `key`).",
+        ),
+    ] = ()
     expect_status: Annotated[
         tuple[Annotated[int, Field(ge=200, le=599)], ...],
         Field(max_length=16, description="Statuses that mean success; by default 200 to 299."),
@@ -99,18 +118,29 @@ class HttpRequestParameters(ActionParameters):
                 raise ValueError(
                     f"extract.{name}: {text} may be a secret, and outputs are told in the run's status; leave it out"
                 )
-        if self.method.reads and self.body is not None:
-            raise ValueError(f"body: {self.method} has none")
-        if len(self.content) > MAX_BODY:
-            raise ValueError(f"body takes {len(self.content)} bytes; at most {MAX_BODY} are sent")
+        self._check_body()
+        query = parse_qsl(urlsplit(self.url or "").query, keep_blank_values=True)
+        for name in (name for name, _ in query if secretive_path((name,))):
+            raise ValueError(
+                f"url: {name} in its query may be a secret, and the Workflow would tell it; put the whole URL into a "
+                "Secret and name that under urlFrom"
+            )
         return self
 
-    @property
-    def content(self) -> bytes:
-        """The body as it is sent."""
-        if self.body is None:
-            return b""
-        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+    def _check_body(self) -> None:
+        if self.method.reads and (self.body is not None or self.body_from):
+            raise ValueError(f"body: {self.method} has none")
+        if self.body_from and not isinstance(self.body, dict | None):
+            raise ValueError("bodyFrom: fields can be put into a map alone, as body: {}")
+        for one in self.body_from:
+            fields.parse(one.path)
+        if not _tellable(self.body):
+            raise ValueError(
+                "body: a field of it may be a secret, and the Workflow would tell it; put its value into a Secret, "
+                "and name that under bodyFrom"
+            )
+        if (size := len(_written(self.body))) > MAX_BODY:
+            raise ValueError(f"body takes {size} bytes; at most {MAX_BODY} are sent")
 
 
 class SendHttpRequest:
@@ -160,7 +190,7 @@ class SendHttpRequest:
 
     def rights(self, target: ObjectRef | None, parameters: HttpRequestParameters) -> tuple[Right, ...]:
         """Return get on the Secrets that are named."""
-        keys = [header.secret_key_ref for header in parameters.headers_from]
+        keys = [one.secret_key_ref for one in (*parameters.headers_from, *parameters.body_from)]
         return requests.secret_rights((*keys, parameters.url_from) if parameters.url_from else keys)
 
     async def prepare(
@@ -182,7 +212,8 @@ class SendHttpRequest:
         """
         url = await self._url(cluster, context, parameters)
         headers = {"Idempotency-Key": str((context.intent or {}).get("key") or requests.step_key(context))}
-        if parameters.body is not None and not isinstance(parameters.body, str):
+        body = await _body(cluster, context, parameters)
+        if body is not None and not isinstance(body, str):
             headers["Content-Type"] = "application/json"
         given = {name.lower() for name in parameters.headers}
         headers = {name: value for name, value in headers.items() if name.lower() not in given}
@@ -194,7 +225,7 @@ class SendHttpRequest:
                 method.value,
                 url,
                 headers,
-                parameters.content,
+                _written(body),
                 parameters.request_timeout.total_seconds(),
                 _MOST,
                 method.reads,
@@ -228,6 +259,32 @@ class SendHttpRequest:
         except ValueError as error:
             where = f"Secret {parameters.url_from.name}, key {parameters.url_from.key}"
             raise StepError(f"{where}: {error}", reason=Reason.PRECONDITION_FAILED) from None
+
+
+async def _body(cluster: Cluster, context: StepContext, parameters: HttpRequestParameters) -> JsonValue:
+    """Return the body with the values of Secrets in it.
+
+    Raises:
+        StepError: PreconditionFailed, where one can't be had; InvalidParameters, where it has no place.
+        ClusterError: as the API server answers.
+    """
+    body = parameters.body
+    for one in parameters.body_from:
+        value = await requests.secret_value(cluster, context, one.secret_key_ref)
+        try:
+            body = fields.put(body, fields.parse(one.path), value)
+        except fields.FieldError:
+            raise StepError(
+                f"bodyFrom: {one.path} goes through a field of the body that is no map",
+                reason=Reason.INVALID_PARAMETERS,
+            ) from None
+    return body
+
+
+def _written(body: JsonValue) -> bytes:
+    if body is None:
+        return b""
+    return (body if isinstance(body, str) else json.dumps(body)).encode()
 
 
 def _where(url: str) -> str:
