@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import GenerateJsonSchema
 
+from kubernaut.api.duration import format_duration
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, NoWeb, ObjectRef, RevisionEvidence, Right, Web
 from kubernaut.core.recent import Recent
@@ -40,10 +42,24 @@ class Idempotency(StrEnum):
     INTENT = "Intent"
 
 
+class _Schema(GenerateJsonSchema):
+    """Writes defaults as people write them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
 class ActionParameters(BaseModel):
     """Base of all actions' parameters: camelCase on the wire, unknown names refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def model_json_schema(
+        cls, *args: Any, schema_generator: type[GenerateJsonSchema] = _Schema, **more: Any
+    ) -> dict[str, Any]:
+        """Return the JSON schema; durations in it are such as ``1m30s``."""
+        return super().model_json_schema(*args, schema_generator=schema_generator, **more)
 
 
 P = TypeVar("P", bound=ActionParameters)

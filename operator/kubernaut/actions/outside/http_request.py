@@ -190,7 +190,8 @@ class SendHttpRequest:
 
     def rights(self, target: ObjectRef | None, parameters: HttpRequestParameters) -> tuple[Right, ...]:
         """Return get on the Secrets that are named."""
-        keys = [one.secret_key_ref for one in (*parameters.headers_from, *parameters.body_from)]
+        keys = [header.secret_key_ref for header in parameters.headers_from]
+        keys += [field.secret_key_ref for field in parameters.body_from]
         return requests.secret_rights((*keys, parameters.url_from) if parameters.url_from else keys)
 
     async def prepare(
