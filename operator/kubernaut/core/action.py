@@ -56,10 +56,10 @@ class ActionParameters(BaseModel):
 
     @classmethod
     def model_json_schema(
-        cls, *args: Any, schema_generator: type[GenerateJsonSchema] = _Schema, **more: Any
+        cls, by_alias: bool = True, schema_generator: type[GenerateJsonSchema] = _Schema, **more: Any
     ) -> dict[str, Any]:
         """Return the JSON schema; durations in it are such as ``1m30s``."""
-        return super().model_json_schema(*args, schema_generator=schema_generator, **more)
+        return super().model_json_schema(by_alias, schema_generator=schema_generator, **more)
 
 
 P = TypeVar("P", bound=ActionParameters)
