@@ -55,7 +55,7 @@ class ActionParameters(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
     @classmethod
-    def model_json_schema(
+    def model_json_schema(  # type: ignore[override]
         cls, by_alias: bool = True, schema_generator: type[GenerateJsonSchema] = _Schema, **more: Any
     ) -> dict[str, Any]:
         """Return the JSON schema; durations in it are such as ``1m30s``."""
