@@ -422,6 +422,7 @@ async def test_values_that_may_be_secret_are_told_nowhere() -> None:
             base64.b64encode(gzip.compress(b'"' + b"x" * (release.MAX_BYTES + 9) + b'"'))
         ).decode(),
     ],
+    ids=["no base64", "no gzip", "a list", "an empty map", "too large"],
 )
 async def test_a_secret_that_holds_no_revision_is_refused(text: str) -> None:
     cluster = a_cluster()
