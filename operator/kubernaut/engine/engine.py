@@ -14,6 +14,7 @@ from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife
+from kubernaut.engine.backoff import Backoff
 from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.endings import final, lacked_a_right, watch_endings
 from kubernaut.engine.events import EventBudget, finished_event
@@ -52,7 +53,6 @@ from kubernaut.metrics import (
 log = logging.getLogger(__name__)
 Key = RunKey | WorkflowKey | Departure | Heartbeat
 HEARTBEAT_SECONDS = 2.0
-MAX_BACKOFF = 60.0
 # Effects under way may take so long before their shard is given away.
 LEAVE_SECONDS = 3.0
 
@@ -107,7 +107,7 @@ class Engine:
         )
         # Which run a worker is with, and a future that ends with that.
         self._busy: dict[RunKey, tuple[LiveRun, asyncio.Future[None]]] = {}
-        self._failures: dict[Key, int] = {}
+        self._backoff: Backoff[Key] = Backoff()
         self._events = EventBudget(parts.settings.event_rate)
         self._off: frozenset[Feature] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
@@ -300,7 +300,7 @@ class Engine:
             live.gone = True
             live.waiting.set()
             self._parts.runs.let_go(live)
-        self._failures.pop(key, None)
+        self._backoff.succeeded(key)
 
     @property
     def seconds_since_progress(self) -> float:
@@ -335,13 +335,12 @@ class Engine:
             delay: float | None = None
             try:
                 delay = await self._reconcile(key)
-                self._failures.pop(key, None)
+                self._backoff.succeeded(key)
                 RECONCILES.labels(kind, "success").inc()
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                failures = self._failures[key] = self._failures.get(key, 0) + 1
-                delay = min(0.5 * 2 ** min(failures, 10), MAX_BACKOFF)
+                delay = self._backoff.failed(key, error)
                 RECONCILES.labels(kind, "error").inc()
                 expected = isinstance(error, ClusterError)
                 log.warning(

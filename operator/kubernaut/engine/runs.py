@@ -15,13 +15,14 @@ from kubernaut.core.machine import advance
 from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want, Watched
 from kubernaut.core.storing import worth_telling
+from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ports import Accounts, OperatorCluster
-from kubernaut.engine.starting import AWAY, Starter
+from kubernaut.engine.starting import Starter
 from kubernaut.engine.store import StatusStore
 from kubernaut.engine.targets import Lookout
 from kubernaut.engine.turns import turn

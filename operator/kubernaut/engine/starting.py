@@ -14,8 +14,6 @@ from kubernaut.core.errors import (
     Conflict,
     NotFound,
     StepError,
-    TooManyRequests,
-    Unavailable,
     UnknownOutcome,
 )
 from kubernaut.core.features import Feature
@@ -23,6 +21,7 @@ from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
 from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
+from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, disowned
 from kubernaut.engine.homes import target_home
@@ -33,8 +32,6 @@ from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.store import StatusStore
 from kubernaut.metrics import WRITES
 
-# What says nothing of the run, only of the API server: no run ends by it.
-AWAY = (Unavailable, UnknownOutcome, TooManyRequests)
 MAX_DEPTH: Final = 8
 
 
