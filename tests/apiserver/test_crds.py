@@ -103,7 +103,7 @@ def test_api_server_and_model_judge_rules_across_fields_alike(judge: Judge) -> N
 
 
 @BY_NAME
-@settings(max_examples=60, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_api_server_and_model_take_the_same_random_objects_with_the_same_meaning(
     kind: Kind, judge: Judge, data: st.DataObject
@@ -119,7 +119,7 @@ def test_api_server_and_model_take_the_same_random_objects_with_the_same_meaning
 
 
 @BY_NAME
-@settings(max_examples=60, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_api_server_and_model_refuse_the_same_changes_of_random_objects(
     kind: Kind, judge: Judge, data: st.DataObject
