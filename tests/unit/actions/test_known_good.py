@@ -297,19 +297,16 @@ def test_a_service_is_as_well_as_the_workloads_it_selects() -> None:
     assert judge(facts(service(None)), [GOOD]).health is Health.HEALTHY
 
 
+REFERENCE = {"configMapKeyRef": {"name": "settings", "key": "level"}}
 USES = [
-    {"volumes": [{"name": "v", "configMap": {"name": "settings"}}]},
-    {"volumes": [{"name": "v", "projected": {"sources": [{"configMap": {"name": "settings"}}]}}]},
-]
-USES_IN_CONTAINERS = [
-    {"envFrom": [{"configMapRef": {"name": "settings"}}]},
-    {"env": [{"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}}]},
+    template(volumes=[{"name": "v", "configMap": {"name": "settings"}}]),
+    template(volumes=[{"name": "v", "projected": {"sources": [{"configMap": {"name": "settings"}}]}}]),
+    template(container(envFrom=[{"configMapRef": {"name": "settings"}}])),
+    template(container(env=[{"name": "LEVEL", "valueFrom": REFERENCE}])),
 ]
 
 
-@pytest.mark.parametrize(
-    "pod", [template(**use) for use in USES] + [template(container(**use)) for use in USES_IN_CONTAINERS]
-)
+@pytest.mark.parametrize("pod", USES)
 def test_a_config_map_is_as_well_as_the_workloads_that_use_it(pod: dict[str, Any]) -> None:
     about = facts(config_map(level="info"))
     others = facts(well(deployment("other", template())))

@@ -29,10 +29,12 @@ class Store:
 
     def __init__(self) -> None:
         self.seen: list[GoodSighting] = []
+        self.told: asyncio.Queue[GoodSighting] = asyncio.Queue()
         self.away = False
 
     def remember(self, seen: GoodSighting) -> None:
         self.seen.append(seen)
+        self.told.put_nowait(seen)
 
     async def newest(self, uid: str) -> GoodSighting | None:
         if self.away:
@@ -75,12 +77,14 @@ class Silent:
     def __init__(self, *pages: Manifest, refused: bool = False) -> None:
         self.pages = list(pages)
         self.refused = refused
+        self.asked = asyncio.Event()
         self.selectors: set[str] = set()
         self.events: asyncio.Queue[Event] = asyncio.Queue()
 
     async def list_pages(
         self, api_version: str, kind: str, namespace: str = "", *, label_selector: str = ""
     ) -> AsyncIterator[list[Manifest]]:
+        self.asked.set()
         if self.refused:
             raise Forbidden("the operator lacks list", status=403)
         self.selectors.add(label_selector)
@@ -229,19 +233,20 @@ async def test_those_with_the_label_are_listed_and_watched() -> None:
     event = api("api:2")
     await cluster.events.put(Event("MODIFIED", {key: event[key] for key in ("metadata", "spec", "status")}))
     async with asyncio.timeout(5):
-        while len(store.seen) < 2:
-            await asyncio.sleep(0.01)
+        told = {(await store.told.get()).digest for _ in range(2)}
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert cluster.selectors == {"kubernaut.io/remember=true"}
-    assert len({one.digest for one in store.seen}) == 2
+    assert len(told) == 2
 
 
 async def test_without_the_rights_it_says_which_manifests_give_them(caplog: pytest.LogCaptureFixture) -> None:
-    task = await watching(Silent(refused=True), Store())
+    cluster = Silent(refused=True)
+    task = await watching(cluster, Store())
     async with asyncio.timeout(5):
-        while "manifests/remember" not in caplog.text:
-            await asyncio.sleep(0.01)
+        await cluster.asked.wait()
+        await asyncio.sleep(0)
+    assert "manifests/remember" in caplog.text
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
