@@ -150,7 +150,7 @@ def test_named_elements_come_and_go_one_by_one_and_stand_where_they_stood() -> N
     seen = deployment(pod=template(container(env=env(A="1", C="4", NEW="5"))))
     content = declared(known)
     found = differences(content, seen)
-    assert {one.text.rpartition(".")[2] if one.known is None else one.text[-20:] for one in found}
+    assert len(found) == 3
     back = restored(seen, found, content)
     assert back["spec"] == known["spec"]
 

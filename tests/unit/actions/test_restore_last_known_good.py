@@ -103,8 +103,8 @@ async def test_what_others_changed_elsewhere_stays() -> None:
     cluster = FakeCluster().add(seen)
     parameters = RestoreLastKnownGoodParameters(leave_managers=("labeller",))
     done = await restore.perform(cluster, begun(GOOD), parameters)
-    left = {one["path"]: one["why"] for one in done.outputs["left"]}  # type: ignore[index,union-attr,call-overload]
-    assert left == {
+    told: Any = done.outputs["left"]
+    assert {one["path"]: one["why"] for one in told} == {
         "metadata.labels.team": "labeller is among leaveManagers",
         "spec.replicas": "an autoscaler writes it",
     }

@@ -14,7 +14,7 @@ from kubernaut.actions import guards
 from kubernaut.actions.fencing import fence, images
 from kubernaut.actions.fencing.marked import MarkedAction
 from kubernaut.actions.knowngood import declaration, health
-from kubernaut.actions.knowngood.declaration import KINDS
+from kubernaut.actions.knowngood.declaration import KINDS, RememberedKind
 from kubernaut.actions.knowngood.difference import Difference, differences, restored
 from kubernaut.actions.objects import DEPLOYMENT, group_of, known_name, named, rights
 from kubernaut.api.base import DnsName
@@ -28,7 +28,6 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
 _TOLD: Final = 16
 _LONGEST: Final = timedelta(days=90)
-Kind = StrEnum("Kind", {kind: kind for kind in KINDS})  # type: ignore[misc]
 Manager = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
@@ -43,7 +42,7 @@ class RestoreLastKnownGoodParameters(ActionParameters):
     """Parameters of ``restore_last_known_good``."""
 
     kind: Annotated[
-        Kind | None, Field(description="Kind of the object; by default that of the run's target.")
+        RememberedKind | None, Field(description="Kind of the object; by default that of the run's target.")
     ] = None
     name: Annotated[
         DnsName | None,
@@ -132,9 +131,7 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
         self, target: ObjectRef | None, parameters: RestoreLastKnownGoodParameters
     ) -> tuple[Right, ...]:
         """Return get and patch on the object, what its health is told by, and what keeping former values may take."""
-        api_version, kind = (
-            DEPLOYMENT if target is None and parameters.kind is None else _kind(target, parameters)
-        )
+        api_version, kind = _kind_or_any(target, parameters)
         own = rights(("get", "patch"), api_version, kind, known_name(target, kind, parameters.name))
         others = () if kind in health.WORKLOADS else health.WORKLOADS
         listed = (right for other in others for right in rights(("list",), KINDS[other], other, ()))
@@ -196,6 +193,12 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
         values = (*change.before.values(), *change.after.values())
         secret = guards.secretive(seen, desired) or any(map(declaration.may_hold_secret, values))
         return replace(change, secret=secret)
+
+
+def _kind_or_any(target: ObjectRef | None, parameters: RestoreLastKnownGoodParameters) -> tuple[str, str]:
+    """Return API version and kind as far as they are known before a run."""
+    remembered = target is not None and target.kind in KINDS
+    return _kind(target, parameters) if remembered or parameters.kind is not None else DEPLOYMENT
 
 
 def _kind(target: ObjectRef | None, parameters: RestoreLastKnownGoodParameters) -> tuple[str, str]:

@@ -9,22 +9,37 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from kubernaut.actions import guards
 from kubernaut.api.names import GROUP
 from kubernaut.core import fields
 
-#: kinds that can be remembered, and their API versions; Secrets are not, whatever their labels say
+
+class RememberedKind(StrEnum):
+    """Kinds that can be remembered; Secrets are not, whatever their labels say."""
+
+    CONFIG_MAP = "ConfigMap"
+    DAEMON_SET = "DaemonSet"
+    DEPLOYMENT = "Deployment"
+    HORIZONTAL_POD_AUTOSCALER = "HorizontalPodAutoscaler"
+    INGRESS = "Ingress"
+    NETWORK_POLICY = "NetworkPolicy"
+    SERVICE = "Service"
+    STATEFUL_SET = "StatefulSet"
+
+
+#: the kinds by name, and their API versions
 KINDS: Final[Mapping[str, str]] = {
-    "ConfigMap": "v1",
-    "DaemonSet": "apps/v1",
-    "Deployment": "apps/v1",
-    "HorizontalPodAutoscaler": "autoscaling/v2",
-    "Ingress": "networking.k8s.io/v1",
-    "NetworkPolicy": "networking.k8s.io/v1",
-    "Service": "v1",
-    "StatefulSet": "apps/v1",
+    RememberedKind.CONFIG_MAP.value: "v1",
+    RememberedKind.DAEMON_SET.value: "apps/v1",
+    RememberedKind.DEPLOYMENT.value: "apps/v1",
+    RememberedKind.HORIZONTAL_POD_AUTOSCALER.value: "autoscaling/v2",
+    RememberedKind.INGRESS.value: "networking.k8s.io/v1",
+    RememberedKind.NETWORK_POLICY.value: "networking.k8s.io/v1",
+    RememberedKind.SERVICE.value: "v1",
+    RememberedKind.STATEFUL_SET.value: "apps/v1",
 }
 #: stands in place of a value that is or may be a secret, and so is not remembered
 HIDDEN: Final = {f"{GROUP}/not-remembered": "may hold a secret"}
