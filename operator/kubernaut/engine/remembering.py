@@ -84,6 +84,11 @@ class _Seen:
     told: float | None = None
     health: Health = Health.UNSEEN
 
+    @property
+    def digest(self) -> str:
+        """What its declaration is told from others by; empty where it is not remembered."""
+        return self.packed.digest if self.packed is not None else ""
+
 
 class Remembering:
     """Watches objects with the label, and has the store remember what they are like while they are well.
@@ -164,8 +169,7 @@ class Remembering:
         objects = self._objects.setdefault(namespace, {})
         uid, declared = manifest["metadata"]["uid"], declaration.declared(manifest)
         known = objects.get(key)
-        same = known is not None and known.packed is not None and known.uid == uid
-        if same and known.packed.digest == declaration.digest_of(declared):
+        if known is not None and known.uid == uid and known.digest == declaration.digest_of(declared):
             known.facts = health.facts(manifest)
             return
         self._forget(namespace, key)

@@ -26,8 +26,10 @@ _LABELS: Final = {LABEL_REMEMBER: "true"}
 DB: Final = Where("apps/v1", "deployments", "db")
 API: Final = Where("v1", "services", "api")
 SETTINGS: Final = Where("v1", "configmaps", "settings")
-PROBE: Final = {"readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}}}
-LEVEL: Final = {"env": [{"name": "LEVEL", "value": "info"}, {"name": "PORT", "value": "8080"}]}
+PROBE: Final[dict[str, Any]] = {"readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}}}
+LEVEL: Final[dict[str, Any]] = {
+    "env": [{"name": "LEVEL", "value": "info"}, {"name": "PORT", "value": "8080"}]
+}
 
 
 def remembered(kind: str = "Deployment", **container: Any) -> Manifest:
@@ -174,8 +176,10 @@ def misconfigured(place: Place) -> bool:
     return SETTINGS.read(place)["data"].get("level") != "info" and fares(place) is health.Health.UNHEALTHY
 
 
-BAD_PROBE: Final = {"readinessProbe": {"httpGet": {"path": "/nowhere", "port": 8080}}}
-BAD_LEVEL: Final = {"env": [{"name": "LEVEL", "value": "loud"}, {"name": "EXTRA", "value": "yes"}]}
+BAD_PROBE: Final[dict[str, Any]] = {"readinessProbe": {"httpGet": {"path": "/nowhere", "port": 8080}}}
+BAD_LEVEL: Final[dict[str, Any]] = {
+    "env": [{"name": "LEVEL", "value": "loud"}, {"name": "EXTRA", "value": "yes"}]
+}
 
 
 def bad_probe(place: Place) -> bool:

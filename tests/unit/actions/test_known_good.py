@@ -200,8 +200,8 @@ def managed(manager: str, fields: Any, *, subresource: str = "") -> dict[str, An
 
 def test_who_wrote_a_field_is_told_and_what_controllers_write_is_left() -> None:
     seen = deployment(pod=template(container(image="api:2")), replicas=9)
-    replicas = {"f:spec": {"f:replicas": {}}}
-    image = {
+    replicas: Any = {"f:spec": {"f:replicas": {}}}
+    image: Any = {
         "f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"app"}': {".": {}, "f:image": {}}}}}}
     }
     seen["metadata"]["managedFields"] = [

@@ -83,7 +83,7 @@ async def test_undo_leaves_alone_what_was_changed_since() -> None:
 async def test_what_others_changed_elsewhere_stays() -> None:
     seen = ill(template(container(image="api:2")))
     seen["metadata"]["labels"] = {"team": "a"}
-    scale = {"f:spec": {"f:replicas": {}}}
+    scale: Any = {"f:spec": {"f:replicas": {}}}
     seen["spec"]["replicas"] = 7
     seen["metadata"]["managedFields"] = [
         {

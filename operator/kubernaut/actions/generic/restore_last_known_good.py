@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -115,7 +115,7 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
     summary: ClassVar = "Give an object that is not well the fields back that changed since it was"
     parameters = RestoreLastKnownGoodParameters
     example: ClassVar = {"kind": "ConfigMap", "name": "settings"}
-    outputs: ClassVar = {
+    outputs: ClassVar[Mapping[str, str]] = {
         "lastSeen": "When it was last seen well.",
         "since": "Since when it was known to be well as it is now again.",
         "why": "How it fared.",
