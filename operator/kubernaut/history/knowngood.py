@@ -111,7 +111,8 @@ class KnownGoodStore:
         key = (seen.uid, seen.digest)
         earlier = self._waiting.get(key)
         if earlier is not None:
-            seen = replace(seen, first_seen=min(seen.first_seen, earlier.first_seen))
+            times = (min(seen.first_seen, earlier.first_seen), max(seen.last_seen, earlier.last_seen))
+            seen = replace(seen, first_seen=times[0], last_seen=times[1])
         elif self.backlog >= self._most:
             return
         self._waiting[key] = seen
