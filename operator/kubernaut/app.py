@@ -89,6 +89,7 @@ class History:
         )
         self.seen = SeenAvailable(self.database)
         self.known_good = KnownGoodStore(self.database, settings.remember_keep, utcnow)
+        self.memory = HistoryMemory(self.known_good)
         self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
@@ -138,12 +139,12 @@ class Application:
         own = connection.own()
         self.queue: KeyedQueue[Key] = KeyedQueue(waited=show_wait)
         self.switch = ActingSwitch(own, settings.namespace)
-        self.history = (
+        self.history = history = (
             History(settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
             if settings.dsn
             else None
         )
-        evidence = AvailabilityEvidence(self.history.seen if self.history else None)
+        evidence = AvailabilityEvidence(history.seen if history else None)
         features = self.switch.features
         gate, locks = Gate(self.switch, features), TargetLocks(self.queue.add)
         catalogue = ActionRegistry(finished=lambda run_uid: self.engine.finished(run_uid))
@@ -151,9 +152,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        memory = HistoryMemory(self.history.known_good) if self.history else None
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow, memory)
-        mirror = self.history.mirror if self.history else None
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, history and history.memory)
+        mirror = history.mirror if history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
