@@ -307,6 +307,12 @@ async def test_the_onset_that_is_given_counts_instead_of_what_is_seen() -> None:
     assert (await done(cluster, wanted(onset="2026-03-01T09:30:00Z"))).acted
 
 
+async def test_a_policy_that_only_callers_feel_is_found_where_the_onset_is_told() -> None:
+    cluster = FakeCluster(linger=False).add(deployment(), pod(), policy())
+    assert not (await done(cluster, wanted())).acted
+    assert (await done(cluster, wanted(onset="2026-03-01T11:50:00Z"))).acted
+
+
 async def test_what_no_longer_blocks_right_before_is_left_alone() -> None:
     cluster = FakeCluster().add(refused(), quota())
     step = await begun(cluster, wanted())

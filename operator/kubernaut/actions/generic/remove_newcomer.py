@@ -116,7 +116,7 @@ class RemoveNewcomer:
     What counts as blocking:
 
     - a NetworkPolicy that selects the pods and restricts a direction which no policy before it did, where pods are
-      not ready;
+      not ready or `onset` tells of the fault;
     - a ResourceQuota for which the API server refuses pods, with a limit that it still has;
     - a LimitRange by one of whose limits the API server refuses pods;
     - a ValidatingWebhookConfiguration or MutatingWebhookConfiguration with a webhook that can't be called, for which
