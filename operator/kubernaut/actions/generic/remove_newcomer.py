@@ -47,8 +47,9 @@ class RemoveNewcomerParameters(AnyWorkloadParameters):
         Field(
             min_length=1,
             max_length=len(Blocker),
-            description="What may be removed. Only the first three are in the namespace; for the others it needs the "
-            "label kubernaut.io/cluster-scoped.",
+            description="What may be removed: `NetworkPolicy`, `ResourceQuota`, `LimitRange`, and, for which the "
+            "namespace needs the label kubernaut.io/cluster-scoped, `ValidatingWebhookConfiguration`, "
+            "`MutatingWebhookConfiguration`, `Taint`.",
         ),
     ] = _NAMESPACED
     window: Annotated[
