@@ -152,8 +152,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow, history and history.memory)
-        mirror = history.mirror if history else None
+        memory, mirror = (history.memory, history.mirror) if history else (None, None)
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, memory)
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
