@@ -176,6 +176,62 @@ def misconfigured(place: Place) -> bool:
     return SETTINGS.read(place)["data"].get("level") != "info" and fares(place) is health.Health.UNHEALTHY
 
 
+POLICY: Final = Where("networking.k8s.io/v1", "networkpolicies", "db")
+INGRESS: Final = Where("networking.k8s.io/v1", "ingresses", "db")
+FROM_WEB: Final[Manifest] = {"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}
+
+
+def guarded(place: Place) -> Manifest:
+    well()(place)
+    selector = {"matchLabels": {"app": "db"}}
+    spec = {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [FROM_WEB]}
+    place.create(POLICY.base, POLICY.resource, {"metadata": {"name": "db", "labels": _LABELS}, "spec": spec})
+    learn(place, DB, POLICY)
+    return POLICY.read(place)
+
+
+def ruled(rules: list[Manifest]) -> Callable[[Place], None]:
+    """Another actor changes the rules, and the pods don't get what they need."""
+
+    def happen(place: Place) -> None:
+        place.patch(POLICY.base, POLICY.resource, "db", {"spec": {"ingress": rules}})
+        wedged(place)
+
+    return happen
+
+
+def web_is_kept_out(place: Place) -> bool:
+    kept_out = FROM_WEB not in (POLICY.read(place)["spec"].get("ingress") or [])
+    return kept_out and fares(place) is health.Health.UNHEALTHY
+
+
+def rule(service: str) -> list[Manifest]:
+    backend = {"service": {"name": service, "port": {"number": 80}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    return [{"host": "db.example.com", "http": {"paths": [path]}}]
+
+
+def routed(place: Place) -> Manifest:
+    well()(place)
+    notes = {"nginx.ingress.kubernetes.io/rewrite-target": "/"}
+    meta = {"name": "db", "labels": _LABELS, "annotations": notes}
+    place.create(INGRESS.base, INGRESS.resource, {"metadata": meta, "spec": {"rules": rule("api")}})
+    learn(place, DB, INGRESS)
+    return INGRESS.read(place)
+
+
+def rerouted(place: Place) -> None:
+    """Another actor sends everybody elsewhere, and nothing in the namespace fares well any more."""
+    notes = {"annotations": {"nginx.ingress.kubernetes.io/rewrite-target": "/lost"}}
+    place.patch(INGRESS.base, INGRESS.resource, "db", {"metadata": notes, "spec": {"rules": rule("apii")}})
+    wedged(place)
+
+
+def leads_elsewhere(place: Place) -> bool:
+    elsewhere = INGRESS.read(place)["spec"]["rules"] != rule("api")
+    return elsewhere and fares(place) is health.Health.UNHEALTHY
+
+
 BAD_PROBE: Final[dict[str, Any]] = {"readinessProbe": {"httpGet": {"path": "/nowhere", "port": 8080}}}
 BAD_LEVEL: Final[dict[str, Any]] = {
     "env": [{"name": "LEVEL", "value": "loud"}, {"name": "EXTRA", "value": "yes"}]
@@ -278,5 +334,26 @@ SCENARIOS: Final = (
         mended=written({"level": "info", "page": "large", "more": None}),
         later=_KEEPING,
         told="after bad settings",
+    ),
+    Scenario(
+        "restore_last_known_good",
+        {},
+        healthy=guarded,
+        fault=ruled([]),
+        symptom=web_is_kept_out,
+        changes=(POLICY,),
+        mended=ruled([FROM_WEB]),
+        later=_KEEPING,
+        told="after bad rules of a NetworkPolicy",
+    ),
+    Scenario(
+        "restore_last_known_good",
+        {},
+        healthy=routed,
+        fault=rerouted,
+        symptom=leads_elsewhere,
+        changes=(INGRESS,),
+        later=_KEEPING,
+        told="after a bad route of an Ingress",
     ),
 )

@@ -13,7 +13,17 @@ from kubernaut.actions.knowngood.declaration import HIDDEN, MAX_DECLARATION, dec
 from kubernaut.actions.knowngood.difference import differences, restored
 from kubernaut.actions.knowngood.health import Health, facts, judge
 from kubernaut.core.ports import Manifest
-from unit.actions.builders import container, deployment, template, workload
+from unit.actions.builders import (
+    NOW,
+    container,
+    deployment,
+    ended,
+    pod,
+    running,
+    template,
+    waiting,
+    workload,
+)
 
 
 def well(manifest: Manifest, **status: Any) -> Manifest:
@@ -279,13 +289,41 @@ def test_a_daemon_set_fares_as_its_counts_say() -> None:
     assert health.own(daemon_set(updatedNumberScheduled=0)).health is Health.UNHEALTHY
 
 
+GOOD = facts(well(deployment(pod=template(container(ports=[{"name": "web", "containerPort": 80}])))))
+ILL = facts(well(deployment(), availableReplicas=0))
+SHAKEN = [
+    (waiting("CrashLoopBackOff", exitCode=3, finishedAt="2026-03-01T11:58:00Z"), False),
+    (running(restarts=2, exitCode=3, reason="Error", finishedAt="2026-03-01T11:58:00Z"), False),
+    (running(restarts=2, exitCode=0, reason="Completed", finishedAt="2026-03-01T11:58:00Z"), False),
+    (running(restarts=2, exitCode=3, reason="Error", finishedAt="2026-03-01T11:40:00Z"), True),
+    (running(), True),
+]
+
+
+@pytest.mark.parametrize(("status", "is_well"), SHAKEN)
+def test_a_workload_whose_containers_end_again_and_again_is_not_well_in_between(
+    status: Manifest, is_well: bool
+) -> None:
+    found = health.looked_into(GOOD, [pod("api-1", status)], NOW)
+    assert (found.own == GOOD.own) is is_well
+    others = pod("other-1", status)
+    others["metadata"]["labels"] = {"app": "other"}
+    assert health.looked_into(GOOD, [others], NOW) is GOOD
+
+
+def test_an_init_container_that_did_its_work_shakes_nothing() -> None:
+    ready = pod("api-1")
+    done = ended(name="prepare", exitCode=0, finishedAt="2026-03-01T11:59:00Z")
+    ready["status"]["initContainerStatuses"] = [done]
+    assert health.looked_into(GOOD, [ready], NOW) is GOOD
+    failed = running(name="prepare", exitCode=1, finishedAt="2026-03-01T11:59:00Z")
+    ready["status"]["initContainerStatuses"] = [failed]
+    assert health.looked_into(GOOD, [ready], NOW) is not GOOD
+
+
 def service(selector: dict[str, str] | None, port: Any = 8080) -> Manifest:
     spec = {"ports": [{"port": 80, "targetPort": port}], **({"selector": selector} if selector else {})}
     return {"kind": "Service", "metadata": {"name": "api"}, "spec": spec}
-
-
-GOOD = facts(well(deployment(pod=template(container(ports=[{"name": "web", "containerPort": 80}])))))
-ILL = facts(well(deployment(), availableReplicas=0))
 
 
 def test_a_service_is_as_well_as_the_workloads_it_selects() -> None:
@@ -306,13 +344,13 @@ USES = [
 ]
 
 
-@pytest.mark.parametrize("pod", USES)
-def test_a_config_map_is_as_well_as_the_workloads_that_use_it(pod: dict[str, Any]) -> None:
+@pytest.mark.parametrize("using", USES)
+def test_a_config_map_is_as_well_as_the_workloads_that_use_it(using: dict[str, Any]) -> None:
     about = facts(config_map(level="info"))
     others = facts(well(deployment("other", template())))
-    assert judge(about, [facts(well(deployment(pod=pod))), ILL]).health is Health.HEALTHY
+    assert judge(about, [facts(well(deployment(pod=using))), ILL]).health is Health.HEALTHY
     assert (
-        judge(about, [facts(well(deployment(pod=pod), availableReplicas=1)), others]).health
+        judge(about, [facts(well(deployment(pod=using), availableReplicas=1)), others]).health
         is Health.UNHEALTHY
     )
 

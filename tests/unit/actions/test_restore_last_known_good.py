@@ -20,7 +20,7 @@ from kubernaut.core.action import StepContext
 from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.memory import KnownGood
 from kubernaut.core.ports import Manifest, ObjectRef
-from unit.actions.builders import NOW, container, context, deployment, template
+from unit.actions.builders import NOW, container, context, deployment, pod, running, template
 from unit.actions.fake import FakeCluster
 from unit.actions.once import check_once_and_undone, check_undo_refuses
 from unit.actions.test_known_good import config_map, env, service, well
@@ -122,6 +122,15 @@ async def test_an_object_that_is_well_is_left_alone_and_nothing_is_asked_of_the_
     assert isinstance(step.memory, Memory)
     assert step.memory.asked == []
     assert cluster.writes == []
+
+
+async def test_between_two_crashes_it_is_not_taken_for_well() -> None:
+    seen = well(deployment(pod=template(container(image="api:2"))))
+    crashed = running(restarts=1, exitCode=3, reason="Error", finishedAt="2026-03-01T11:59:50Z")
+    cluster = FakeCluster().add(seen, pod("api-1", crashed))
+    done = await restore.perform(cluster, begun(GOOD), PLAIN)
+    assert done.acted
+    assert "ended at 2026-03-01T11:59:50Z (Error, exit code 3)" in str(done.outputs["why"])
 
 
 async def test_while_its_controller_has_not_looked_nothing_is_done() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator
 
-from kubernaut.actions import guards
+from kubernaut.actions import guards, pods
 from kubernaut.actions.fencing import fence, images
 from kubernaut.actions.fencing.marked import MarkedAction
 from kubernaut.actions.knowngood import declaration, health
@@ -94,10 +94,11 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
     NetworkPolicy, Service and StatefulSet. The step reads the object as the Workflow's account; only then, and by the
     UID that was read, is it told what is remembered of it.
 
-    Nothing is done where the object is well. Workloads and autoscalers say so by their status; a ConfigMap is as well
-    as the remembered workloads that use it, a Service and a NetworkPolicy as those whose pods they select, and where
-    that can't be told as all of the namespace. Refused where nobody can say how it fares, where nothing of it has
-    changed (then the cause is elsewhere), and where it was last seen well longer ago than `maxAge`.
+    Nothing is done where the object is well. Workloads and autoscalers say so by their status; one with a container
+    that ended within ten minutes is not well, though it may run just now. A ConfigMap is as well as the remembered
+    workloads that use it, a Service and a NetworkPolicy as those whose pods they select, and where that can't be told
+    as all of the namespace. Refused where nobody can say how it fares, where nothing of it has changed (then the
+    cause is elsewhere), and where it was last seen well longer ago than `maxAge`.
 
     Each field is compared by itself, lists of named elements element by element, and `managedFields` say who wrote it
     and when. Left alone, and told with the reason: what an autoscaler or another controller writes, such as replicas;
@@ -109,6 +110,9 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
     on the object itself; more, or what may be secret, such as environment variables, in a Secret of the run, for
     which the account needs `create` and `get` on secrets. Without Postgres the step fails with `HistoryAway` and
     does not wait for it.
+
+    Pods of a StatefulSet that never got ready are not replaced by their controller: let `restart_pod` follow. What
+    pods took from a ConfigMap when they were started they take again when they are started anew.
     """
 
     name: ClassVar = "restore_last_known_good"
@@ -136,7 +140,7 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
         others = () if kind in health.WORKLOADS else health.WORKLOADS
         listed = (right for other in others for right in rights(("list",), KINDS[other], other, ()))
         # How much differs, and what it is, is not known before.
-        return (*own, *listed, *images.RIGHTS)
+        return (*own, *rights(("list",), "v1", "Pod", ()), *listed, *images.RIGHTS)
 
     async def perform(
         self, cluster: Cluster, context: StepContext, parameters: RestoreLastKnownGoodParameters
@@ -154,8 +158,11 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
         seen: Manifest,
     ) -> Evidence:
         about = health.facts(seen)
-        workloads = [] if about.kind in health.WORKLOADS else await _workloads(cluster, context.namespace)
-        finding = health.judge(about, workloads)
+        own, selector = about.kind in health.WORKLOADS, pods.selector_of(seen) or ""
+        workloads = [about] if own else await _workloads(cluster, context.namespace)
+        there = await cluster.list("v1", "Pod", context.namespace, label_selector=selector if own else "")
+        workloads = [health.looked_into(one, there, context.now) for one in workloads]
+        finding = health.judge(workloads[0] if own else about, workloads)
         if finding.health in (health.Health.HEALTHY, health.Health.UNSEEN):
             return Evidence(finding, None)
         return Evidence(finding, await context.memory.last_known_good(ObjectRef.of(seen)))

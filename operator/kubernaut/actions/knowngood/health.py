@@ -8,7 +8,8 @@ told those of the namespace. Workloads are those that are remembered, too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from kubernaut.actions.workloads.workload import partition, selects
 from kubernaut.core.ports import Manifest
 
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
+#: a container that ended less long ago may do so again: the kubelet waits for up to five minutes before it starts it
+SHAKEN_FOR: Final = timedelta(minutes=10)
 
 
 class Health(StrEnum):
@@ -109,6 +112,31 @@ def judge(about: Facts, workloads: Sequence[Facts]) -> Finding:
         users = [one for one in workloads if about.name in one.uses]
         return together(users) if users else _of_namespace(workloads)
     return _of_namespace(workloads)
+
+
+def looked_into(workload: Facts, of_namespace: Iterable[Manifest], now: datetime) -> Facts:
+    """Return a workload with its pods looked at: one whose containers end again and again is not well in between.
+
+    A container without a readiness probe is ready as soon as it is started; for that moment all is as it should be.
+
+    Args:
+        of_namespace: pods, its own among them.
+    """
+    if workload.own is None or workload.own.health is not Health.HEALTHY or not workload.labels:
+        return workload
+    for pod in of_namespace:
+        labels = pod["metadata"].get("labels") or {}
+        if pods.leaving(pod) or any(labels.get(key) != value for key, value in workload.labels.items()):
+            continue
+        for view in pods.containers(pod):
+            fine = view.init and view.exit_code == 0
+            if view.ended_at and not fine and now - datetime.fromisoformat(view.ended_at) < SHAKEN_FOR:
+                how = f"{view.exit_reason or 'ended'}, exit code {view.exit_code}"
+                why = (
+                    f"container {view.name} of pod {pod['metadata']['name']} ended at {view.ended_at} ({how})"
+                )
+                return replace(workload, own=Finding(Health.UNHEALTHY, why))
+    return workload
 
 
 def together(workloads: Iterable[Facts]) -> Finding:
