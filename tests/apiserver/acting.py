@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,7 @@ class KnownGoods:
     def remember(self, seen: GoodSighting) -> None:
         self._newest[seen.uid] = seen
 
-    async def newest(self, uid: str) -> GoodSighting | None:
+    async def newest(self, uid: str, good_for: timedelta) -> GoodSighting | None:
         return self._newest.get(uid)
 
 

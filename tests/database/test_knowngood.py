@@ -65,6 +65,17 @@ async def test_what_came_back_to_a_former_declaration_is_known_by_that(store: Kn
     assert (found.first_seen, found.last_seen) == (MOMENT, MOMENT + timedelta(minutes=9))
 
 
+async def test_what_was_well_for_a_moment_only_is_passed_over_where_that_is_asked_for(
+    store: KnownGoodStore,
+) -> None:
+    await write(store, sighting(content="long"), sighting(content="long", minutes=600))
+    await write(store, sighting(content="short", minutes=605), sighting(content="short", minutes=610))
+    store.remember(sighting(content="just now", minutes=615))
+    for good_for, content in ((0, b"just now"), (1, b"short"), (60, b"long"), (601, None)):
+        found = await store.newest("u1", timedelta(minutes=good_for))
+        assert (found and found.content) == content
+
+
 async def test_the_same_declaration_of_many_objects_is_stored_once(
     store: KnownGoodStore, database: Database
 ) -> None:

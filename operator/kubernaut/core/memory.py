@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from kubernaut.api.reasons import Reason
@@ -30,8 +30,11 @@ class KnownGood:
 class Memory(Protocol):
     """The memory of declarations. It is asked by UID only, once the object was read as the account that asks."""
 
-    async def last_known_good(self, ref: ObjectRef) -> KnownGood:
+    async def last_known_good(self, ref: ObjectRef, good_for: timedelta = timedelta(0)) -> KnownGood:
         """Return what is remembered of the object with this UID; what was in force last, where there are several.
+
+        Args:
+            good_for: only what was well for at least so long.
 
         Raises:
             StepError: NothingRemembered; HistoryAway, where that can't be told now.
@@ -42,7 +45,7 @@ class Memory(Protocol):
 class NoMemory:
     """The memory of an operator without a history."""
 
-    async def last_known_good(self, ref: ObjectRef) -> KnownGood:
+    async def last_known_good(self, ref: ObjectRef, good_for: timedelta = timedelta(0)) -> KnownGood:
         raise StepError(
             f"what {ref} was like can't be known: this operator has no history (KUBERNAUT_DSN is not set)",
             reason=Reason.HISTORY_AWAY,

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from kubernaut.actions.knowngood import declaration, health
 from kubernaut.actions.knowngood.declaration import KINDS, Packed
 from kubernaut.actions.knowngood.health import Facts, Health
+from kubernaut.api.duration import format_duration
 from kubernaut.api.names import LABEL_REMEMBER
 from kubernaut.api.reasons import Reason
 from kubernaut.cluster.collections import GAP, Event
@@ -62,8 +63,8 @@ class Store(Protocol):
         """Store, some time soon, that an object was seen well."""
         ...
 
-    async def newest(self, uid: str) -> GoodSighting | None:
-        """Return with what an object was last seen well. Raises HistoryError."""
+    async def newest(self, uid: str, good_for: timedelta) -> GoodSighting | None:
+        """Return what an object was well with for at least so long, the newest. Raises HistoryError."""
         ...
 
 
@@ -238,21 +239,22 @@ class HistoryMemory:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def last_known_good(self, ref: ObjectRef) -> KnownGood:
+    async def last_known_good(self, ref: ObjectRef, good_for: timedelta = timedelta(0)) -> KnownGood:
         """Return what is remembered of the object with this UID.
 
         Raises:
             StepError: NothingRemembered; HistoryAway.
         """
         try:
-            found = await self._store.newest(ref.uid)
+            found = await self._store.newest(ref.uid, good_for)
         except HistoryError as error:
             raise StepError(
                 f"what {ref} was like can't be known now: {error}", reason=Reason.HISTORY_AWAY
             ) from error
         if found is None:
+            long = format_duration(good_for) if good_for else "long enough"
             raise StepError(
-                f"nothing is remembered of {ref}: it was never seen well for long enough with the label {SELECTOR}, "
+                f"nothing is remembered of {ref}: it was never seen well for {long} with the label {SELECTOR}, "
                 "or was made anew since",
                 reason=Reason.NOTHING_REMEMBERED,
             )

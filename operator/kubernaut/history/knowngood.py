@@ -35,7 +35,8 @@ ON CONFLICT (uid, digest) DO UPDATE SET
 _NEWEST = """
 SELECT known.digest, known.first_seen, known.last_seen, declaration.content
 FROM kubernaut.known_good known JOIN kubernaut.declarations declaration USING (digest)
-WHERE known.uid = $1 ORDER BY known.last_seen DESC, known.first_seen DESC LIMIT 1
+WHERE known.uid = $1 AND known.last_seen - known.first_seen >= $2
+ORDER BY known.last_seen DESC, known.first_seen DESC LIMIT 1
 """
 _PRUNE = """
 DELETE FROM kubernaut.known_good WHERE last_seen < $1 OR (uid, digest) IN (
@@ -176,18 +177,25 @@ class KnownGoodStore:
             await connection.execute(_PRUNE, self._clock() - self._keep, KEPT_OF_EACH)
             await connection.execute(_PRUNE_DECLARATIONS)
 
-    async def newest(self, uid: str) -> GoodSighting | None:
+    async def newest(self, uid: str, good_for: timedelta = timedelta(0)) -> GoodSighting | None:
         """Return with what an object was last seen well; of its name and kind nothing is told.
+
+        Args:
+            good_for: only what it was well with for at least so long, from the first time to the last.
 
         Raises:
             HistoryUnavailable: Postgres did not answer in time.
             HistoryError: it can't, as its message says.
         """
-        waiting = [one for one in (*self._waiting.values(), *self._writing.values()) if one.uid == uid]
+        waiting = [
+            one
+            for one in (*self._waiting.values(), *self._writing.values())
+            if one.uid == uid and one.last_seen - one.first_seen >= good_for
+        ]
         if waiting:
             return max(waiting, key=lambda one: one.last_seen)
         # A task, not a timeout: giving a connection back whose query hangs takes longer than patience.
-        task = asyncio.create_task(self._fetch(uid))
+        task = asyncio.create_task(self._fetch(uid, good_for))
         self._asking.add(task)
         task.add_done_callback(self._drop)
         done, _ = await asyncio.wait({task}, timeout=self._patience)
@@ -203,9 +211,9 @@ class KnownGoodStore:
         if not task.cancelled():
             task.exception()  # an answer that came too late is nobody's
 
-    async def _fetch(self, uid: str) -> GoodSighting | None:
+    async def _fetch(self, uid: str, good_for: timedelta) -> GoodSighting | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_NEWEST, uid)
+            row = await connection.fetchrow(_NEWEST, uid, good_for)
         if row is None:
             return None
         times = (row["first_seen"], row["last_seen"])

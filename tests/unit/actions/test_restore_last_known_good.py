@@ -39,9 +39,11 @@ class Memory:
             for one in objects
         }
         self.asked: list[ObjectRef] = []
+        self.good_for = timedelta(0)
 
-    async def last_known_good(self, ref: ObjectRef) -> KnownGood:
+    async def last_known_good(self, ref: ObjectRef, good_for: timedelta = timedelta(0)) -> KnownGood:
         self.asked.append(ref)
+        self.good_for = good_for
         if ref.uid not in self._known:
             raise StepError(f"nothing is remembered of {ref}", reason=Reason.NOTHING_REMEMBERED)
         return self._known[ref.uid]
@@ -169,6 +171,14 @@ async def test_it_is_asked_for_by_the_uid_that_was_read() -> None:
     assert error.reason is Reason.NOTHING_REMEMBERED
 
 
+async def test_it_is_asked_for_what_was_well_for_as_long_as_is_said() -> None:
+    cluster = FakeCluster().add(ill(template(container(image="api:2"))))
+    step = begun(GOOD)
+    await restore.perform(cluster, step, RestoreLastKnownGoodParameters.model_validate({"goodFor": "6h"}))
+    assert isinstance(step.memory, Memory)
+    assert step.memory.good_for == timedelta(hours=6)
+
+
 async def test_without_a_history_it_says_so() -> None:
     cluster = FakeCluster().add(ill(template(container(image="api:2"))))
     error = await refused(cluster, context(GOOD))
@@ -246,7 +256,9 @@ async def test_a_target_of_a_kind_that_is_not_remembered_is_refused() -> None:
     assert "with.kind" in str(error)
 
 
-@pytest.mark.parametrize("given", [{"maxAge": "30s"}, {"maxAge": "3000h"}, {"kind": "Secret"}, {"nam": "x"}])
+@pytest.mark.parametrize(
+    "given", [{"maxAge": "30s"}, {"maxAge": "3000h"}, {"goodFor": "3000h"}, {"kind": "Secret"}, {"nam": "x"}]
+)
 def test_parameters_that_can_not_be_meant_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RestoreLastKnownGoodParameters.model_validate(given)

@@ -36,7 +36,7 @@ class Store:
         self.seen.append(seen)
         self.told.put_nowait(seen)
 
-    async def newest(self, uid: str) -> GoodSighting | None:
+    async def newest(self, uid: str, good_for: timedelta) -> GoodSighting | None:
         if self.away:
             raise HistoryUnavailable("Postgres at db can't be used now")
         return next((one for one in reversed(self.seen) if one.uid == uid), None)

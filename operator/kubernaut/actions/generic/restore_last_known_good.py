@@ -52,6 +52,13 @@ class RestoreLastKnownGoodParameters(ActionParameters):
         Duration,
         Field(description="Refuse where the object was last seen well longer ago than this; at most 2160h."),
     ] = timedelta(days=7)
+    good_for: Annotated[
+        Duration,
+        Field(
+            description="Only what the object was well with for at least so long, such as 6h, where what broke it "
+            "was well for a while, too; at most 2160h."
+        ),
+    ] = timedelta(0)
     leave_managers: Annotated[
         tuple[Manager, ...],
         Field(
@@ -75,6 +82,13 @@ class RestoreLastKnownGoodParameters(ActionParameters):
             raise ValueError(
                 f"maxAge is from 1m to {format_duration(_LONGEST)}, not {format_duration(value)}"
             )
+        return value
+
+    @field_validator("good_for")
+    @classmethod
+    def _not_for_ever(cls, value: timedelta) -> timedelta:
+        if value > _LONGEST:
+            raise ValueError(f"goodFor is at most {format_duration(_LONGEST)}, not {format_duration(value)}")
         return value
 
 
@@ -165,7 +179,8 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
         finding = health.judge(workloads[0] if own else about, workloads)
         if finding.health in (health.Health.HEALTHY, health.Health.UNSEEN):
             return Evidence(finding, None)
-        return Evidence(finding, await context.memory.last_known_good(ObjectRef.of(seen)))
+        good = await context.memory.last_known_good(ObjectRef.of(seen), parameters.good_for)
+        return Evidence(finding, good)
 
     def plan(
         self,
