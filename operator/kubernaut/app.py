@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +43,7 @@ from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.queue import KeyedQueue
+from kubernaut.engine.remembering import HistoryMemory, Remembering
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.shards import ShardKeeper
 from kubernaut.engine.sweep import SnapshotSweep
@@ -53,6 +54,7 @@ from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.breaker import Breaker as HistoryBreaker
 from kubernaut.history.database import Database
 from kubernaut.history.dsn import describe
+from kubernaut.history.knowngood import KnownGoodStore
 from kubernaut.history.mirror import Mirror
 from kubernaut.history.repository import Repository
 from kubernaut.history.retention import Retention
@@ -86,6 +88,8 @@ class History:
             self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
         )
         self.seen = SeenAvailable(self.database)
+        self.known_good = KnownGoodStore(self.database, settings.remember_keep, utcnow)
+        self.memory = HistoryMemory(self.known_good)
         self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
@@ -98,7 +102,7 @@ class History:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connect (and migrate) in the background, and mirror meanwhile."""
-        tasks = [asyncio.create_task(work) for work in (self._connect(), self.mirror.run(), self.seen.run())]
+        tasks = [asyncio.create_task(work) for work in self._work()]
         if self._retention:
             tasks.append(asyncio.create_task(self._retention.run()))
         try:
@@ -111,6 +115,9 @@ class History:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.database.close()
+
+    def _work(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        return (self._connect(), self.mirror.run(), self.seen.run(), self.known_good.run())
 
     async def _connect(self) -> None:
         try:
@@ -132,12 +139,12 @@ class Application:
         own = connection.own()
         self.queue: KeyedQueue[Key] = KeyedQueue(waited=show_wait)
         self.switch = ActingSwitch(own, settings.namespace)
-        self.history = (
+        self.history = history = (
             History(settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
             if settings.dsn
             else None
         )
-        evidence = AvailabilityEvidence(self.history.seen if self.history else None)
+        evidence = AvailabilityEvidence(history.seen if history else None)
         features = self.switch.features
         gate, locks = Gate(self.switch, features), TargetLocks(self.queue.add)
         catalogue = ActionRegistry(finished=lambda run_uid: self.engine.finished(run_uid))
@@ -145,8 +152,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow)
-        mirror = self.history.mirror if self.history else None
+        memory, mirror = (history.memory, history.mirror) if history else (None, None)
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, memory)
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
@@ -221,8 +228,25 @@ class Application:
             collections.install()
             stack.callback(collections.remove)
             await self.engine.start()
+            if (remembering := self._remembering()) is not None:
+                stack.callback(asyncio.create_task(remembering.run()).cancel)
             collections.set_aside()
             await self._watch(stop)
+
+    def _remembering(self) -> Remembering | None:
+        """Return what remembers objects while they are well; None where nothing is to be remembered."""
+        settings, features = self._settings, self.switch.features
+        if not settings.remember:
+            return None
+        if self.history is None:
+            log.warning("nothing is remembered of objects: KUBERNAUT_REMEMBER needs KUBERNAUT_DSN")
+            return None
+
+        def wanted() -> bool:
+            return self.shards.holds_global() and features.on(Feature.REMEMBER)
+
+        own, store = self._connection.own(), self.history.known_good
+        return Remembering(own, store, settings.remember_after, wanted, utcnow)
 
     async def _watch(self, stop: asyncio.Event) -> None:
         """Let Kopf watch until told to stop; ``ready`` once its watches are on their way.

@@ -50,6 +50,17 @@ class Settings(BaseSettings):
         None,
         description="how long the history is kept, as in 400d; then whole months are dropped; unset: for ever",
     )
+    remember: bool = Field(
+        False,
+        description="whether it is remembered what objects with the label kubernaut.io/remember are like while they "
+        "are well; needs a history and the rights of manifests/remember",
+    )
+    remember_after: Span = Field(
+        timedelta(minutes=1), description="how long such an object has to be well without a break before that"
+    )
+    remember_keep: Days = Field(
+        timedelta(days=90), description="how long it is kept after an object was last seen so"
+    )
     workers: int = Field(64, ge=1, le=1024, description="reconciliations under way at once")
     event_rate: float = Field(
         5.0,

@@ -109,6 +109,12 @@ SPOOLED: Final = Counter(
     "Runs written to the disk spool because their deletion could not wait for the history.",
     registry=REGISTRY,
 )
+REMEMBERED: Final = Gauge(
+    "kubernaut_remembered_objects",
+    "Objects with the label kubernaut.io/remember, by how they fare (Healthy, Unhealthy, Idle, Unseen).",
+    ["health"],
+    registry=REGISTRY,
+)
 BREAKER: Final = Gauge(
     "kubernaut_breaker_open",
     "1 while the circuit breaker of a service is open.",

@@ -104,6 +104,13 @@ def change_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str |
     return None
 
 
+def gain_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str | None:
+    """Return what a pod would be given by the change that it has not now, or None."""
+    for field, value in sorted(Counter(_escalating(desired)) - Counter(_escalating(seen))):
+        return f"{field}: {value} would come back, and give its pods more rights than they have"
+    return None
+
+
 def expect_refusal(seen: Mapping[str, Any], expect: Mapping[str, Any]) -> str | None:
     """Return which field has not the value that is expected, or None; a value that may be secret is not told."""
     for text, wanted in expect.items():

@@ -61,6 +61,9 @@ class Reason(StrEnum):
     NOT_FOUND = "NotFound"
     PRECONDITION_FAILED = "PreconditionFailed"
     NOTHING_TO_ROLL_BACK_TO = "NothingToRollBackTo"
+    NOTHING_REMEMBERED = "NothingRemembered"
+    HISTORY_AWAY = "HistoryAway"
+    SEVERAL_SUSPECTS = "SeveralSuspects"
     CHANGED_SINCE = "ChangedSince"
     CONFLICT = "Conflict"
     REJECTED = "Rejected"
@@ -154,6 +157,20 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.NOTHING_TO_ROLL_BACK_TO: ReasonInfo(
         _C.PRECONDITION, "The Deployment has no earlier revision; apply a good one."
+    ),
+    Reason.NOTHING_REMEMBERED: ReasonInfo(
+        _C.PRECONDITION,
+        "Label the object kubernaut.io/remember: 'true' while it is well, and let the operator remember "
+        "(KUBERNAUT_REMEMBER).",
+    ),
+    Reason.HISTORY_AWAY: ReasonInfo(
+        _C.INFRASTRUCTURE,
+        "Bring Postgres back, or correct KUBERNAUT_DSN; until then use an action that needs no history.",
+        transient=True,
+    ),
+    Reason.SEVERAL_SUSPECTS: ReasonInfo(
+        _C.PRECONDITION,
+        "Look at the objects named and delete the one that blocks, or narrow kinds and window.",
     ),
     Reason.CHANGED_SINCE: ReasonInfo(
         _C.CONFLICT, "Someone else changed the field after the step; restore it by hand if still wanted."

@@ -291,11 +291,13 @@ class OperatorCluster(AccountCluster):
             yield items
 
     async def watch_all(
-        self, api_version: str, kind: str, *, field_selector: str = ""
+        self, api_version: str, kind: str, *, field_selector: str = "", label_selector: str = ""
     ) -> AsyncIterator[Event]:
         """Yield what happens to objects of all namespaces from now on (see ``collections``)."""
         resource = await self._connection.resource(api_version, kind)
-        async for event in watch_collection(self._connection, resource, field_selector=field_selector):
+        async for event in watch_collection(
+            self._connection, resource, field_selector=field_selector, label_selector=label_selector
+        ):
             yield event
 
     async def patch_status(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:

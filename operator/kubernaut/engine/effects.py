@@ -17,6 +17,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
 from kubernaut.core.marker import Signer
+from kubernaut.core.memory import Memory, NoMemory
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
@@ -157,8 +158,10 @@ class Performer:
         evidence: RevisionEvidence,
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
+        memory: Memory | None = None,
     ) -> None:
         self._accounts = accounts
+        self._memory = memory or NoMemory()
         self._signer = signer
         self._evidence = evidence
         self._hold = hold
@@ -243,6 +246,7 @@ class Performer:
             account=claim.service_account_name,
             deadline=act.deadline,
             recent=Recent() if dry else live.recent,
+            memory=self._memory,
         )
         beyond = self._reach.demand
         return GatedCluster(

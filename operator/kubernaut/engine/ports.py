@@ -29,7 +29,9 @@ class OperatorCluster(Cluster, Protocol):
         """Yield pages of objects of all namespaces (or one)."""
         ...
 
-    def watch_all(self, api_version: str, kind: str, *, field_selector: str = "") -> AsyncIterator[Event]:
+    def watch_all(
+        self, api_version: str, kind: str, *, field_selector: str = "", label_selector: str = ""
+    ) -> AsyncIterator[Event]:
         """Yield what happens to objects of all namespaces from now on, a GAP first and where some was missed."""
         ...
 

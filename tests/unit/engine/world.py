@@ -69,7 +69,7 @@ class EngineCluster(FakeCluster):
         ]
 
     async def watch_all(
-        self, api_version: str, kind: str, *, field_selector: str = ""
+        self, api_version: str, kind: str, *, field_selector: str = "", label_selector: str = ""
     ) -> AsyncIterator[Event]:
         await asyncio.Event().wait()
         yield Event("", {})
