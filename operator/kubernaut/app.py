@@ -30,6 +30,7 @@ from kubernaut.cluster.watchsession import watch_session
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, KubernautError
 from kubernaut.core.features import Feature
+from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.capacities import Capacities
@@ -51,8 +52,11 @@ from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.breaker import Breaker as HistoryBreaker
+from kubernaut.history.bundlemirror import BundleMirror
+from kubernaut.history.bundlespool import BundleSpool
 from kubernaut.history.database import Database
 from kubernaut.history.dsn import describe
+from kubernaut.history.encryption import KeyRing
 from kubernaut.history.mirror import Mirror
 from kubernaut.history.repository import Repository
 from kubernaut.history.retention import Retention
@@ -86,10 +90,25 @@ class History:
             self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
         )
         self.seen = SeenAvailable(self.database)
+        self._bundles = (
+            BundleMirror(
+                self.database,
+                KeyRing(settings.encryption_keys),
+                BundleSpool(settings.state_dir / "bundles", most_bytes=settings.bundle_bytes),
+                enabled=enabled,
+            )
+            if settings.encryption_keys
+            else None
+        )
         self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
         show_breaker("postgres", lambda: self.mirror.state)
+
+    @property
+    def keeper(self) -> Keeper:
+        """What keeps diagnostics bundles; without a key none is kept."""
+        return self._bundles or NotKept("the operator has no key to encrypt it with (KUBERNAUT_ENCRYPTION_KEYS)")
 
     async def _stored(self, uids: Sequence[str]) -> None:
         if self.engine is not None:
@@ -99,14 +118,15 @@ class History:
     async def running(self) -> AsyncIterator[None]:
         """Connect (and migrate) in the background, and mirror meanwhile."""
         tasks = [asyncio.create_task(work) for work in (self._connect(), self.mirror.run(), self.seen.run())]
-        if self._retention:
-            tasks.append(asyncio.create_task(self._retention.run()))
+        tasks += [asyncio.create_task(work.run()) for work in (self._retention, self._bundles) if work]
         try:
             yield
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5):
                     await self.mirror.idle()
+                    if self._bundles:
+                        await self._bundles.idle()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -145,7 +165,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow)
+        keeper = self.history.keeper if self.history else NO_HISTORY
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, keeper)
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)

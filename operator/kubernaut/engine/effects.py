@@ -16,6 +16,7 @@ from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
+from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
 from kubernaut.core.recent import Recent
@@ -28,6 +29,7 @@ from kubernaut.metrics import STEP_SECONDS, STEPS
 
 log = logging.getLogger(__name__)
 FENCE_PAUSE = 1.0
+_DRY = NotKept("a dry run keeps nothing")
 
 
 class GatedCluster:
@@ -157,7 +159,9 @@ class Performer:
         evidence: RevisionEvidence,
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
+        keeper: Keeper = NO_HISTORY,
     ) -> None:
+        self._keeper = keeper
         self._accounts = accounts
         self._signer = signer
         self._evidence = evidence
@@ -242,6 +246,7 @@ class Performer:
             intent=act.intent,
             account=claim.service_account_name,
             deadline=act.deadline,
+            keeper=_DRY if dry else self._keeper,
             recent=Recent() if dry else live.recent,
         )
         beyond = self._reach.demand
