@@ -111,11 +111,17 @@ class GatedCluster:
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
         await self._pass(f"the patch of {ref}", ref.namespace, dry_run)
         return await self._cluster.patch(
-            ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
+            ref,
+            body,
+            resource_version=resource_version,
+            strategic=strategic,
+            subresource=subresource,
+            dry_run=dry_run,
         )
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
