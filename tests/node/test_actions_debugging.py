@@ -110,12 +110,13 @@ async def test_people_see_the_processes_until_it_ends_by_itself(cluster: Cluster
     assert not (await DEBUG.undo(account, context, parameters)).acted
 
 
-async def test_an_image_without_sleep_fails_the_step(cluster: Cluster, place: Place) -> None:
+async def test_an_image_without_the_tool_fails_the_step(cluster: Cluster, place: Place) -> None:
     target = running_pod(cluster, place)
-    parameters = DEBUG.parameters.model_validate({"image": cluster.real_image("pause")})
-    account, context = await begun(place, target, DEBUG, parameters)
-    with pytest.raises(StepError, match="can't run"):
-        await performed(DEBUG, account, context, parameters)
+    given = {"image": cluster.real_image("busybox"), "directory": "/dumps"}
+    parameters = DUMP.parameters.model_validate(given)
+    account, context = await begun(place, target, DUMP, parameters)
+    with pytest.raises(StepError, match="jattach"):
+        await performed(DUMP, account, context, parameters)
 
 
 async def test_a_tool_beside_the_process_leaves_its_dump_on_the_volume_once(
