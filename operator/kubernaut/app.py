@@ -108,7 +108,9 @@ class History:
     @property
     def keeper(self) -> Keeper:
         """What keeps diagnostics bundles; without a key none is kept."""
-        return self._bundles or NotKept("the operator has no key to encrypt it with (KUBERNAUT_ENCRYPTION_KEYS)")
+        return self._bundles or NotKept(
+            "the operator has no key to encrypt it with (KUBERNAUT_ENCRYPTION_KEYS)"
+        )
 
     async def _stored(self, uids: Sequence[str]) -> None:
         if self.engine is not None:

@@ -62,8 +62,8 @@ class Settings(BaseSettings):
     spool_bytes: int = Field(256 * 2**20, ge=0, description="most bytes of the disk spool")
     encryption_keys: Path | None = Field(
         None,
-        description="file (of a mounted Secret) with the keys that diagnostics bundles are encrypted with, 32 bytes in "
-        "base64 a line: the first encrypts, all decrypt; unset: no bundles are kept",
+        description="file (of a mounted Secret) with the keys that diagnostics bundles are encrypted with, 32 bytes "
+        "in base64 a line: the first encrypts, all decrypt; unset: no bundles are kept",
     )
     bundle_bytes: int = Field(
         256 * 2**20, ge=0, description="most bytes of diagnostics bundles that wait on disk for Postgres"

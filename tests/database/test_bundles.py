@@ -33,16 +33,37 @@ def key() -> str:
     return base64.b64encode(os.urandom(32)).decode() + "\n"
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "keys"
-    path.write_text(key())
-    return path
+class Keys:
+    """The file of a mounted Secret, and the keys in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ring = KeyRing(path)
+        self.lines = [key()]
+        self.write()
+
+    def write(self) -> None:
+        self.path.write_text("".join(self.lines))
+
+    def add(self) -> None:
+        """Have a new key encrypt."""
+        self.lines.insert(0, key())
+        self.write()
+
+    def forget(self) -> None:
+        """Take the oldest key away."""
+        self.lines.pop()
+        self.write()
 
 
 @pytest.fixture
-def keys(file: Path) -> KeyRing:
-    return KeyRing(file)
+def file(tmp_path: Path) -> Keys:
+    return Keys(tmp_path / "keys")
+
+
+@pytest.fixture
+def keys(file: Keys) -> KeyRing:
+    return file.ring
 
 
 def a_mirror(database: Database, keys: KeyRing, folder: Path, **more: Any) -> BundleMirror:
@@ -115,26 +136,26 @@ async def test_a_replay_and_a_late_one_change_nothing(database: Database, keys: 
 
 
 async def test_a_new_key_takes_over_without_a_restart_and_the_old_one_can_go(
-    database: Database, keys: KeyRing, file: Path, tmp_path: Path
+    database: Database, keys: KeyRing, file: Keys, tmp_path: Path
 ) -> None:
     for number in range(45):
         await Bundles(database).save(seal(keys, UID, f"step-{number}", MOMENT, b"%d" % number))
-    old = file.read_text()
-    file.write_text(key() + old)
+    file.add()
     mirror = a_mirror(database, keys, tmp_path)
     assert await mirror.rotate() == 45
     assert await mirror.rotate() == 0
-    file.write_text(file.read_text().removesuffix(old))
+    file.forget()
     assert await content(database, keys, "step-44") == b"44"
 
 
 async def test_one_under_a_lost_key_holds_up_no_other(
-    database: Database, keys: KeyRing, file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database: Database, keys: KeyRing, file: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await Bundles(database).save(seal(keys, UID, "lost", MOMENT, b"lost"))
-    file.write_text(key())
+    file.add()
+    file.forget()
     await Bundles(database).save(seal(keys, UID, "other", MOMENT, b"other"))
-    file.write_text(key() + file.read_text())
+    file.add()
     assert await a_mirror(database, keys, tmp_path).rotate() == 1
     assert "can't be read" in caplog.text
     assert await content(database, keys, "other") == b"other"
@@ -143,23 +164,27 @@ async def test_one_under_a_lost_key_holds_up_no_other(
 
 
 async def test_a_mirror_begins_by_looking_after_old_keys(
-    database: Database, keys: KeyRing, file: Path, tmp_path: Path
+    database: Database, keys: KeyRing, file: Keys, tmp_path: Path
 ) -> None:
     await Bundles(database).save(seal(keys, UID, "diagnose", MOMENT, b"old"))
-    file.write_text(key() + file.read_text())
-    async with running(a_mirror(database, keys, tmp_path)):
-        while (found := await Bundles(database).load(UID, "diagnose")) is None or found.key_id != keys.current:
-            await asyncio.sleep(0.02)
+    file.add()
+    mirror = a_mirror(database, keys, tmp_path)
+    async with running(mirror):
+        await mirror.rotated.wait()
+    found = await Bundles(database).load(UID, "diagnose")
+    assert found is not None
+    assert found.key_id == keys.current
 
 
 async def test_what_is_not_kept_says_why(
-    database: Database, keys: KeyRing, file: Path, tmp_path: Path
+    database: Database, keys: KeyRing, file: Keys, tmp_path: Path
 ) -> None:
     full = a_mirror(database, keys, tmp_path, most_bytes=100)
     assert "the disk spool is full" in await full.keep(UID, "diagnose", MOMENT, bytes(1000))
-    file.unlink()
-    assert "can't be read" in full.refusal()
-    assert "can't be read" in await full.keep(UID, "diagnose", MOMENT, b"x")
+    file.lines = []
+    file.write()
+    assert "holds no key" in full.refusal()
+    assert "holds no key" in await full.keep(UID, "diagnose", MOMENT, b"x")
 
 
 async def test_one_whose_run_is_gone_already_goes_too(database: Database, keys: KeyRing) -> None:
@@ -207,19 +232,19 @@ BUNDLE = {
 
 
 def test_it_is_read_back_by_the_command(
-    dsn: str, file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    dsn: str, file: Keys, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     async def fill() -> None:
         database = Database(dsn)
         try:
             for step in ("diagnose", "again"):
                 text = json.dumps(BUNDLE).encode()
-                await Bundles(database).save(seal(KeyRing(file), UID, step, MOMENT, text))
+                await Bundles(database).save(seal(file.ring, UID, step, MOMENT, text))
         finally:
             await database.close()
 
     asyncio.run(fill())
-    where = ("--dsn", dsn, "--keys", str(file))
+    where = ("--dsn", dsn, "--keys", str(file.path))
     assert main(["diagnostics", UID, *where]) == 0
     out = capsys.readouterr().out
     assert "again" in out

@@ -59,7 +59,9 @@ def running_pod(cluster: Cluster, place: Place) -> Manifest:
     }
     place.create("v1", "pods", {"metadata": {"name": "api"}, "spec": spec})
     await_true(
-        lambda: place.get("v1", "pods", "api").get("status", {}).get("phase") == "Running", "it does not run", 120
+        lambda: place.get("v1", "pods", "api").get("status", {}).get("phase") == "Running",
+        "it does not run",
+        120,
     )
     found = place.get("v1", "pods", "api")
     return {"apiVersion": "v1", "kind": "Pod", **found}
@@ -95,7 +97,14 @@ async def test_people_see_the_processes_until_it_ends_by_itself(cluster: Cluster
     done = await performed(DEBUG, account, context, parameters)
     name = str(done.outputs["container"])
     assert done.outputs["seesProcessesOf"] == "app"
-    seen = executed(cluster, place, name, "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline; tr '\\0' ' ' < /proc/1/environ; id -u")
+    seen = executed(
+        cluster,
+        place,
+        name,
+        "sh",
+        "-c",
+        "tr '\\0' ' ' < /proc/1/cmdline; tr '\\0' ' ' < /proc/1/environ; id -u",
+    )
     assert "sleep 1000" in seen
     assert "SECRET_MEMORY=4711" in seen
     assert "1000" in seen.split()

@@ -54,6 +54,8 @@ class BundleMirror:
         self._idle = asyncio.Event()
         self._failures = 0
         self._rotate_at = float("-inf")
+        #: set once all bundles have been looked at for old keys
+        self.rotated = asyncio.Event()
         self._note_work()
 
     @property
@@ -111,11 +113,10 @@ class BundleMirror:
             elif self._monotonic() >= self._rotate_at:
                 await self.rotate()
                 self._rotate_at = self._monotonic() + _ROTATE_SECONDS
+                self.rotated.set()
         except HistoryError as error:
             if not self._failures:
-                log.warning(
-                    "diagnostics bundles wait", extra={"error": str(error), "waiting": self.waiting}
-                )
+                log.warning("diagnostics bundles wait", extra={"error": str(error), "waiting": self.waiting})
             return self._pause()
         except Exception:
             log.exception("diagnostics bundles could not be stored; it is tried again")

@@ -110,7 +110,7 @@ class Bundles:
         return [BundleInfo(row["step"], row["taken_at"], row["size"]) for row in rows]
 
     async def under_other_keys(self, key_id: str, after: tuple[str, str], most: int) -> Sequence[Bundle]:
-        """Return some of the bundles that are not encrypted with this key, after one (run and step) in their order."""
+        """Return some of the bundles that are not encrypted with this key, after one (run, step) in their order."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"SELECT {_COLUMNS} FROM kubernaut.bundles WHERE key_id <> $1 AND (run_uid, step) > ($2, $3) "

@@ -30,10 +30,13 @@ class BundleSpool:
     def put(self, bundle: Bundle) -> str:
         """Store a bundle durably in place of an earlier one of the step; return why it is not, or nothing."""
         head = {key: value for key, value in asdict(bundle).items() if key != "content"}
-        content = json.dumps(head | {"taken_at": bundle.taken_at.isoformat()}).encode() + b"\n" + bundle.content
+        content = (
+            json.dumps(head | {"taken_at": bundle.taken_at.isoformat()}).encode() + b"\n" + bundle.content
+        )
         name = self._folder.name_of(bundle.about)
         if not self._folder.has_room(name, len(content)):
-            return f"the disk spool is full ({len(self._folder)} bundles, {self._folder.size} bytes wait for Postgres)"
+            waiting = f"{len(self._folder)} bundles, {self._folder.size} bytes wait for Postgres"
+            return f"the disk spool is full ({waiting})"
         try:
             self._folder.write(name, content)
         except OSError as error:

@@ -1,8 +1,8 @@
 """What is stored encrypted: AES-256-GCM (NIST SP 800-38D), under keys from a file.
 
 The file has one key a line, 32 random bytes in base64; empty lines and those that begin with # say nothing. The
-first key encrypts, all of them decrypt, and a key is told by its digest. It is read again when it changes, as a
-mounted Secret does: keys are rotated without a restart.
+first key encrypts, all of them decrypt, and a key is told by its digest. It is read anew each time, for a mounted
+Secret changes while it is used: keys are rotated without a restart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kubernaut.history.errors import KeyUnknown, KeysUnusable, Tampered
+from kubernaut.history.errors import KeysUnusable, KeyUnknown, Tampered
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -35,8 +35,6 @@ class KeyRing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._keys: Mapping[str, bytes] = {}
 
     @property
     def current(self) -> str:
@@ -84,7 +82,7 @@ class KeyRing:
         key = self._loaded().get(sealed.key_id)
         if key is None:
             raise KeyUnknown(
-                f"it was encrypted with key {sealed.key_id}, which is not in {self._path}; add that key below the first"
+                f"it was encrypted with key {sealed.key_id}, which is not in {self._path}; add that below the first"
             )
         nonce, rest = sealed.content[:_NONCE_BYTES], sealed.content[_NONCE_BYTES:]
         try:
@@ -96,14 +94,9 @@ class KeyRing:
 
     def _loaded(self) -> Mapping[str, bytes]:
         try:
-            stat = self._path.stat()
-            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if seen != self._seen:
-                self._keys = _parsed(self._path, self._path.read_text())
-                self._seen = seen
+            return _parsed(self._path, self._path.read_text())
         except (OSError, UnicodeDecodeError) as error:
             raise KeysUnusable(f"the keys in {self._path} can't be read: {error}") from None
-        return self._keys
 
 
 def _parsed(path: Path, text: str) -> dict[str, bytes]:

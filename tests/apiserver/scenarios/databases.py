@@ -50,11 +50,19 @@ def define_clusters(place: Place) -> None:
     await_true(lambda: place.admin.request("GET", path).ok, "the kind Cluster is not served")
 
 
-def instance(place: Place, name: str, labels: dict[str, str], annotations: dict[str, str] | None = None) -> None:
+def instance(
+    place: Place, name: str, labels: dict[str, str], annotations: dict[str, str] | None = None
+) -> None:
     """Create the pod of an instance and its volume, and wait until it is ready."""
-    claim = {"resources": {"requests": {"storage": "1Gi"}}, "accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    claim = {
+        "resources": {"requests": {"storage": "1Gi"}},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "",
+    }
     place.create(
-        "v1", "persistentvolumeclaims", {"metadata": {"name": f"pgdata-{name}", "labels": labels}, "spec": claim}
+        "v1",
+        "persistentvolumeclaims",
+        {"metadata": {"name": f"pgdata-{name}", "labels": labels}, "spec": claim},
     )
     volume = {
         "capacity": {"storage": "1Gi"},
@@ -73,7 +81,9 @@ def instance(place: Place, name: str, labels: dict[str, str], annotations: dict[
         "terminationGracePeriodSeconds": 0,
     }
     place.create(
-        "v1", "pods", {"metadata": {"name": name, "labels": labels, "annotations": annotations or {}}, "spec": spec}
+        "v1",
+        "pods",
+        {"metadata": {"name": name, "labels": labels, "annotations": annotations or {}}, "spec": spec},
     )
 
 

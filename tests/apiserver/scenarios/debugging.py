@@ -27,8 +27,11 @@ def kubelet(place: Place, state: dict[str, Any]) -> None:
         for _ in range(_ROUNDS):
             for pod in place.items("v1", "pods"):
                 if ephemeral(pod):
-                    told = [{"name": one["name"], "image": GOOD, "imageID": "", "ready": False, "restartCount": 0}
-                            | {"state": state} for one in ephemeral(pod)]
+                    told = [
+                        {"name": one["name"], "image": GOOD, "imageID": "", "ready": False, "restartCount": 0}
+                        | {"state": state}
+                        for one in ephemeral(pod)
+                    ]
                     write_status(place, pod, {"ephemeralContainerStatuses": told})
                     return
             await asyncio.sleep(0.05)
@@ -44,7 +47,8 @@ def one_fails(state: dict[str, Any]) -> Any:
     def fault(place: Place) -> None:
         pod = min(staying(place), key=lambda one: str(one["metadata"]["name"]))
         conditions = [
-            {**one, "status": "False"} if one["type"] == "Ready" else one for one in pod["status"]["conditions"]
+            {**one, "status": "False"} if one["type"] == "Ready" else one
+            for one in pod["status"]["conditions"]
         ]
         write_status(place, pod, {"conditions": conditions})
         kubelet(place, state)
@@ -60,7 +64,8 @@ def nobody_looks(place: Place) -> bool:
 def mended(place: Place) -> None:
     for pod in staying(place):
         conditions = [
-            {**one, "status": "True"} if one["type"] == "Ready" else one for one in pod["status"]["conditions"]
+            {**one, "status": "True"} if one["type"] == "Ready" else one
+            for one in pod["status"]["conditions"]
         ]
         write_status(place, pod, {"conditions": conditions})
     await_true(lambda: not not_ready(place), "the pods are not ready again")

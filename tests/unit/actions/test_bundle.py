@@ -1,4 +1,4 @@
-"""The bundle of collect_diagnostics: all that was read, whole logs, nothing secret, and a step that never fails for it."""
+"""The bundle of collect_diagnostics: all that was read, nothing secret, and no step fails for it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def scene(restarts: int = 4) -> tuple[FakeCluster, Manifest]:
             "fieldsV1": {"f:spec": {"f:replicas": {}}},
         }
     ]
-    ill = pod("api-1", waiting("CrashLoopBackOff", restarts=restarts, exitCode=3, reason="Error"), ready=False)
+    ill = pod(
+        "api-1", waiting("CrashLoopBackOff", restarts=restarts, exitCode=3, reason="Error"), ready=False
+    )
     ill["spec"]["containers"] = [container(env=[{"name": "DB_PASSWORD", "value": CANARY}])]
     cluster = FakeCluster().add(
         target, ill, pod("api-0"), warning("BackOff", f"Back-off, password={CANARY}", ill)
@@ -151,7 +153,10 @@ async def test_of_a_log_that_is_too_long_the_end_is_kept() -> None:
 async def test_a_bundle_is_bounded_and_says_what_it_leaves_out() -> None:
     target = deployment(replicas=50)
     many = [pod(f"api-{n:02}", running(restarts=n), ready=False) for n in range(50)]
-    events = [warning("BackOff", f"{'m' * 9000} {n}", many[0], f"2026-03-01T11:{n % 60:02}:{n // 60:02}Z") for n in range(600)]
+    events = [
+        warning("BackOff", f"{'m' * 9000} {n}", many[0], f"2026-03-01T11:{n % 60:02}:{n // 60:02}Z")
+        for n in range(600)
+    ]
     cluster = FakeCluster().add(target, *many, *events)
     for one in many:
         for suffix in ("", "/previous"):

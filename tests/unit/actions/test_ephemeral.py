@@ -97,14 +97,19 @@ async def test_one_that_another_writer_made_meanwhile_is_left_and_the_pod_read_a
         Conflict("changed", status=409),
     ]
     await debug.perform(cluster, context(intent=PINNED), wanted(wait=False))
-    assert [one["name"] for one in added(cluster)][0] == "theirs"
+    assert added(cluster)[0]["name"] == "theirs"
     assert len(added(cluster)) == 2
 
 
 async def test_it_runs_as_the_user_whose_processes_it_shall_see() -> None:
     made = pod()
     made["spec"] |= {"securityContext": {"runAsUser": 1000}}
-    for own, asked, user in ((None, {}, 1000), (2000, {}, 2000), (2000, {"runAsUser": 3000}, 3000), (0, {}, 1000)):
+    for own, asked, user in (
+        (None, {}, 1000),
+        (2000, {}, 2000),
+        (2000, {"runAsUser": 3000}, 3000),
+        (0, {}, 1000),
+    ):
         made["spec"]["containers"] = [
             container(**({} if own is None else {"securityContext": {"runAsUser": own}}))
         ]
@@ -124,7 +129,10 @@ async def test_beside_a_container_that_does_not_run_it_stands_alone() -> None:
     ("state", "said"),
     [
         ({"waiting": {"reason": "InvalidImageName", "message": "no"}}, "InvalidImageName: no"),
-        ({"terminated": {"exitCode": 127, "reason": "StartError", "message": "no sleep"}}, "StartError: no sleep"),
+        (
+            {"terminated": {"exitCode": 127, "reason": "StartError", "message": "no sleep"}},
+            "StartError: no sleep",
+        ),
     ],
 )
 async def test_one_that_can_not_run_fails_the_step(state: dict[str, Any], said: str) -> None:
@@ -155,7 +163,9 @@ async def test_a_pod_that_is_gone_replaced_or_going_is_not_touched(action: Any) 
     for change in (
         lambda cluster: cluster.drop("Pod", "api-1"),
         lambda cluster: cluster.edit("Pod", "api-1", {"metadata": {"uid": "another"}}),
-        lambda cluster: cluster.edit("Pod", "api-1", {"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}}),
+        lambda cluster: cluster.edit(
+            "Pod", "api-1", {"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}}
+        ),
         lambda cluster: cluster.edit("Pod", "api-1", {"status": {"phase": "Succeeded"}}),
     ):
         cluster = FakeCluster().add(there)
@@ -277,13 +287,17 @@ async def test_an_empty_dir_is_named_as_such_and_a_container_that_does_not_run_h
     with pytest.raises(Unfinished):
         await dump.perform(cluster, context(intent=PINNED), dumped())
     tell(cluster, {"terminated": {"exitCode": 0}})
-    assert (await dump.perform(cluster, context(intent=PINNED), dumped())).outputs["volume"] == "emptyDir/data"
+    assert (await dump.perform(cluster, context(intent=PINNED), dumped())).outputs[
+        "volume"
+    ] == "emptyDir/data"
     there["status"]["containerStatuses"] = [waiting("CrashLoopBackOff")]
     with pytest.raises(StepError, match="does not run"):
         await dump.perform(FakeCluster().add(there), context(intent=PINNED), dumped())
 
 
-@pytest.mark.parametrize("directory", ["dumps", "/dumps/../etc", "/dumps//x", "/", "/dumps/./x", "/dumps/a b"])
+@pytest.mark.parametrize(
+    "directory", ["dumps", "/dumps/../etc", "/dumps//x", "/", "/dumps/./x", "/dumps/a b"]
+)
 def test_odd_directories_are_refused(directory: str) -> None:
     with pytest.raises(ValidationError):
         dumped(directory=directory)

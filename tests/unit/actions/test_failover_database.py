@@ -100,8 +100,16 @@ async def test_cnpg_once_its_manager_has_followed_it_is_still_known_as_done() ->
 @pytest.mark.parametrize(
     "moved",
     [
-        {"targetPrimary": "db-2", "currentPrimary": "db-2", "targetPrimaryTimestamp": "2026-03-01T12:00:03.000000Z"},
-        {"targetPrimary": "db-3", "currentPrimary": "db-3", "targetPrimaryTimestamp": "2026-03-01T12:00:03.000000Z"},
+        {
+            "targetPrimary": "db-2",
+            "currentPrimary": "db-2",
+            "targetPrimaryTimestamp": "2026-03-01T12:00:03.000000Z",
+        },
+        {
+            "targetPrimary": "db-3",
+            "currentPrimary": "db-3",
+            "targetPrimaryTimestamp": "2026-03-01T12:00:03.000000Z",
+        },
         {"targetPrimary": "pending", "targetPrimaryTimestamp": "2026-03-01T12:00:03.000000Z"},
         {"targetPrimaryTimestamp": "2026-03-01T12:00:03.000000Z"},
     ],
@@ -188,7 +196,11 @@ async def test_cnpg_pods_decide_too_and_a_named_candidate_is_kept() -> None:
     cluster = cnpg(FAILING)
     cluster.find("Pod", "db-2")["status"]["conditions"][0]["status"] = "False"
     assert (await performed(cluster, wanted())).outputs["to"] == "db-3"
-    for pod, said in (("db-2", "its pod is not ready"), ("db-1", "db-1 is no replica"), ("db-9", "no replica")):
+    for pod, said in (
+        ("db-2", "its pod is not ready"),
+        ("db-1", "db-1 is no replica"),
+        ("db-9", "no replica"),
+    ):
         with pytest.raises(StepError, match=said):
             await action.prepare(cnpg_with_bad_pod(), context(), wanted(candidate=pod))
 
@@ -250,7 +262,11 @@ async def test_patroni_where_nobody_leads_only_the_candidate_is_named() -> None:
 @pytest.mark.parametrize(
     ("members", "parameters", "said"),
     [
-        ({"db_2": told(at=1), "db_3": told(at=2)}, {"maxLagBytes": 100}, "db-2: it is 4999 bytes behind, at most 100"),
+        (
+            {"db_2": told(at=1), "db_3": told(at=2)},
+            {"maxLagBytes": 100},
+            "db-2: it is 4999 bytes behind, at most 100",
+        ),
         ({"db_2": told(state="starting"), "db_3": "{}"}, {}, "db-2: it is starting, not running"),
         ({"db_2": told(tags={"nofailover": True}), "db_3": "not json"}, {}, "nofailover"),
         ({"db_2": told(timeline=2), "db_3": ""}, {}, "on timeline 2, not 3"),
@@ -326,7 +342,8 @@ def test_rights_name_the_objects() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"manager": "Stolon"}, {"maxLagBytes": -1}, {"scopeLabel": "a b"}, {"candidate": "X"}, {"what": 1}]
+    "bad",
+    [{"manager": "Stolon"}, {"maxLagBytes": -1}, {"scopeLabel": "a b"}, {"candidate": "X"}, {"what": 1}],
 )
 def test_bad_input_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

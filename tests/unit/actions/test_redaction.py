@@ -49,10 +49,15 @@ def test_what_does_not_stays(told: str) -> None:
 
 
 def test_a_value_that_an_object_tells_is_hidden_wherever_it_appears() -> None:
-    pod = template(container(env=[{"name": "DB_PASSWORD", "value": CANARY}, {"name": "MODE", "value": "production"}]))
+    pod = template(
+        container(env=[{"name": "DB_PASSWORD", "value": CANARY}, {"name": "MODE", "value": "production"}])
+    )
     known = redaction.known_values([pod])
     assert known == {CANARY}
-    assert redaction.text(f"can't log in as {CANARY} in production", known) == f"can't log in as {HIDDEN} in production"
+    assert (
+        redaction.text(f"can't log in as {CANARY} in production", known)
+        == f"can't log in as {HIDDEN} in production"
+    )
 
 
 @pytest.mark.parametrize("word", ["a" * 300_000, "password" * 40_000, "a-" * 150_000, "https://" * 40_000])

@@ -23,7 +23,9 @@ def keys(tmp_path: Path) -> KeyRing:
     return KeyRing(path)
 
 
-def a_bundle(keys: KeyRing, step: str = "diagnose", content: bytes = b"log of hunter2", later: int = 0) -> Bundle:
+def a_bundle(
+    keys: KeyRing, step: str = "diagnose", content: bytes = b"log of hunter2", later: int = 0
+) -> Bundle:
     return seal(keys, "u1", step, MOMENT + timedelta(seconds=later), content)
 
 

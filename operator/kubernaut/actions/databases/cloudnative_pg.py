@@ -1,6 +1,7 @@
 """CloudNativePG: a ``Cluster`` whose status says who leads, and who is to.
 
-Its operator and its instance managers follow ``status.targetPrimary``; writing it is what `kubectl cnpg promote` does.
+Its operator and its instance managers follow ``status.targetPrimary``; to write that is what `kubectl cnpg promote`
+does.
 """
 
 from __future__ import annotations

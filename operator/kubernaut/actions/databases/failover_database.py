@@ -30,9 +30,9 @@ class FailoverDatabaseParameters(DatabaseParameters):
         DnsName | None,
         Field(description="The instance that is to lead; by default the fit one that is least behind."),
     ] = None
-    only_if_failing: Annotated[
-        Flag, Field(description="Do nothing while the primary can be relied on.")
-    ] = True
+    only_if_failing: Annotated[Flag, Field(description="Do nothing while the primary can be relied on.")] = (
+        True
+    )
     max_lag_bytes: Annotated[
         int,
         Field(
@@ -50,11 +50,14 @@ class FailoverDatabase:
     only where a replica can take over. It decides nothing that the manager would not decide again: CloudNativePG and
     Patroni may refuse, and they alone promote, follow and fence.
 
-    | | CloudNativePG | Patroni |
-    |---|---|---|
-    | what is written | `status.targetPrimary` (and its time, `phase`, `phaseReason`) of the `Cluster`, as `kubectl cnpg promote` does | `leader` and `member` of the annotations of `<scope>-failover`, as its REST API does for `patronictl switchover` |
-    | a replica can take over | its pod is ready, it is among `instancesStatus.healthy`, on the cluster's timeline, and not fenced off | its pod is ready, it tells that it runs, on the leader's timeline, without the tag `nofailover`, at most `maxLagBytes` behind |
-    | the primary fails | it is not among `instancesStatus.healthy`, or its pod is not ready | its lock was not renewed in its time, it does not run, or its pod is not ready |
+    - What is written. CloudNativePG: `status.targetPrimary` of the `Cluster`, with its time, `phase` and
+      `phaseReason`, as `kubectl cnpg promote` does. Patroni: `leader` and `member` among the annotations of
+      `<scope>-failover`, as its REST API does for `patronictl switchover`.
+    - A replica can take over where its pod is ready, and: CloudNativePG counts it among `instancesStatus.healthy`, it
+      is on the cluster's timeline, and not fenced off; with Patroni it tells that it runs, on the leader's timeline,
+      without the tag `nofailover`, and it is at most `maxLagBytes` behind.
+    - The primary fails where its pod is not ready, or: CloudNativePG does not count it as healthy; with Patroni it
+      did not renew its lock in time, or tells that it does not run.
 
     Refused: where a change of the lead is under way or asked for already, and where no replica can take over, with
     what is wrong with each. With `onlyIfFailing` (the default) nothing is done while the primary is well.
@@ -129,7 +132,9 @@ class FailoverDatabase:
         """Ask for the change, once."""
         intent = context.intent or {}
         if not intent.get("to"):
-            return Done(False, f"{intent.get('from')} leads and is well", {"from": str(intent.get("from")), "to": ""})
+            return Done(
+                False, f"{intent.get('from')} leads and is well", {"from": str(intent.get("from")), "to": ""}
+            )
         if parameters.manager is Manager.CLOUD_NATIVE_PG:
             return await self._promote(cluster, context, parameters)
         return await self._ask_patroni(cluster, context, parameters)
@@ -142,7 +147,9 @@ class FailoverDatabase:
         doubt: UnknownOutcome | None = None
         for _ in range(_ROUNDS):
             try:
-                view, seen = await cloudnative_pg.look(cluster, context.namespace, database(context, parameters))
+                view, seen = await cloudnative_pg.look(
+                    cluster, context.namespace, database(context, parameters)
+                )
                 _demand_same(view, intent)
                 if view.epoch == cloudnative_pg.epoch(to, at):
                     return _asked(view, intent)
@@ -159,7 +166,8 @@ class FailoverDatabase:
             else:
                 return _asked(view, intent)
         raise doubt or Conflict(
-            f"{context.target} was changed by others {_ROUNDS} times between reading and patching it", status=409
+            f"{context.target} was changed by others {_ROUNDS} times between reading and patching it",
+            status=409,
         )
 
     async def _ask_patroni(

@@ -130,7 +130,8 @@ def candidate(view: View, wanted: str | None, most_lag: int | None) -> Member:
     if not fit:
         told = "; ".join(f"{name}: {why}" for name, why in sorted(troubles.items()))
         raise StepError(
-            f"{view.ref}: no replica can take over: {told}; nothing was done", reason=Reason.PRECONDITION_FAILED
+            f"{view.ref}: no replica can take over: {told}; nothing was done",
+            reason=Reason.PRECONDITION_FAILED,
         )
     return min(fit, key=lambda one: (one.lag or 0, one.name))
 

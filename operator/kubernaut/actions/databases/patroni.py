@@ -1,7 +1,7 @@
 """Patroni on Kubernetes: its state stands in annotations, of pods for members, of an object of its own for the lead.
 
-A change of the lead is asked for by annotations of ``<scope>-failover``: what `patronictl switchover` has its REST API
-write there. Whoever leads reads it, acts on it where it can, and takes the annotations away.
+A change of the lead is asked for by annotations of ``<scope>-failover``: what `patronictl switchover` has its REST
+API write there. Whoever leads reads it, acts on it where it can, and takes the annotations away.
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ class RepairDatabaseParameters(DatabaseParameters):
 
     instance: Annotated[
         DnsName | None,
-        Field(description="The replica, by the name of its pod; by default the first that can't be relied on."),
+        Field(
+            description="The replica, by the name of its pod; by default the first that can't be relied on."
+        ),
     ] = None
 
 
@@ -75,7 +77,9 @@ class RepairDatabase:
                 of("", name or "", parameters.patroni_objects).name
                 for of in (patroni.lead_ref, patroni.failover_ref)
             )
-            says = Right("get", "", resource_of(parameters.patroni_objects.value), tuple(refs) if name else ())
+            says = Right(
+                "get", "", resource_of(parameters.patroni_objects.value), tuple(refs) if name else ()
+            )
         instance = (parameters.instance,) if parameters.instance else ()
         return (
             says,
@@ -88,7 +92,7 @@ class RepairDatabase:
     async def prepare(
         self, cluster: Cluster, context: StepContext, parameters: RepairDatabaseParameters
     ) -> Mapping[str, JsonValue] | None:
-        """Choose the replica, and return it with the UIDs of its pod and claims; all empty where every one is well."""
+        """Choose the replica; return it with the UIDs of its pod and claims, all empty where every one is well."""
         view = await look(cluster, context, parameters)
         chosen = broken(view, parameters.instance)
         if chosen is None:
@@ -121,7 +125,8 @@ class RepairDatabase:
 
         names = [str(one["name"]) for one in intent["claims"]]
         refs = [
-            ObjectRef(*_CLAIM, context.namespace, str(one["name"]), str(one["uid"])) for one in intent["claims"]
+            ObjectRef(*_CLAIM, context.namespace, str(one["name"]), str(one["uid"]))
+            for one in intent["claims"]
         ]
         if intent["pod"]:
             refs.append(ObjectRef(*_POD, context.namespace, instance, str(intent["pod"])))
@@ -135,7 +140,9 @@ class RepairDatabase:
             told[:16],
         )
 
-    async def undo(self, cluster: Cluster, context: StepContext, parameters: RepairDatabaseParameters) -> Done:
+    async def undo(
+        self, cluster: Cluster, context: StepContext, parameters: RepairDatabaseParameters
+    ) -> Done:
         """Nothing is put back: what was on the replica is gone, and a new one takes its place."""
         return Done(False, "a replica that was deleted can't be taken back, and nothing is left to put back")
 

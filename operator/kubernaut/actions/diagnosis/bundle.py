@@ -109,13 +109,11 @@ async def _logs_of(cluster: Cluster, pod: Manifest, known: set[str], told: _Logs
                 continue
             text = redaction.text(text, known)
             told.taken += len(json.dumps(text))
-            told.found.append(
-                {"pod": ref.name, "container": one.name, "previous": previous, "text": text}
-            )
+            told.found.append({"pod": ref.name, "container": one.name, "previous": previous, "text": text})
 
 
 async def _log(cluster: Cluster, ref: ObjectRef, container: str, previous: bool) -> str:
-    """Return the end of a log. What a limit of bytes cuts off is the end itself, so fewer lines are asked for then."""
+    """Return the end of a log. A limit of bytes cuts off the end itself, so fewer lines are asked for then."""
     text = ""
     for lines in _LOG_LINES:
         text = await cluster.logs(

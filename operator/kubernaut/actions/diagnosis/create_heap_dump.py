@@ -88,7 +88,11 @@ class CreateHeapDump:
     idempotency: ClassVar = Idempotency.PINNED
     halts: ClassVar = True
     parameters = CreateHeapDumpParameters
-    example: ClassVar = {"unhealthy": True, "image": "registry.example.com/tools/jattach:2.2", "directory": "/dumps"}
+    example: ClassVar = {
+        "unhealthy": True,
+        "image": "registry.example.com/tools/jattach:2.2",
+        "directory": "/dumps",
+    }
     outputs: ClassVar[Mapping[str, str]] = {
         "pod": "The name of the pod; empty where none was unhealthy.",
         "uid": "Its UID.",
@@ -167,7 +171,9 @@ class CreateHeapDump:
             env={"PID": pid, "FILE": file, "ROOT": f"/proc/{pid}/root"},
         )
 
-    async def undo(self, cluster: Cluster, context: StepContext, parameters: CreateHeapDumpParameters) -> Done:
+    async def undo(
+        self, cluster: Cluster, context: StepContext, parameters: CreateHeapDumpParameters
+    ) -> Done:
         """Nothing is put back: the file stays on its volume for who wants to read it, and an ephemeral container
         can't be removed.
         """
@@ -199,9 +205,7 @@ def _volume(pod: Mapping[str, Any], container: Mapping[str, Any], directory: str
         StepError: PreconditionFailed, where it is on none that a dump can go to.
     """
     ref = ObjectRef.of(pod)
-    mounts = [
-        one for one in container.get("volumeMounts") or () if _within(directory, str(one["mountPath"]))
-    ]
+    mounts = [one for one in container.get("volumeMounts") or () if _within(directory, str(one["mountPath"]))]
     mount = max(mounts, key=lambda one: len(one["mountPath"]), default=None)
     if mount is None:
         raise _unfit(ref, f"container {container['name']} mounts no volume at {directory}; mount one there")

@@ -19,7 +19,13 @@ from kubernaut.core.errors import StepError, Unfinished
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
 _WHAT: Final = "debug"
-_NOBODY: Final[Mapping[str, JsonValue]] = {"pod": "", "uid": "", "container": "", "seesProcessesOf": "", "attach": ""}
+_NOBODY: Final[Mapping[str, JsonValue]] = {
+    "pod": "",
+    "uid": "",
+    "container": "",
+    "seesProcessesOf": "",
+    "attach": "",
+}
 
 
 def _bounded(value: timedelta) -> timedelta:
@@ -36,7 +42,9 @@ class EnableDebugModeParameters(EphemeralParameters):
         AfterValidator(_bounded),
         Field(description="How long after its start the container ends by itself, from 1m to 8h."),
     ] = timedelta(minutes=30)
-    wait: Annotated[Flag, Field(description="Wait until it runs; the step fails where it can't start.")] = True
+    wait: Annotated[Flag, Field(description="Wait until it runs; the step fails where it can't start.")] = (
+        True
+    )
 
 
 class EnableDebugMode:
@@ -147,7 +155,9 @@ class EnableDebugMode:
         """Nothing is put back: an ephemeral container can't be removed. It ends by itself at its time, and is gone
         with the pod.
         """
-        return Done(False, "an ephemeral container can't be removed; it ends by itself, and goes with its pod")
+        return Done(
+            False, "an ephemeral container can't be removed; it ends by itself, and goes with its pod"
+        )
 
 
 def _demand_running(state: ephemeral.State, told: str) -> None:

@@ -38,7 +38,9 @@ def _told_version(image: str) -> str:
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
     if not digest and tag in ("", "latest"):
-        raise ValueError(f"{image}: name a tag other than latest, or a digest, so that it is known what will run")
+        raise ValueError(
+            f"{image}: name a tag other than latest, or a digest, so that it is known what will run"
+        )
     return image
 
 
@@ -56,7 +58,9 @@ class EphemeralParameters(PodParameters):
         DnsLabel | None,
         Field(description="The container to look into; by default the first one of the pod."),
     ] = None
-    image: Annotated[Image, Field(description="Image of the ephemeral container: a tag (not latest) or a digest.")]
+    image: Annotated[
+        Image, Field(description="Image of the ephemeral container: a tag (not latest) or a digest.")
+    ]
     run_as_user: Annotated[
         int | None,
         Field(

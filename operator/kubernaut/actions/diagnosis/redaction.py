@@ -121,5 +121,6 @@ def _configuration(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return HIDDEN
     return {
-        key: HIDDEN if secretive_text(key) or secretive_text(str(value)) else value for key, value in values.items()
+        key: HIDDEN if secretive_text(key) or secretive_text(str(value)) else value
+        for key, value in values.items()
     }

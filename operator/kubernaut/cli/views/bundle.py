@@ -31,7 +31,9 @@ def details(content: Mapping[str, Any], run: str, step: str) -> Iterator[Rendera
     yield safe(f"Run {run}, step {step}, taken {content.get('takenAt')}", "bold")
     for told in content.get("omitted") or ():
         yield safe(f"  left out: {line(told)}")
-    yield from _section("Owners", [f"{one['of']} belongs to {one['kind']} {one['name']}" for one in _all(content, "owners")])
+    yield from _section(
+        "Owners", [f"{one['of']} belongs to {one['kind']} {one['name']}" for one in _all(content, "owners")]
+    )
     yield from _section("Changes, newest first", map(_change, _all(content, "changes")))
     yield from _section("Warnings, newest first", map(_event, _all(content, "events")))
     for log in _all(content, "logs"):
