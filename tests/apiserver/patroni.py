@@ -118,7 +118,12 @@ class Patroni:
                 "use_endpoints": True,
             },
             "bootstrap": {
-                "dcs": {"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "postgresql": {"parameters": settings}},
+                "dcs": {
+                    "ttl": 20,
+                    "loop_wait": 1,
+                    "retry_timeout": 3,
+                    "postgresql": {"parameters": settings},
+                },
                 "initdb": [{"encoding": "UTF8"}, "data-checksums"],
             },
             "postgresql": {

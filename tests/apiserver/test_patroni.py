@@ -1,4 +1,4 @@
-"""failover_database with Patroni at work: asked once, the other member leads, and nothing that was written is lost."""
+"""failover_database with Patroni at work: asked once, the other member leads, and nothing written is lost."""
 
 from __future__ import annotations
 

@@ -158,6 +158,8 @@ class FakeCluster:
             result: Manifest = without_nulls(self.normalise(copy.deepcopy(merged)))
             return result
         new = self._store(key, merged)
+        if subresource == "status":
+            new["metadata"]["generation"] = old["metadata"]["generation"]
         self.writes.append(("patch", str(ref), body))
         if lost is not None:
             raise lost

@@ -110,9 +110,7 @@ async def test_it_runs_as_the_user_whose_processes_it_shall_see() -> None:
         (2000, {"runAsUser": 3000}, 3000),
         (0, {}, 1000),
     ):
-        made["spec"]["containers"] = [
-            container(**({} if own is None else {"securityContext": {"runAsUser": own}}))
-        ]
+        made["spec"]["containers"] = [container(securityContext={} if own is None else {"runAsUser": own})]
         cluster = FakeCluster().add(made)
         await debug.perform(cluster, context(intent=PINNED), wanted(wait=False, **asked))
         assert added(cluster)[0]["securityContext"]["runAsUser"] == user
@@ -160,16 +158,18 @@ async def test_one_that_has_ended_at_its_time_was_done() -> None:
 async def test_a_pod_that_is_gone_replaced_or_going_is_not_touched(action: Any) -> None:
     parameters = wanted() if action is debug else dumped()
     there = with_volume()
-    for change in (
-        lambda cluster: cluster.drop("Pod", "api-1"),
-        lambda cluster: cluster.edit("Pod", "api-1", {"metadata": {"uid": "another"}}),
-        lambda cluster: cluster.edit(
-            "Pod", "api-1", {"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}}
-        ),
-        lambda cluster: cluster.edit("Pod", "api-1", {"status": {"phase": "Succeeded"}}),
-    ):
+    changes: tuple[Manifest | None, ...] = (
+        None,
+        {"metadata": {"uid": "another"}},
+        {"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}},
+        {"status": {"phase": "Succeeded"}},
+    )
+    for change in changes:
         cluster = FakeCluster().add(there)
-        change(cluster)
+        if change is None:
+            cluster.drop("Pod", "api-1")
+        else:
+            cluster.edit("Pod", "api-1", change)
         with pytest.raises(StepError) as caught:
             await action.perform(cluster, context(intent=PINNED), parameters)
         assert caught.value.reason in (Reason.TARGET_REPLACED, Reason.PRECONDITION_FAILED)

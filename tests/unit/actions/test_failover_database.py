@@ -60,7 +60,7 @@ def status(cluster: FakeCluster) -> Manifest:
     return found
 
 
-def annotations(cluster: FakeCluster, kind: str = "Endpoints") -> dict[str, str]:
+def asked_of(cluster: FakeCluster, kind: str = "Endpoints") -> dict[str, str]:
     found: dict[str, str] = cluster.find(kind, "db-failover")["metadata"]["annotations"]
     return {key: value for key, value in found.items() if "kubernaut.io/" not in key}
 
@@ -224,7 +224,7 @@ async def test_patroni_is_asked_by_a_new_object_once(landed: bool) -> None:
     step, _ = await begun(cluster, of_patroni())
     cluster.troubles["create"] = [Lost(landed)]
     first = await action.perform(cluster, step, of_patroni())
-    assert annotations(cluster) == {"leader": "db-1", "member": "db-2"}
+    assert asked_of(cluster) == {"leader": "db-1", "member": "db-2"}
     assert cluster.find("Endpoints", "db-failover")["metadata"]["labels"] == {
         "application": "patroni",
         "cluster-name": "db",
@@ -233,7 +233,7 @@ async def test_patroni_is_asked_by_a_new_object_once(landed: bool) -> None:
     cluster.edit("Endpoints", "db-failover", {"metadata": {"annotations": {"leader": None, "member": None}}})
     cluster.edit("Endpoints", "db", {"metadata": {"annotations": lock("db-2", transitions="5")}})
     assert await action.perform(cluster, step, of_patroni()) == first
-    assert annotations(cluster) == {}
+    assert asked_of(cluster) == {}
     assert len(cluster.writes) == 1
 
 
@@ -245,18 +245,18 @@ async def test_patroni_is_asked_by_the_object_that_is_there_once(kind: str, land
     step, _ = await begun(cluster, parameters)
     cluster.troubles["patch"] = [Lost(landed)]
     first = await action.perform(cluster, step, parameters)
-    assert annotations(cluster, kind) == {"leader": "db-1", "member": "db-2"}
+    assert asked_of(cluster, kind) == {"leader": "db-1", "member": "db-2"}
     cluster.edit(kind, "db-failover", {"metadata": {"annotations": {"leader": None, "member": None}}})
     again = await action.perform(cluster, step, parameters)
     assert (again.acted, again.outputs) == (True, first.outputs)
-    assert annotations(cluster, kind) == {}
+    assert asked_of(cluster, kind) == {}
     assert len(cluster.writes) == 1
 
 
 async def test_patroni_where_nobody_leads_only_the_candidate_is_named() -> None:
-    cluster = patroni(lead(**lock("")))
+    cluster = patroni(lead(**lock("")), db_1=told())
     assert (await performed(cluster, of_patroni())).outputs == {"from": "", "to": "db-1"}
-    assert annotations(cluster) == {"member": "db-1"}
+    assert asked_of(cluster) == {"member": "db-1"}
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ async def test_patroni_an_object_that_another_created_meanwhile_is_not_taken_for
     with pytest.raises(StepError) as caught:
         await action.perform(cluster, step, of_patroni())
     assert caught.value.reason is Reason.PRECONDITION_FAILED
-    assert annotations(cluster) == {"member": "db-3"}
+    assert asked_of(cluster) == {"member": "db-3"}
 
 
 async def test_a_database_that_is_not_there_is_told() -> None:

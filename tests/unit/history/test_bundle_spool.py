@@ -55,7 +55,7 @@ def test_a_later_bundle_of_the_step_takes_the_place_of_the_former(tmp_path: Path
 
 
 def test_what_has_no_room_is_not_kept_and_says_so(tmp_path: Path, keys: KeyRing) -> None:
-    spool = BundleSpool(tmp_path / "spool", most_bytes=400)
+    spool = BundleSpool(tmp_path / "spool", most_bytes=300)
     assert spool.put(a_bundle(keys)) == ""
     assert "the disk spool is full" in spool.put(a_bundle(keys, "again"))
     assert len(spool) == 1

@@ -5,6 +5,7 @@ What is too large for a run's status. All of it is read with the rights that the
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,11 @@ async def collect(cluster: Cluster, sample: Sample, *, logs: bool) -> bytes:
             await _logs_of(cluster, pod, known, told)
         if len(sample.pods) > _LOGGED_PODS:
             told.omitted.append(f"logs of {len(sample.pods) - _LOGGED_PODS} more pods")
+    # Some megabytes of text: the loop must not stand still for that.
+    return await asyncio.to_thread(_content, sample, told)
+
+
+def _content(sample: Sample, told: _Logs) -> bytes:
     content: dict[str, Any] = {
         "version": VERSION,
         "takenAt": sample.now.isoformat(),
@@ -107,8 +113,8 @@ async def _logs_of(cluster: Cluster, pod: Manifest, known: set[str], told: _Logs
             except ClusterError as error:
                 told.omitted.append(f"log of {which}: {error}"[:300])
                 continue
-            text = redaction.text(text, known)
-            told.taken += len(json.dumps(text))
+            text = await asyncio.to_thread(redaction.text, text, known)
+            told.taken += len(text.encode())
             told.found.append({"pod": ref.name, "container": one.name, "previous": previous, "text": text})
 
 

@@ -211,7 +211,8 @@ def _volume(pod: Mapping[str, Any], container: Mapping[str, Any], directory: str
         raise _unfit(ref, f"container {container['name']} mounts no volume at {directory}; mount one there")
     if mount.get("readOnly"):
         raise _unfit(ref, f"{directory} is mounted read-only")
-    volume = next((one for one in pod["spec"].get("volumes") or () if one["name"] == mount["name"]), {})
+    volumes = pod["spec"].get("volumes") or ()
+    volume: Mapping[str, Any] = next((one for one in volumes if one["name"] == mount["name"]), {})
     kind = next((key for key in volume if key != "name"), "")
     if kind not in _WRITABLE:
         raise _unfit(ref, f"{directory} is on a volume of kind {kind or 'unknown'}, which can't be written")

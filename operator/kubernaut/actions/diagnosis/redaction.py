@@ -38,17 +38,37 @@ _PEM: Final = re.compile(
 _CLOUD_KEY: Final = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}\b")
 
 
+_KEYS: Final = tuple(f"{what}{dash}key" for what in ("api", "access", "private") for dash in ("", "-", "_"))
+# A pattern is looked for only where one of these is there: most lines of most logs have none of them.
+_IN_A_LINE: Final = (
+    (_AUTHORIZATION, rf"\1{HIDDEN}", ("authorization", "cookie")),
+    (_BEARER, rf"\1\2{HIDDEN}", ("bearer", "basic")),
+    (_USER_INFO, rf"\1{HIDDEN}\2", ("://",)),
+    (_JWT, HIDDEN, ("eyj",)),
+    (_CLOUD_KEY, HIDDEN, ("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_")),
+    (
+        _ASSIGNED,
+        rf"\1{HIDDEN}",
+        ("passw", "pwd", "secret", "token", "credential", "dsn", *_KEYS),
+    ),
+)
+
+
 def text(told: str, known: Iterable[str] = ()) -> str:
     """Return a text, such as a log, without what looks like a secret, and without values that are known to be one."""
     for value in sorted(known, key=len, reverse=True):
         told = told.replace(value, HIDDEN)
-    told = _PEM.sub(HIDDEN, told)
-    told = _AUTHORIZATION.sub(rf"\1{HIDDEN}", told)
-    told = _BEARER.sub(rf"\1\2{HIDDEN}", told)
-    told = _USER_INFO.sub(rf"\1{HIDDEN}\2", told)
-    told = _JWT.sub(HIDDEN, told)
-    told = _CLOUD_KEY.sub(HIDDEN, told)
-    return _ASSIGNED.sub(rf"\1{HIDDEN}", told)
+    if "-----BEGIN" in told:
+        told = _PEM.sub(HIDDEN, told)
+    return "\n".join(map(_line, told.split("\n")))
+
+
+def _line(told: str) -> str:
+    lower = told.lower()
+    for pattern, instead, needles in _IN_A_LINE:
+        if any(needle in lower for needle in needles):
+            told = pattern.sub(instead, told)
+    return told
 
 
 def manifest(seen: Manifest) -> Manifest:
