@@ -60,15 +60,18 @@ def text(told: str, known: Iterable[str] = ()) -> str:
         told = told.replace(value, HIDDEN)
     if "-----BEGIN" in told:
         told = _PEM.sub(HIDDEN, told)
-    return "\n".join(map(_line, told.split("\n")))
-
-
-def _line(told: str) -> str:
     lower = told.lower()
     for pattern, instead, needles in _IN_A_LINE:
-        if any(needle in lower for needle in needles):
-            told = pattern.sub(instead, told)
+        there = [needle for needle in needles if needle in lower]
+        if there:
+            lines = told.split("\n")
+            told = "\n".join(_line(one, pattern, instead, there) for one in lines)
     return told
+
+
+def _line(told: str, pattern: re.Pattern[str], instead: str, needles: Iterable[str]) -> str:
+    lower = told.lower()
+    return pattern.sub(instead, told) if any(needle in lower for needle in needles) else told
 
 
 def manifest(seen: Manifest) -> Manifest:
