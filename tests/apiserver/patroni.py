@@ -62,7 +62,7 @@ class Patroni:
             for path in (self._folder, home, config):
                 os.chown(path, *self._account.owner)
         command = self._account.command(sys.executable, "-m", "patroni", str(config))
-        env = {**self._cluster.client_environment(), "HOME": str(home), "PATRONICTL_CONFIG_FILE": str(config)}
+        env = {**self._cluster.client_environment(), "HOME": str(home)}
         with open(home / "log", "wb") as log:
             self._processes[name] = subprocess.Popen(
                 command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -73,7 +73,7 @@ class Patroni:
         process = self._processes[name]
         assert process.poll() is None, (self._folder / name / "log").read_text()[-4000:]
         told = self.told(name)
-        return told.get("state") in ("running", "streaming") and "xlog_location" in told
+        return told.get("state") == "running" and "xlog_location" in told
 
     def told(self, name: str) -> Mapping[str, Any]:
         """Return what a member last told of itself."""

@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 
 from apiserver.acting import Place, await_true
-from apiserver.patroni import SCOPE, members
+from apiserver.patroni import SCOPE, Patroni, members
 from apiserver.rest import Client
 from apiserver.scenarios.scenario import mutations
 from kubernaut.actions.databases.failover_database import FailoverDatabase, FailoverDatabaseParameters
 from kubernaut.cluster.client import ApiConnection
+from kubernaut.core.ports import Cluster as Port
 from localcluster import Cluster
 
 action = FailoverDatabase()
@@ -32,37 +33,47 @@ async def test_the_member_that_is_asked_to_leads_once_and_keeps_what_was_written
         patroni.start("db-1")
         await_true(lambda: patroni.leader() == "db-1", "db-1 does not lead")
         patroni.start("db-2")
-        await_true(lambda: patroni.told("db-2").get("state") == "streaming", "db-2 does not follow")
+        await_following(patroni, "db-2")
         await execute(patroni.dsn("db-1"), "CREATE TABLE kept AS SELECT 4711 AS number")
 
         parameters = FailoverDatabaseParameters.model_validate({"manager": "Patroni", "name": SCOPE})
-        target = {"apiVersion": "v1", "kind": "Pod", **place.get("v1", "pods", "db-1")}
-        context = place.context(target)
+        context = place.context({"apiVersion": "v1", "kind": "Pod", **place.get("v1", "pods", "db-1")})
         account = place.account(action.rights(context.target, parameters))
         well = await action.prepare(account, context, parameters)
         assert not (await action.perform(account, replace(context, intent=well), parameters)).acted
 
-        for former, next_one in (("db-1", "db-2"), ("db-2", "db-1")):
-            anyway = parameters.model_copy(update={"only_if_failing": False})
-            step = place.context(target, step=f"from-{former}")
-            await_true(lambda: follows(patroni.told(next_one)), f"{next_one} does not follow")  # noqa: B023
-            step = replace(step, intent=await action.prepare(account, step, anyway))
-            first = await action.perform(account, step, anyway)
-            assert first.outputs == {"from": former, "to": next_one}
-            await_true(lambda: patroni.leader() == next_one, f"{next_one} does not lead")  # noqa: B023
-            await_true(lambda: not asked(place), "Patroni does not take away what was asked")
-            sent = mutations(place)
-            again = await action.perform(account, step, anyway)
-            assert (again.acted, again.outputs) == (True, first.outputs)
-            assert mutations(place) == sent
-            assert patroni.leader() == next_one
-            await_true(lambda: patroni.told(next_one)["role"] == "primary", "it does not tell")  # noqa: B023
-            assert await value(patroni.dsn(next_one), "SELECT number FROM kept") == 4711
-            assert await value(patroni.dsn(next_one), "SELECT pg_is_in_recovery()") is False
+        # The first asks by an object that is not there yet, the second by that one.
+        for former, successor in (("db-1", "db-2"), ("db-2", "db-1")):
+            await_following(patroni, successor)
+            await hand_over(patroni, place, account, former, successor)
 
 
-def follows(told: object) -> bool:
-    return isinstance(told, dict) and (told.get("state"), told.get("role")) == ("streaming", "replica")
+async def hand_over(patroni: Patroni, place: Place, account: Port, former: str, successor: str) -> None:
+    given = {"manager": "Patroni", "name": SCOPE, "onlyIfFailing": False}
+    parameters = FailoverDatabaseParameters.model_validate(given)
+    target = {"apiVersion": "v1", "kind": "Pod", **place.get("v1", "pods", former)}
+    step = place.context(target, step=f"from-{former}")
+    step = replace(step, intent=await action.prepare(account, step, parameters))
+    first = await action.perform(account, step, parameters)
+    assert first.outputs == {"from": former, "to": successor}
+    await_true(lambda: patroni.leader() == successor, f"{successor} does not lead")
+    await_true(lambda: not asked(place), "Patroni does not take away what was asked")
+    sent = mutations(place)
+    again = await action.perform(account, step, parameters)
+    assert (again.acted, again.outputs) == (True, first.outputs)
+    assert mutations(place) == sent
+    await_true(lambda: patroni.told(successor)["role"] == "primary", "it does not tell that it leads")
+    assert patroni.leader() == successor
+    assert await value(patroni.dsn(successor), "SELECT number FROM kept") == 4711
+    assert await value(patroni.dsn(successor), "SELECT pg_is_in_recovery()") is False
+
+
+def await_following(patroni: Patroni, name: str) -> None:
+    def follows() -> bool:
+        told = patroni.told(name)
+        return (told.get("role"), told.get("replication_state")) == ("replica", "streaming")
+
+    await_true(follows, f"{name} does not follow: {patroni.told(name)}")
 
 
 def asked(place: Place) -> bool:

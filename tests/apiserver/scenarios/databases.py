@@ -154,8 +154,8 @@ def has_a_failing_replica(place: Place) -> bool:
 
 def told(name: str, *, leads: bool, at: int = 1000) -> str:
     """Return what a member tells of itself."""
-    role, state = ("primary", "running") if leads else ("replica", "streaming")
-    return json.dumps({"state": state, "role": role, "xlog_location": at, "timeline": 1, "version": "4.1.5"})
+    role = {"role": "primary"} if leads else {"role": "replica", "replication_state": "streaming"}
+    return json.dumps({"state": "running", "xlog_location": at, "timeline": 1, "version": "4.1.5"} | role)
 
 
 def lock(leader: str, renewed: datetime) -> dict[str, str]:

@@ -62,8 +62,8 @@ def cnpg(healthy: tuple[str, ...] = NAMES, **status: Any) -> FakeCluster:
 
 
 def told(*, leads: bool = False, at: int = 5000, **more: Any) -> str:
-    role, state = ("primary", "running") if leads else ("replica", "streaming")
-    return json.dumps({"state": state, "role": role, "xlog_location": at, "timeline": 3} | more)
+    role = {"role": "primary"} if leads else {"role": "replica", "replication_state": "streaming"}
+    return json.dumps({"state": "running", "xlog_location": at, "timeline": 3} | role | more)
 
 
 def lock(leader: str = "db-1", renewed: datetime = NOW, **more: str) -> dict[str, str]:

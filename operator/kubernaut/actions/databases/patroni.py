@@ -17,7 +17,7 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 ASKED_FOR: Final = ("leader", "member", "scheduled_at")
 _LEADERS: Final = frozenset({"primary", "master", "standby_leader"})
-_STATES: Final = frozenset({"running", "streaming", "in archive recovery"})
+_RUNNING: Final = "running"
 #: how long after its time a lock is still believed: clocks of two machines differ
 _GRACE: Final = timedelta(seconds=10)
 
@@ -107,14 +107,14 @@ def _lost(told: Mapping[str, str], now: datetime) -> str:
 def _unfit_leader(told: Mapping[str, str], state: Mapping[str, Any], pod: Manifest, now: datetime) -> str:
     if lost := _lost(told, now):
         return lost
-    return pod_trouble(pod) if state.get("state") in _STATES else f"it is {state.get('state')}, not running"
+    return pod_trouble(pod) if state.get("state") == _RUNNING else f"it is {state.get('state')}, not running"
 
 
 def _unfit(state: Mapping[str, Any], pod: Manifest, timeline: int | None) -> str:
     tags = state.get("tags") or {}
     if state.get("role") in _LEADERS:
         return "it says that it leads"
-    if state.get("state") not in _STATES:
+    if state.get("state") != _RUNNING:
         return f"it is {state.get('state')}, not running"
     if isinstance(tags, Mapping) and tags.get("nofailover"):
         return "it has the tag nofailover"
