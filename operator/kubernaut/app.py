@@ -142,6 +142,10 @@ class History:
             log.error("the history is away; healing goes on without it", extra={"error": str(error)})
 
 
+def _keeper(history: History | None) -> Keeper:
+    return NO_HISTORY if history is None else history.keeper
+
+
 class Application:
     """One replica of the operator."""
 
@@ -167,8 +171,7 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        keeper = self.history.keeper if self.history else NO_HISTORY
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow, keeper)
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, _keeper(self.history))
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 
 from kubernaut.actions.databases import cloudnative_pg, patroni
 from kubernaut.actions.databases.cloudnative_pg import CLUSTER
-from kubernaut.actions.databases.members import DatabaseParameters, Manager, View, candidate
+from kubernaut.actions.databases.members import DatabaseManager, DatabaseParameters, View, candidate
 from kubernaut.actions.fencing import births, fence
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.api.base import UNQUOTED, DnsName, Flag
@@ -94,7 +94,7 @@ class FailoverDatabase:
         """Return get on what says who leads, list on pods, and patch on where a change is asked for."""
         name = parameters.name or (target.name if target is not None else None)
         listed = rights(("list",), "v1", "Pod", ())
-        if parameters.manager is Manager.CLOUD_NATIVE_PG:
+        if parameters.manager is DatabaseManager.CLOUD_NATIVE_PG:
             group, resource = group_of(CLUSTER[0]), resource_of(CLUSTER[1])
             names = (name,) if name else ()
             return (
@@ -135,7 +135,7 @@ class FailoverDatabase:
             return Done(
                 False, f"{intent.get('from')} leads and is well", {"from": str(intent.get("from")), "to": ""}
             )
-        if parameters.manager is Manager.CLOUD_NATIVE_PG:
+        if parameters.manager is DatabaseManager.CLOUD_NATIVE_PG:
             return await self._promote(cluster, context, parameters)
         return await self._ask_patroni(cluster, context, parameters)
 
@@ -242,13 +242,13 @@ def database(context: StepContext, parameters: DatabaseParameters) -> str:
 
 def most_lag(parameters: FailoverDatabaseParameters) -> int | None:
     """Return the bound of the lag, where anybody tells it."""
-    return parameters.max_lag_bytes if parameters.manager is Manager.PATRONI else None
+    return parameters.max_lag_bytes if parameters.manager is DatabaseManager.PATRONI else None
 
 
 async def look(cluster: Cluster, context: StepContext, parameters: DatabaseParameters) -> View:
     """Return the database as it is now. Raises ClusterError."""
     name = database(context, parameters)
-    if parameters.manager is Manager.CLOUD_NATIVE_PG:
+    if parameters.manager is DatabaseManager.CLOUD_NATIVE_PG:
         return (await cloudnative_pg.look(cluster, context.namespace, name))[0]
     return await patroni.look(cluster, context.namespace, name, parameters, context.now)
 

@@ -17,7 +17,7 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.ports import ObjectRef
 
 
-class Manager(StrEnum):
+class DatabaseManager(StrEnum):
     """What keeps the database."""
 
     CLOUD_NATIVE_PG = "CloudNativePG"
@@ -34,7 +34,9 @@ class PatroniObjects(StrEnum):
 class DatabaseParameters(ActionParameters):
     """Parameters that name a database."""
 
-    manager: Annotated[Manager, Field(description="What keeps the database.")] = Manager.CLOUD_NATIVE_PG
+    manager: Annotated[DatabaseManager, Field(description="What keeps it, and says who leads.")] = (
+        DatabaseManager.CLOUD_NATIVE_PG
+    )
     name: Annotated[
         DnsName | None,
         Field(

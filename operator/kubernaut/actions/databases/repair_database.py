@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 from kubernaut.actions.databases import patroni
 from kubernaut.actions.databases.cloudnative_pg import CLUSTER, OF_CLUSTER, OF_INSTANCE
 from kubernaut.actions.databases.failover_database import database, demand_calm, look
-from kubernaut.actions.databases.members import DatabaseParameters, Manager, Member, View
+from kubernaut.actions.databases.members import DatabaseManager, DatabaseParameters, Member, View
 from kubernaut.actions.fencing import pinned
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.api.base import DnsName
@@ -69,7 +69,7 @@ class RepairDatabase:
     def rights(self, target: ObjectRef | None, parameters: RepairDatabaseParameters) -> tuple[Right, ...]:
         """Return get on what says who leads, list on pods and claims, and get and delete on both."""
         name = parameters.name or (target.name if target is not None else None)
-        cnpg = parameters.manager is Manager.CLOUD_NATIVE_PG
+        cnpg = parameters.manager is DatabaseManager.CLOUD_NATIVE_PG
         if cnpg:
             says = Right("get", group_of(CLUSTER[0]), resource_of(CLUSTER[1]), (name,) if name else ())
         else:
@@ -184,7 +184,7 @@ async def _claims(
     cluster: Cluster, context: StepContext, parameters: RepairDatabaseParameters, member: Member
 ) -> Sequence[tuple[str, str]]:
     """Return name and UID of the claims of one instance alone."""
-    if parameters.manager is Manager.CLOUD_NATIVE_PG:
+    if parameters.manager is DatabaseManager.CLOUD_NATIVE_PG:
         selector = f"{OF_CLUSTER}={database(context, parameters)},{OF_INSTANCE}={member.name}"
         found = await cluster.list(*_CLAIM, context.namespace, label_selector=selector)
         return sorted((one["metadata"]["name"], one["metadata"]["uid"]) for one in found)
