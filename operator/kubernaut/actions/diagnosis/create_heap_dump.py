@@ -195,7 +195,7 @@ def _demand_done(state: ephemeral.State, told: str, outputs: Mapping[str, Any]) 
             f"{told}, and can't run: {state.told or state.waiting}", reason=Reason.PRECONDITION_FAILED
         )
     now = "the tool is at work" if state.running else state.waiting or "the kubelet has not said"
-    raise Unfinished(f"{told}; {now}")
+    raise Unfinished(f"{told}; {now}", changed=(told,))
 
 
 def _volume(pod: Mapping[str, Any], container: Mapping[str, Any], directory: str) -> str:

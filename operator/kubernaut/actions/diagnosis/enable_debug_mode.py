@@ -165,7 +165,8 @@ def _demand_running(state: ephemeral.State, told: str) -> None:
     if state.running:
         return
     if state.exit_code is None and not state.hopeless:
-        raise Unfinished(f"{told}; it is not running yet ({state.waiting or 'the kubelet has not said'})")
+        now = state.waiting or "the kubelet has not said"
+        raise Unfinished(f"{told}; it is not running yet ({now})", changed=(told,))
     if state.exit_code != 0:
         raise StepError(
             f"{told}, and can't run: {state.told or state.waiting}; it needs an image that can be had, with `sleep`",
