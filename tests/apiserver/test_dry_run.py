@@ -38,7 +38,7 @@ PATCH = {
 }
 GIVEN: dict[str, dict[str, Any]] = {
     "collect_diagnostics": {},
-    "enable_debug_mode": {"unhealthy": True, "image": "kubernaut.local/pause:1"},
+    "enable_debug_mode": {"unhealthy": True, "image": "kubernaut.local/pause:1", "wait": False},
     "increase_resources": {"memory": "1.5Gi"},
     "notify_only": {"message": "hello"},
     "patch_resource": PATCH,
