@@ -62,7 +62,7 @@ from kubernaut.history.repository import Repository
 from kubernaut.history.retention import Retention
 from kubernaut.history.seen import SeenAvailable
 from kubernaut.history.spool import Spool
-from kubernaut.metrics import MIRROR_BACKLOG, show_breaker
+from kubernaut.metrics import BUNDLE_BACKLOG, MIRROR_BACKLOG, show_breaker
 from kubernaut.server.health import HealthServer
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class History:
         self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
+        BUNDLE_BACKLOG.set_function(lambda: self._bundles.waiting if self._bundles else 0)
         show_breaker("postgres", lambda: self.mirror.state)
 
     @property

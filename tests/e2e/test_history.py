@@ -97,12 +97,13 @@ def test_what_a_run_collected_is_read_back_with_the_keys_also_after_postgres_was
     keys.write_text(base64.b64encode(os.urandom(32)).decode())
     env = {"KUBERNAUT_ENCRYPTION_KEYS": str(keys)}
     where = ("--dsn", world.postgres.dsn, "--keys", str(keys), "-o", "json")
-    with world.other_operator(world.postgres.dsn, env):
+    with world.other_operator(world.postgres.dsn, env) as operator:
         place = world.place()
         place.workflow({"name": "diagnose", "action": "collect_diagnostics", "with": {"logs": False}})
         with world.without_history():
             run = place.run()
             status = run.end()
+            assert operator.metric("kubernaut_bundle_backlog") == 1
         (step,) = status["steps"]
         assert step["outputs"]["bundle"].endswith("bytes are kept")
         world.await_rows([run.uid])
@@ -111,6 +112,7 @@ def test_what_a_run_collected_is_read_back_with_the_keys_also_after_postgres_was
             return world.kubernaut("diagnostics", "run", "-n", place.namespace, *where).stdout
 
         content = json.loads(until("the bundle is stored", kept))
+        until("nothing waits", lambda: operator.metric("kubernaut_bundle_backlog") == 0)
         assert content["target"]["metadata"]["name"] == "web"
         assert content["changes"]
         (row,) = world.rows("select content from kubernaut.bundles where run_uid = $1", run.uid)

@@ -121,7 +121,7 @@ async def test_people_see_the_processes_until_it_ends_by_itself(cluster: Cluster
 
 async def test_an_image_without_the_tool_fails_the_step(cluster: Cluster, place: Place) -> None:
     target = running_pod(cluster, place)
-    given = {"image": cluster.real_image("busybox"), "directory": "/dumps"}
+    given = {"image": cluster.real_image("busybox"), "directory": "/dumps", "command": ["jattach", "$(PID)"]}
     parameters = DUMP.parameters.model_validate(given)
     account, context = await begun(place, target, DUMP, parameters)
     with pytest.raises(StepError, match="jattach"):

@@ -92,7 +92,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "create_heap_dump",
-        {"unhealthy": True, "image": "kubernaut.local/jattach:1", "directory": "/dumps"},
+        {"unhealthy": True, "image": GOOD, "directory": "/dumps", "command": ["dump", "$(PID)", "$(FILE)"]},
         healthy=with_a_volume,
         fault=one_fails({"terminated": {"exitCode": 0, "reason": "Completed"}}),
         symptom=nobody_looks,

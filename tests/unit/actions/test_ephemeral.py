@@ -18,6 +18,7 @@ from unit.actions.builders import container, context, deployment, pod, running, 
 from unit.actions.fake import FakeCluster, Lost
 
 debug, dump = EnableDebugMode(), CreateHeapDump()
+TOOL = ["jattach", "$(PID)", "dumpheap", "$(FILE)"]
 PINNED = {"name": "api-1", "uid": "uid-pod-api-1"}
 CLAIM = {"name": "data", "persistentVolumeClaim": {"claimName": "dumps"}}
 
@@ -27,7 +28,7 @@ def wanted(**parameters: Any) -> EnableDebugModeParameters:
 
 
 def dumped(**parameters: Any) -> CreateHeapDumpParameters:
-    given = {"name": "api-1", "image": "tools/jattach:2", "directory": "/dumps/heap"}
+    given = {"name": "api-1", "image": "tools/jattach:2", "directory": "/dumps/heap", "command": TOOL}
     return CreateHeapDumpParameters.model_validate(given | parameters)
 
 
@@ -238,7 +239,7 @@ async def test_a_heap_goes_to_a_file_of_the_steps_own_on_a_volume() -> None:
         {"name": "FILE", "value": file},
         {"name": "ROOT", "value": "/proc/1/root"},
     ]
-    assert made["command"] == ["jattach", "$(PID)", "dumpheap", "$(FILE)"]
+    assert made["command"] == TOOL
     tell(cluster, {"running": {}})
     with pytest.raises(Unfinished, match="at work"):
         await dump.perform(cluster, context(intent=PINNED), dumped())

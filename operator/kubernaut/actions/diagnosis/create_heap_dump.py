@@ -43,10 +43,10 @@ class CreateHeapDumpParameters(EphemeralParameters):
         Field(
             min_length=1,
             max_length=32,
-            description="The tool: `$(PID)` stands for the process, `$(FILE)` for the file as that process sees it, "
-            "`$(ROOT)` for that process's root as the tool sees it.",
+            description="The tool: `$(PID)` stands for the process, `$(FILE)` for the file as that process sees "
+            "it, `$(ROOT)` for that process's root as the tool sees it.",
         ),
-    ] = ("jattach", "$(PID)", "dumpheap", "$(FILE)")
+    ]
     process: Annotated[
         int,
         Field(ge=1, le=4_194_304, description="The process, by the number that it has in its container."),
@@ -66,10 +66,10 @@ class CreateHeapDump:
     Kubernetes starts an ephemeral container once and never again: one step makes one dump. (An exec could be sent
     twice, and nobody could tell whether it was.)
 
-    The default tool is for a JVM: jattach asks the process to dump, and the process writes the file, whose path is
-    its own. Any other tool in an image of yours does for other runtimes, as `command` with `$(PID)`, `$(FILE)` and,
-    for a tool that writes the file itself, `$(ROOT)$(FILE)`. How it ended is the outcome of the step: an exit code
-    other than 0 fails it, with the end of what the tool said.
+    The tool is one for the runtime, in an image of yours. One that asks the process to dump, as jattach does of a JVM,
+    is given `$(PID)` and `$(FILE)`, for the process writes the file, whose path is its own; one that writes the file
+    itself is given `$(ROOT)$(FILE)`. How it ended is the outcome of the step: an exit code other than 0 fails it,
+    with the end of what the tool said.
 
     The file goes to a volume that the container mounts and may write, never into the run: on a PersistentVolumeClaim
     it outlives the pod, on an `emptyDir` it goes with it; `volume` says which. Refused is a directory on no volume
@@ -89,6 +89,7 @@ class CreateHeapDump:
     halts: ClassVar = True
     parameters = CreateHeapDumpParameters
     example: ClassVar = {
+        "command": ["jattach", "$(PID)", "dumpheap", "$(FILE)"],
         "unhealthy": True,
         "image": "registry.example.com/tools/jattach:2.2",
         "directory": "/dumps",
