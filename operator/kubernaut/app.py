@@ -30,6 +30,7 @@ from kubernaut.cluster.watchsession import watch_session
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, KubernautError
 from kubernaut.core.features import Feature
+from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.capacities import Capacities
@@ -52,15 +53,18 @@ from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.breaker import Breaker as HistoryBreaker
+from kubernaut.history.bundlemirror import BundleMirror
+from kubernaut.history.bundlespool import BundleSpool
 from kubernaut.history.database import Database
 from kubernaut.history.dsn import describe
+from kubernaut.history.encryption import KeyRing
 from kubernaut.history.knowngood import KnownGoodStore
 from kubernaut.history.mirror import Mirror
 from kubernaut.history.repository import Repository
 from kubernaut.history.retention import Retention
 from kubernaut.history.seen import SeenAvailable
 from kubernaut.history.spool import Spool
-from kubernaut.metrics import MIRROR_BACKLOG, show_breaker
+from kubernaut.metrics import BUNDLE_BACKLOG, MIRROR_BACKLOG, show_breaker
 from kubernaut.server.health import HealthServer
 
 log = logging.getLogger(__name__)
@@ -90,10 +94,28 @@ class History:
         self.seen = SeenAvailable(self.database)
         self.known_good = KnownGoodStore(self.database, settings.remember_keep, utcnow)
         self.memory = HistoryMemory(self.known_good)
+        self._bundles = (
+            BundleMirror(
+                self.database,
+                KeyRing(settings.encryption_keys),
+                BundleSpool(settings.state_dir / "bundles", most_bytes=settings.bundle_bytes),
+                enabled=enabled,
+            )
+            if settings.encryption_keys
+            else None
+        )
         self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
         self.engine: Engine | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
+        BUNDLE_BACKLOG.set_function(lambda: self._bundles.waiting if self._bundles else 0)
         show_breaker("postgres", lambda: self.mirror.state)
+
+    @property
+    def keeper(self) -> Keeper:
+        """What keeps diagnostics bundles; without a key none is kept."""
+        return self._bundles or NotKept(
+            "the operator has no key to encrypt it with (KUBERNAUT_ENCRYPTION_KEYS)"
+        )
 
     async def _stored(self, uids: Sequence[str]) -> None:
         if self.engine is not None:
@@ -103,14 +125,15 @@ class History:
     async def running(self) -> AsyncIterator[None]:
         """Connect (and migrate) in the background, and mirror meanwhile."""
         tasks = [asyncio.create_task(work) for work in self._work()]
-        if self._retention:
-            tasks.append(asyncio.create_task(self._retention.run()))
+        tasks += [asyncio.create_task(work.run()) for work in (self._retention, self._bundles) if work]
         try:
             yield
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5):
                     await self.mirror.idle()
+                    if self._bundles:
+                        await self._bundles.idle()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,6 +148,10 @@ class History:
             log.info("the history is connected", extra={"where": self.database.where})
         except KubernautError as error:
             log.error("the history is away; healing goes on without it", extra={"error": str(error)})
+
+
+def _keeper(history: History | None) -> Keeper:
+    return NO_HISTORY if history is None else history.keeper
 
 
 class Application:
@@ -153,7 +180,9 @@ class Application:
         )
         self._watches = SharedWatches(connection)
         memory, mirror = (history.memory, history.mirror) if history else (None, None)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow, memory)
+        performer = Performer(
+            connection, signer, evidence, gate.hold, utcnow, keeper=_keeper(history), memory=memory
+        )
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)

@@ -71,6 +71,14 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="its port; 0 takes a free one")
     state_dir: Path = Field(default_factory=_state_dir, description="disk spool")
     spool_bytes: int = Field(256 * 2**20, ge=0, description="most bytes of the disk spool")
+    encryption_keys: Path | None = Field(
+        None,
+        description="file (of a mounted Secret) with the keys that diagnostics bundles are encrypted with, 32 bytes "
+        "in base64 a line: the first encrypts, all decrypt; unset: no bundles are kept",
+    )
+    bundle_bytes: int = Field(
+        256 * 2**20, ge=0, description="most bytes of diagnostics bundles that wait on disk for Postgres"
+    )
     outbox: int = Field(100_000, ge=1, description="most finished runs that wait for the history in memory")
     delete_grace: Span = Field(
         timedelta(minutes=10), description="how long a deletion may wait for the history"

@@ -103,6 +103,11 @@ CAPACITY_WAITING: Final = Gauge(
 MIRROR_BACKLOG: Final = Gauge(
     "kubernaut_mirror_backlog", "Finished runs waiting to be stored in the history.", registry=REGISTRY
 )
+BUNDLE_BACKLOG: Final = Gauge(
+    "kubernaut_bundle_backlog",
+    "Diagnostics bundles on disk, waiting to be stored in the history.",
+    registry=REGISTRY,
+)
 MIRRORED: Final = Counter("kubernaut_mirror_runs", "Runs stored in the history.", registry=REGISTRY)
 SPOOLED: Final = Counter(
     "kubernaut_mirror_spooled_runs",

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from kubernaut.actions import configuration, diagnosis, generic, jobs, network, nodes, storage, workloads
+from kubernaut.actions import (
+    configuration,
+    databases,
+    diagnosis,
+    generic,
+    jobs,
+    network,
+    nodes,
+    storage,
+    workloads,
+)
 from kubernaut.actions.fencing import fence
 from kubernaut.actions.run_workflow import StartRun
 from kubernaut.api.reasons import Reason
@@ -21,7 +31,7 @@ _NEEDED: Final = (
 )
 
 
-FAMILIES: Final = (workloads, jobs, nodes, network, configuration, storage, diagnosis, generic)
+FAMILIES: Final = (workloads, jobs, nodes, network, configuration, storage, databases, diagnosis, generic)
 
 
 class ActionInvalid(KubernautError):

@@ -111,16 +111,19 @@ class AccountCluster:
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
-        """Merge-patch the main resource; a late resend finds another resourceVersion and has no effect.
+        """Merge-patch an object; a late resend finds another resourceVersion and has no effect.
 
         Raises:
             Conflict: the object changed since ``resource_version``.
             Unfenced: ``resource_version`` is empty or "0".
         """
         kind = STRATEGIC if strategic else MERGE
-        return await self._patch(ref, body, resource_version, content_type=kind, dry_run=dry_run)
+        return await self._patch(
+            ref, body, resource_version, content_type=kind, subresource=subresource, dry_run=dry_run
+        )
 
     async def _patch(self, ref: ObjectRef, body: Manifest, resource_version: str, **more: Any) -> Manifest:
         metadata = {**(body.get("metadata") or {}), "resourceVersion": resource_version}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
+from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory, NoMemory
 from kubernaut.core.ports import Cluster, ObjectRef, RevisionEvidence, Right
@@ -62,6 +63,7 @@ class StepContext:
         account: name of the ServiceAccount that the step acts as.
         deadline: when the step's time is over, or None where that is not known.
         memory: what is remembered of objects while they are well.
+        keeper: keeps what is too large for the status.
         evidence: what was seen of ReplicaSets.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
     """
@@ -80,6 +82,7 @@ class StepContext:
     account: str = ""
     deadline: datetime | None = None
     memory: Memory = field(default_factory=NoMemory)
+    keeper: Keeper = NO_HISTORY
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
+from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory, NoMemory
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
@@ -29,6 +30,7 @@ from kubernaut.metrics import STEP_SECONDS, STEPS
 
 log = logging.getLogger(__name__)
 FENCE_PAUSE = 1.0
+_DRY = NotKept("a dry run keeps nothing")
 
 
 class GatedCluster:
@@ -110,11 +112,17 @@ class GatedCluster:
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
         await self._pass(f"the patch of {ref}", ref.namespace, dry_run)
         return await self._cluster.patch(
-            ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
+            ref,
+            body,
+            resource_version=resource_version,
+            strategic=strategic,
+            subresource=subresource,
+            dry_run=dry_run,
         )
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
@@ -158,8 +166,10 @@ class Performer:
         evidence: RevisionEvidence,
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
+        keeper: Keeper = NO_HISTORY,
         memory: Memory | None = None,
     ) -> None:
+        self._keeper = keeper
         self._accounts = accounts
         self._memory = memory or NoMemory()
         self._signer = signer
@@ -245,6 +255,7 @@ class Performer:
             intent=act.intent,
             account=claim.service_account_name,
             deadline=act.deadline,
+            keeper=_DRY if dry else self._keeper,
             recent=Recent() if dry else live.recent,
             memory=self._memory,
         )

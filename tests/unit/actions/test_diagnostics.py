@@ -154,6 +154,7 @@ async def test_the_digest_says_what_others_rely_on() -> None:
         "warnings": ["Pod/api-1: BackOff: Back-off restarting app"],
         "logOf": "api-1/app (previous)",
         "logTail": "starting\nboom\n",
+        "bundle": "not kept: there is no history",
     }
     assert set(outputs) <= set(collect.outputs)
 

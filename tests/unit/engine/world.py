@@ -12,6 +12,7 @@ from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION
 from kubernaut.cluster.collections import Event
 from kubernaut.core.errors import AlreadyExists
+from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.run import Hold
@@ -105,6 +106,7 @@ class World:
         self.cluster = EngineCluster()
         self.watches = Watches()
         self.hold: Hold | None = None
+        self.keeper: Keeper = NO_HISTORY
         self.woken: list[RunKey] = []
         self.locks = TargetLocks(self.woken.append)
         self.cluster.add(
@@ -117,8 +119,9 @@ class World:
     def reconciler(self) -> RunReconciler:
         """Return a fresh reconciler, as after a restart."""
         registry = ActionRegistry(installed=False)
+        evidence = AvailabilityEvidence(None)
         performer = Performer(
-            self.cluster, Signer(b"k" * 32), AvailabilityEvidence(None), lambda: self.hold, self.clock
+            self.cluster, Signer(b"k" * 32), evidence, lambda: self.hold, self.clock, self.keeper
         )
         return RunReconciler(
             self.cluster,
