@@ -22,6 +22,7 @@ LABEL_WORKFLOW: Final = f"{GROUP}/workflow"
 LABEL_CONTENT_HASH: Final = f"{GROUP}/content-hash"
 # Written on a namespace by the cluster's administrators.
 LABEL_CLUSTER_SCOPED: Final = f"{GROUP}/cluster-scoped"
+LABEL_PROTECTED: Final = f"{GROUP}/protected"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 
