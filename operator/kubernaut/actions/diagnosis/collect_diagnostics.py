@@ -14,7 +14,7 @@ from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.actions.pods import ContainerView
 from kubernaut.api.base import Flag
-from kubernaut.core import fields, managed_fields
+from kubernaut.core import fields, managed_fields, redacting
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import ClusterError, Forbidden
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
@@ -55,7 +55,8 @@ class CollectDiagnostics:
 
     All outputs together take at most 4 KiB, the end of the log at most 2 KiB of it; what is longer is cut at its
     beginning. The outputs stand in the status of the run, for everyone who may read it: where logs may hold
-    secrets, set `logs: false`. Whole logs and events are not kept yet.
+    secrets without a name, set `logs: false`. What they call a secret (`password=`, `Authorization:`, a token in a
+    URL, a private key) is told as `***`. Whole logs and events are not kept yet.
     A missing right on logs or events fails the step, naming the verb; `logs: false` and `events: false` do without.
     """
 
@@ -200,6 +201,7 @@ def _event(event: Mapping[str, Any]) -> str:
     text = (
         f"{about.get('kind')}/{about.get('name')}: {event.get('reason')}: {event.get('message', '')}".strip()
     )
+    text = redacting.redacted(text)
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
@@ -256,8 +258,11 @@ async def _log(cluster: Cluster, pod: Manifest, lines: int) -> dict[str, JsonVal
         raise
     except ClusterError as error:
         # A former container's log is kept only for a while, and the pod's node may not answer.
-        return {"logOf": f"{ref.name}/{worst.name}: could not be read: {error}"[:300]}
-    return {"logOf": f"{ref.name}/{worst.name}{' (previous)' if previous else ''}", "logTail": text}
+        return {"logOf": redacting.redacted(f"{ref.name}/{worst.name}: could not be read: {error}")[:300]}
+    return {
+        "logOf": f"{ref.name}/{worst.name}{' (previous)' if previous else ''}",
+        "logTail": redacting.redacted(text),
+    }
 
 
 def _concern(container: ContainerView) -> tuple[bool, bool, int]:

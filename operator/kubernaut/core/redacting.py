@@ -1,0 +1,81 @@
+"""Texts that others wrote (logs, events, arguments), without what they call a secret.
+
+Only what is said to be a secret, or is of a known form, can be seen to be one; a bare word in a log can not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+HIDDEN: Final = "***"
+_WORDS: Final = (
+    r"passw|pwd|secret|token|credential|private|api[-_]?key|access[-_]?key|dsn|authorization|cookie"
+)
+_NAME: Final = rf"(?:{_WORDS})[\w.-]*"
+#: what is kept stands in groups 1 and 2
+_PATTERNS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        # a private key, to its end or to that of the text
+        r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)().+?(?=-----END|\Z)",
+        # user and password of a URL
+        r"(\w://)()[^/\s@\"']+(?=@)",
+        # what an Authorization header says after the scheme
+        r"(\b(?:bearer|basic|digest)\s+)()[\w+/=.~-]{8,}",
+        # "password": "..." with its quotes escaped or not, and password='...'
+        rf"({_NAME}\\?[\"']?\s*[:=]\s*\\?)([\"'])(?:(?!\\?\2).)+",
+        # password=..., token: ..., ?access_token=...
+        rf"({_NAME}\\?[\"']?\s*[:=]\s*)()(?!(?:bearer|basic|digest)\b)[^\s\"'\\&,;}}\]]+",
+        # --api-key ...
+        rf"(--[\w.-]{{0,64}}?{_NAME}\s+)()[^\s\"'&,;-][^\s\"'&,;]*",
+        # tokens of known forms: JSON Web Tokens, and those of AWS, GitHub, GitLab and Slack
+        r"(\b)()eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?",
+        r"(\b)()(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,})",
+    )
+)
+_KEY_END: Final = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
+_SHORTEST_KEY: Final = 20
+
+
+def named_secret(name: str) -> bool:
+    """Whether a name, such as that of a parameter, says that its value is a secret."""
+    return re.search(_WORDS, name, re.IGNORECASE) is not None
+
+
+def redacted(text: str) -> str:
+    """Return a text with ``***`` in the place of each value that it calls a secret, or that looks like one."""
+    text = _without_end_of_key(text)
+    for pattern in _PATTERNS:
+        text = pattern.sub(lambda match: f"{match[1]}{match[2]}{HIDDEN}", text)
+    return text
+
+
+def tells_secret(text: str) -> bool:
+    """Whether a text holds what ``redacted`` would hide."""
+    return redacted(text) != text
+
+
+def each_text(value: Any, change: Callable[[str], str] = redacted) -> Any:
+    """Return a JSON value with every text in it changed; keys stay."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: each_text(one, change) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [each_text(one, change) for one in value]
+    return value
+
+
+def _without_end_of_key(text: str) -> str:
+    """Hide the end of a private key whose beginning was cut off, as the last lines of a log may have it."""
+    end = _KEY_END.search(text)
+    if end is None or "-----BEGIN" in text[: end.start()]:
+        return text
+    start = end.start()
+    while start > 0 and (text[start - 1].isalnum() or text[start - 1] in "+/=\r\n"):
+        start -= 1
+    if end.start() - start < _SHORTEST_KEY:
+        return text
+    return f"{text[:start]}{HIDDEN}\n{text[end.start() :]}"
