@@ -19,7 +19,7 @@ from typing import Any, Final
 VARIABLE: Final = "KUBERNAUT_USES"
 OWN: Final = "system:serviceaccount:kubernaut-system:"
 _ROLE: Final = re.compile(r' of (ClusterRole|Role) "([^"]+)" ')
-_ACTING: Final = re.compile(r'"([^"]+)" cannot impersonate resource "([^"]+)"')
+_ACTING: Final = re.compile(r'cannot impersonate\S* resource "([^"]+)"')
 #: rights on these are given by name
 _NAMED: Final = frozenset(
     {"configmaps", "secrets", "validatingadmissionpolicies", "validatingadmissionpolicybindings"}
@@ -85,7 +85,7 @@ def _what(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
 def _refused(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
     acting = _ACTING.search((event.get("responseStatus") or {}).get("message", ""))
     if acting or event.get("impersonatedUser"):
-        return "impersonate", "", acting[2] if acting else "serviceaccounts", ""
+        return "impersonate", "", acting[1] if acting else "serviceaccounts", ""
     return _what(event)
 
 

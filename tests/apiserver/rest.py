@@ -7,7 +7,7 @@ import http.client
 import json
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -78,16 +78,26 @@ class Client:
         *,
         content_type: str = "application/json",
         accept: str = "application/json",
-        headers: Iterable[tuple[str, str]] = (),
         **query: str,
     ) -> Answer:
         """Send one request; a refusal is an answer like any other."""
+        return self.send(method, path, body, query, (("Accept", accept),), content_type)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, str],
+        headers: Iterable[tuple[str, str]],
+        content_type: str = "application/json",
+    ) -> Answer:
+        """Send one request with headers of its own."""
         target = f"{path}?{urlencode(query)}" if query else path
         data = json.dumps(body).encode() if body is not None else None
         self._connection.putrequest(method, target)
         for name, value in (*self._headers, *headers):
             self._connection.putheader(name, value)
-        self._connection.putheader("Accept", accept)
         if data is not None:
             self._connection.putheader("Content-Type", content_type)
             self._connection.putheader("Content-Length", str(len(data)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from kubernaut.api.names import SWITCH_CONFIGMAP, SYSTEM_NAMESPACE
 
 LABEL = {"metadata": {"labels": {"team": "shop"}}}
 SWITCH = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps/{SWITCH_CONFIGMAP}"
-_SPEC = {
+_SPEC: dict[Kind, dict[str, Any]] = {
     WORKFLOW: {"description": "another"},
     EXECUTION: {"control": {"paused": True}},
     PATTERN: {"muted": True},

@@ -36,7 +36,11 @@ class Canaries:
         for place, text in told.items():
             data = text.encode() if isinstance(text, str) else text
             for unpacked in _unpacked(data):
-                hits += [f"{where}: in {place}" for where, form in forms if form in unpacked]
+                hits += [
+                    f"{where}: in {place}: {_around(unpacked, form)}"
+                    for where, form in forms
+                    if form in unpacked
+                ]
         return sorted(set(hits))
 
 
@@ -50,6 +54,11 @@ def _forms(value: str) -> list[bytes]:
         found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
     # Without what may be cut off at either end it is told all the same.
     return sorted({*found, raw[5:21]})
+
+
+def _around(data: bytes, form: bytes) -> str:
+    at = data.index(form)
+    return data[max(0, at - 200) : at].decode(errors="replace")
 
 
 def _unpacked(data: bytes) -> Iterable[bytes]:

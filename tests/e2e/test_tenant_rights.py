@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from e2e.world import Manifest, Place, acting, steps, until, web
+from e2e.feed import Manifest
+from e2e.world import Place, acting, steps, until, web
 
 KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 PATHS = {kind: f"/apis/apps/v1/namespaces/{{}}/{kind.lower()}s" for kind in KINDS}

@@ -98,11 +98,11 @@ class Cast:
         query = dict(ask.query) | ({} if ask.method == "GET" else {"dryRun": "All"})
         headers = (*(((("Impersonate-User", ask.acting)),) if ask.acting else ()), *ask.headers)
         body = self._whole(ask) if ask.method == "PUT" else ask.body
-        return client.request(ask.method, ask.path, body, content_type=ask.content, headers=headers, **query)
+        return client.send(ask.method, ask.path, body, query, headers, ask.content)
 
     def _whole(self, ask: Ask) -> Object:
-        seen: Object = self.admin.request("GET", ask.path).body
-        return _merged(seen, ask.body)
+        whole: Object = _merged(self.admin.request("GET", ask.path).body, ask.body)
+        return whole
 
     def _client(self, who: str) -> Client:
         if who == ROOT:

@@ -65,7 +65,7 @@ def test_what_failed_or_was_a_dry_run_or_was_somebody_elses_uses_nothing(more: E
 
 
 def test_what_is_done_as_an_account_uses_its_role_and_the_leave_to_act_as_it() -> None:
-    acted = {"impersonatedUser": {"username": "system:serviceaccount:shop:kubernaut-repair"}}
+    acted: Event = {"impersonatedUser": {"username": "system:serviceaccount:shop:kubernaut-repair"}}
     assert rights(event("get", "pods", "kubernaut-repair", **acted)) == {
         Right("kubernaut-repair", "get", "", "pods"),
         Right("kubernaut-impersonate", "impersonate", "", "serviceaccounts"),

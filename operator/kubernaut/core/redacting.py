@@ -5,6 +5,7 @@ Only what is said to be a secret, or is of a known form, can be seen to be one; 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -35,6 +36,10 @@ _PATTERNS: Final = tuple(
         r"(\b)()(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,})",
     )
 )
+_CONTEXT: Final = re.compile(r",? ?error found in #\d+ byte of \.\.\.\|.*", re.DOTALL)
+_INVALID: Final = "Invalid value: "
+_TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_PLAIN: Final = 80
 _KEY_END: Final = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
 _SHORTEST_KEY: Final = 20
 
@@ -55,6 +60,38 @@ def redacted(text: str) -> str:
 def tells_secret(text: str) -> bool:
     """Whether a text holds what ``redacted`` would hide."""
     return redacted(text) != text
+
+
+def refusal(told: str) -> str:
+    """Return why an API server refuses an object, without the parts of the object that it quotes.
+
+    It quotes what it can't decode with all that stands around it, and an immutable field as a whole: a template of
+    pods with their environment, say. A short and plain value stays, for it is what has to be mended.
+    """
+    told = _CONTEXT.sub("", told)
+    found, at = [], 0
+    while (mark := told.find(_INVALID, at)) >= 0:
+        begin = mark + len(_INVALID)
+        end = _end_of_value(told, begin)
+        value = told[begin:end]
+        plain = end < len(told) and len(value) <= _PLAIN and not any(sign in value for sign in "{}[]\\")
+        found += [told[at:begin], value if plain else "(not told)"]
+        at = end
+    return redacted("".join([*found, told[at:]]))
+
+
+def _end_of_value(told: str, begin: int) -> int:
+    """Return where a quoted value ends: a text, JSON, or what Go prints of a struct, whose end is the last brace."""
+    if match := _TEXT.match(told, begin):
+        return match.end()
+    try:
+        return json.JSONDecoder().raw_decode(told, begin)[1]
+    except ValueError:
+        close = told.rfind("}: ", begin)
+    if close >= 0:
+        return close + 1
+    colon = told.find(": ", begin)
+    return colon if colon >= 0 and told[begin] != '"' else len(told)
 
 
 def each_text(value: Any, change: Callable[[str], str] = redacted) -> Any:

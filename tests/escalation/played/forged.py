@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from e2e.world import REPAIR, Manifest, Place, Run, acting, done, execution, gate, note
+from e2e.feed import Manifest
+from e2e.world import REPAIR, Place, Run, acting, done, execution, gate, note
 from escalation.played.guarded import MARKS
 from escalation.played.story import ENGINE, Played, flow, outcome, run
 from escalation.tables.answers import GIVEN

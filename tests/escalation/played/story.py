@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from e2e.world import REPAIR, Manifest, Place, Run, condition, execution, steps
+from e2e.feed import Manifest
+from e2e.world import REPAIR, Place, Run, condition, execution, steps
 
 LINT: Final = "lint"
 ENGINE: Final = "engine"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubernaut.core.redacting import HIDDEN, each_text, named_secret, redacted, tells_secret
+from kubernaut.core.redacting import HIDDEN, each_text, named_secret, redacted, refusal, tells_secret
 
 WORD = "Xy+12/abCD=9f"
 TOLD = {
@@ -68,3 +68,35 @@ def test_every_text_of_a_value_is_redacted_and_its_shape_stays() -> None:
 def test_names_say_that_a_value_is_a_secret() -> None:
     assert all(map(named_secret, ("password", "dbPassword", "api_key", "TOKEN", "client-secret")))
     assert not any(map(named_secret, ("deployment", "replicas", "key", "name")))
+
+
+REFUSALS = {
+    "a whole object that can't be decoded": (
+        ' "" is invalid: patch: Invalid value: "{\\"spec\\":{\\"env\\": \\"WORD\\"}}": json: cannot unmarshal object',
+        ' "" is invalid: patch: Invalid value: (not told): json: cannot unmarshal object',
+    ),
+    "what stands around a mistake": (
+        'can not be handled: x, error found in #10 byte of ...|"env":"WORD"|..., bigger context ...|WORD|...',
+        "can not be handled: x",
+    ),
+    "an immutable field as JSON": (
+        'data: Invalid value: {"spec":{"env":"WORD: }"}}: field is immutable',
+        "data: Invalid value: (not told): field is immutable",
+    ),
+    "an immutable field as Go prints it": (
+        'spec.template: Invalid value: core.Pod{Env:[]core.EnvVar{core.EnvVar{Value:"WORD"}}}: field is immutable',
+        "spec.template: Invalid value: (not told): field is immutable",
+    ),
+    "several": (
+        '[spec.a: Invalid value: "x y": no blanks, b: Invalid value: ["WORD"]: many, c: Invalid value: 7: large]',
+        '[spec.a: Invalid value: "x y": no blanks, b: Invalid value: (not told): many, c: Invalid value: 7: large]',
+    ),
+    "a long text": (f'a: Invalid value: "{"WORD" * 30}": too long', "a: Invalid value: (not told): too long"),
+    "a text that was cut": ('a: Invalid value: "WORD and ', "a: Invalid value: (not told)"),
+    "another message": ("deployments.apps x not found", "deployments.apps x not found"),
+}
+
+
+@pytest.mark.parametrize(("told", "expected"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_does_not_quote_the_object(told: str, expected: str) -> None:
+    assert refusal(told) == expected
