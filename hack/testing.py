@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,9 +27,11 @@ from pathlib import Path
 from typing import IO
 
 from environment import cache_dir
+from localcluster import uses
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
+USES = BUILD / "uses"
 COVERAGE_OF_ALL = 80
 COVERAGE_OF_CORE = 95
 
@@ -51,11 +54,12 @@ E2E = Stage("e2e", ("tests/e2e",), "the real operator on a real cluster")
 FAILOVER = Stage("failover", ("tests/failover",), "replicas that take over, an API server that stops")
 FAULTS = Stage("faults", ("tests/faults",), "the operator killed at work")
 NODE = Stage("node", ("tests/node",), "the demo, on a real node")
+RIGHTS = Stage("rights", ("tests/rights",), "what is granted is what all stages used")
 #: what runs after one another, and within one of these what runs beside one another: those mostly wait
 PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
     ((UNIT,),),
     ((DATABASE, API_SERVER), (E2E, FAILOVER)),
-    ((NODE, FAULTS),),
+    ((NODE, FAULTS, RIGHTS),),
 )
 STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)
 
@@ -85,7 +89,12 @@ def environment() -> dict[str, str]:
     """Return the environment of all stages: compiled test modules are kept, but in the user's cache."""
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     compiled = str(cache_dir() / "pycache")
-    return {**kept, "COVERAGE_FILE": str(BUILD / "coverage"), "PYTHONPYCACHEPREFIX": compiled}
+    return {
+        **kept,
+        "COVERAGE_FILE": str(BUILD / "coverage"),
+        "PYTHONPYCACHEPREFIX": compiled,
+        uses.VARIABLE: str(USES),
+    }
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,9 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     for stale in BUILD.glob("coverage*"):
         stale.unlink()
+    # What one stage used says nothing; only the whole suite starts anew.
+    if not given.stages:
+        shutil.rmtree(USES, ignore_errors=True)
     wanted = frozenset(given.stages or names)
     run = Run(wanted, not given.no_coverage, tuple(extra))
     times: dict[str, float] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from kubernaut.api.duration import parse_duration
 from kubernaut.api.execution import (
@@ -47,6 +47,13 @@ class FakeParameters(ActionParameters):
     image_name: str = ""
     names: tuple[str, ...] = ()
     labels: Mapping[str, int] = Field(default_factory=dict)
+
+    @field_validator("image_name")
+    @classmethod
+    def _is_one(cls, name: str) -> str:
+        if "?" in name:
+            raise ValueError(f"{name!r} is not the name of an image")
+        return name
 
 
 class NamedParameters(ActionParameters):

@@ -87,7 +87,7 @@ REPAIR_RULES: Final = (
     _rule("", ["pods/eviction"], ["create"]),
     _rule("", ["events"], ["list"]),
     _rule("apps", ["deployments", "statefulsets", "daemonsets"], [*_READ, "patch"]),
-    _rule("apps", ["replicasets"], ["get", "list"]),
+    _rule("apps", ["replicasets"], ["list"]),
     _rule("apps", ["controllerrevisions"], ["list"]),
     _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
     # Starting runs of other Workflows, finding them again, and cancelling them.

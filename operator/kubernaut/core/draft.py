@@ -13,7 +13,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import limits
 from kubernaut.core.action import Idempotency
 from kubernaut.core.errors import StepError
-from kubernaut.core.expressions import INDEX, ITEM, Scope
+from kubernaut.core.expressions import INDEX, ITEM, Scope, Template
 from kubernaut.core.naming import child_run
 from kubernaut.core.parameters import overrides
 from kubernaut.core.plan import DEFAULT_TIMEOUT, FINALLY, Kind, Plan, PlannedStep
@@ -155,9 +155,7 @@ class Draft:
             self.fail(step, error.reason, str(error))
             return
         except ValidationError as error:
-            detail = error.errors()[0]
-            where = ".".join(("with", *map(str, detail["loc"])))
-            self.fail(step, Reason.INVALID_PARAMETERS, f"{step.action.name}: {where}: {detail['msg']}")
+            self.fail(step, Reason.INVALID_PARAMETERS, f"{step.action.name}: {_unfit(step.with_, error)}")
             return
         pinned = step.action.idempotency is Idempotency.PINNED
         prepare = pinned and record.intent is None and not undo and not fence
@@ -312,3 +310,20 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else str(value)
+
+
+def _unfit(with_: Template, error: ValidationError) -> str:
+    """Say which parameter does not fit and why; not what it is, where that was read from the cluster."""
+    detail = error.errors()[0]
+    where = ".".join(("with", *map(str, detail["loc"])))
+    read = {
+        str(path[0])
+        for path, one in zip(with_.paths, with_.expressions, strict=True)
+        if path and (one.uses_target or one.steps)
+    }
+    # Checks of an action's own quote what they refuse.
+    if detail["type"] == "value_error" and (not detail["loc"] or str(detail["loc"][0]) in read) and read:
+        return (
+            f"{where}: what the expression gives does not fit; it was read from the cluster and is not told"
+        )
+    return f"{where}: {detail['msg']}"

@@ -14,7 +14,7 @@ from typing import Any, Final
 from kubernaut.actions import pods
 from kubernaut.actions.diagnosis import redaction
 from kubernaut.actions.diagnosis.symptoms import Sample
-from kubernaut.core import fields, managed_fields
+from kubernaut.core import fields, managed_fields, redacting
 from kubernaut.core.errors import ClusterError, Forbidden
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
@@ -113,7 +113,7 @@ async def _logs_of(cluster: Cluster, pod: Manifest, known: set[str], told: _Logs
             except ClusterError as error:
                 told.omitted.append(f"log of {which}: {error}"[:300])
                 continue
-            text = await asyncio.to_thread(redaction.text, text, known)
+            text = await asyncio.to_thread(redacting.redacted, text, known)
             told.taken += len(text.encode())
             told.found.append({"pod": ref.name, "container": one.name, "previous": previous, "text": text})
 

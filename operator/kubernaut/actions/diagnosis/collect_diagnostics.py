@@ -14,7 +14,7 @@ from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.actions.pods import ContainerView
 from kubernaut.api.base import Flag
-from kubernaut.core import fields, managed_fields
+from kubernaut.core import fields, managed_fields, redacting
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import ClusterError, Forbidden
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
@@ -233,7 +233,7 @@ def _event(event: Mapping[str, Any]) -> str:
     text = (
         f"{about.get('kind')}/{about.get('name')}: {event.get('reason')}: {event.get('message', '')}".strip()
     )
-    text = redaction.text(text)
+    text = redacting.redacted(text)
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
@@ -290,8 +290,8 @@ async def _log(cluster: Cluster, pod: Manifest, lines: int) -> dict[str, JsonVal
         raise
     except ClusterError as error:
         # A former container's log is kept only for a while, and the pod's node may not answer.
-        return {"logOf": f"{ref.name}/{worst.name}: could not be read: {error}"[:300]}
-    text = redaction.text(text, redaction.known_values([pod]))
+        return {"logOf": redacting.redacted(f"{ref.name}/{worst.name}: could not be read: {error}")[:300]}
+    text = redacting.redacted(text, redaction.known_values([pod]))
     return {"logOf": f"{ref.name}/{worst.name}{' (previous)' if previous else ''}", "logTail": text}
 
 
