@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from kubernaut import __version__, logs
 from kubernaut.actions.registry import ActionRegistry
+from kubernaut.cluster.alertmanager import Alertmanager
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.leases import Leases
@@ -39,8 +40,10 @@ from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.gauges import show_wait
+from kubernaut.engine.guarding import Guarding, NoAlerts
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
@@ -145,7 +148,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow)
+        guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
+        performer = Performer(connection, signer, evidence, gate.hold, utcnow, guards.protecting)
         mirror = self.history.mirror if self.history else None
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
@@ -164,6 +168,7 @@ class Application:
                 utcnow,
                 gate.off,
                 capacities,
+                guards,
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, rights),
             afterlife=Afterlife(
@@ -179,6 +184,7 @@ class Application:
             shards=self.shards,
             target_key=claims.target_key,
             capacities=capacities,
+            guards=guards,
         )
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
@@ -193,6 +199,7 @@ class Application:
             parts.runs.estimate = estimator.of
         self.switch.on_change(lambda *_: self.engine.on_switch())
         features.on_change(self.engine.wake_all)
+        self.switch.guards.on_change(self.engine.wake_all)
         show_breaker("kubernetes", lambda: self._connection.breaker.state)
 
     def not_ready(self) -> str | None:
@@ -335,6 +342,15 @@ class Probes:
         """Return what to say where it is ready."""
         standby = self.application is not None and self.application.shards.standby
         return "ok; other replicas hold all shards, and this one stands by" if standby else "ok"
+
+
+def _alerts(settings: Settings) -> Alertmanager | NoAlerts:
+    """Return what guards ask for alerts."""
+    if settings.alertmanager_url is None:
+        return NoAlerts()
+    source = Alertmanager(settings.alertmanager_url, utcnow)
+    show_breaker("alertmanager", lambda: source.breaker.state)
+    return source
 
 
 def _shards(settings: Settings, connection: ApiConnection) -> ShardKeeper:
