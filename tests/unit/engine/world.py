@@ -18,9 +18,11 @@ from kubernaut.core.run import Hold
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.evidence import AvailabilityEvidence
+from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.targets import Lookout
 from unit.actions.fake import FakeCluster
@@ -106,6 +108,8 @@ class World:
         self.watches = Watches()
         self.hold: Hold | None = None
         self.woken: list[RunKey] = []
+        self.guards = Guarding(PastRuns(self.clock), self.clock)
+        self.guards.past.complete = True
         self.locks = TargetLocks(self.woken.append)
         self.cluster.add(
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "repair"}}, deployment("web")
@@ -118,7 +122,12 @@ class World:
         """Return a fresh reconciler, as after a restart."""
         registry = ActionRegistry(installed=False)
         performer = Performer(
-            self.cluster, Signer(b"k" * 32), AvailabilityEvidence(None), lambda: self.hold, self.clock
+            self.cluster,
+            Signer(b"k" * 32),
+            AvailabilityEvidence(None),
+            lambda: self.hold,
+            self.clock,
+            self.guards.protecting,
         )
         return RunReconciler(
             self.cluster,
@@ -128,6 +137,7 @@ class World:
             Lookout(self.cluster, self.watches, self.woken.append),
             lambda: self.hold,
             self.clock,
+            guards=self.guards,
         )
 
     def workflow(self, *steps: Manifest, name: str = "fix", **spec: Any) -> None:
