@@ -45,6 +45,7 @@ from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.past import PastRuns
 from kubernaut.engine.permissions import PermissionWatch
+from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.shards import ShardKeeper
@@ -135,11 +136,7 @@ class Application:
         own = connection.own()
         self.queue: KeyedQueue[Key] = KeyedQueue(waited=show_wait)
         self.switch = ActingSwitch(own, settings.namespace)
-        self.history = (
-            History(settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
-            if settings.dsn
-            else None
-        )
+        self.history = self._history(own)
         evidence = AvailabilityEvidence(self.history.seen if self.history else None)
         features = self.switch.features
         gate, locks = Gate(self.switch, features), TargetLocks(self.queue.add)
@@ -189,6 +186,11 @@ class Application:
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
+
+    def _history(self, own: OperatorCluster) -> History | None:
+        if not self._settings.dsn:
+            return None
+        return History(self._settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
 
     def _tell_each_other(self, parts: Parts) -> None:
         """Have parts told of what happens in others."""

@@ -144,9 +144,10 @@ def _string_changes(schema: Schema, value: str) -> Iterator[_Change]:
         return
     if schema.get("pattern") == DURATION_PATTERN:
         day = DAY_RULE.schema() in schema["x-kubernetes-validations"]
-        bad, good = _BAD_DURATIONS, _GOOD_DURATIONS
+        bad: tuple[str, ...] = (*_BAD_DURATIONS, "24h1ms") if day else _BAD_DURATIONS
+        good: tuple[str, ...] = _GOOD_DURATIONS
         if day:
-            bad, good = (*bad, "24h1ms"), ("24h", *(text for text in good if text != "8760h"))
+            good = ("24h", *(text for text in good if text != "8760h"))
         yield from (_Change(f"duration {text}", text) for text in bad)
         yield from (_Change(f"duration {text}", text, valid=True) for text in good)
         return

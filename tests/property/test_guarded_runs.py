@@ -104,22 +104,24 @@ class Play:
             if live.stored.phase.final or live.gone:
                 self.world.guards.past.learn(live)
                 return
-            self._answer(live)
-            await asyncio.sleep(min(delay if delay is not None else 30.0, 30.0))
+            asked = self._answer(live)
+            pause = delay if delay is not None else 120.0
+            await asyncio.sleep(min(pause, 120.0) if asked or live.status.target is None else pause)
 
-    def _answer(self, live: LiveRun) -> None:
-        """A person answers after some minutes: says yes to every second run."""
-        record = live.status.steps and next((s for s in live.status.steps if s.name == GUARD_APPROVAL), None)
-        if not record or record.phase.final or record.started_at is None:
-            return
+    def _answer(self, live: LiveRun) -> bool:
+        """A person answers after some minutes: says yes to every second run. Return whether one is asked."""
+        record = next((s for s in live.status.steps if s.name == GUARD_APPROVAL), None)
+        if record is None or record.phase.final or record.started_at is None:
+            return False
         if self.world.clock() - record.started_at < timedelta(minutes=7):
-            return
+            return True
         yes = int(live.key.name.rpartition("-")[2]) % 2 == 0
         answer = {"step": GUARD_APPROVAL, "decision": "Approve" if yes else "Deny", "by": "ada"}
         self.world.cluster.edit(
             "WorkflowExecution", live.key.name, {"spec": {"control": {"approvals": [answer]}}}
         )
         live.observe(copy.deepcopy(self.world.cluster.find("WorkflowExecution", live.key.name)))
+        return True
 
     async def stop(self) -> None:
         for task in self.tasks:
@@ -149,7 +151,7 @@ def shapes(shape: int, wait: int) -> dict[str, Any]:
     each = {"name": "each", "forEach": {"items": ["1", "2"], "template": "one", "parallelism": 2}}
     case = [{"name": "yes", "when": "true", "template": "one"}]
     template = [{"name": "one", "steps": [restart("inner")]}]
-    return [
+    found: list[dict[str, Any]] = [
         {"steps": [scale("act", 3)]},
         {"steps": [late, scale("act", 3, "late")]},
         {"steps": [late], "finally": [restart("sneak")]},
@@ -165,7 +167,8 @@ def shapes(shape: int, wait: int) -> dict[str, Any]:
             "alternate": "one",
             "templates": template,
         },
-    ][shape]
+    ]
+    return found[shape]
 
 
 @st.composite
@@ -213,8 +216,8 @@ a_workflow = st.fixed_dictionaries(
 )
 a_scene = st.fixed_dictionaries(
     {
-        "workflows": st.lists(a_workflow, min_size=4, max_size=4),
-        "runs": st.lists(st.tuples(st.integers(0, 3), st.integers(0, 150)), min_size=4, max_size=10),
+        "workflows": st.lists(a_workflow, min_size=8, max_size=8),
+        "runs": st.lists(st.tuples(st.integers(0, 7), st.integers(0, 150)), min_size=8, max_size=10),
         "namespace": st.one_of(st.just({}), some_guards()),
         "cluster": st.one_of(st.just({}), some_guards()),
         "firing": st.lists(times, max_size=2),
@@ -275,7 +278,8 @@ def watch(one: Play) -> None:
 
     async def noting(ref: ObjectRef, body: Manifest, **more: Any) -> Manifest:
         result = await patch(ref, body, **more)
-        if ref.kind == "Deployment":
+        # A patch of annotations alone fences off an earlier owner's request, and changes nothing.
+        if ref.kind == "Deployment" and "spec" in body:
             for key in body["metadata"].get("annotations") or {}:
                 if key.startswith(MARK):
                     one.effects[key.removeprefix(MARK)].append(asyncio.get_running_loop().time())
@@ -399,7 +403,7 @@ def check_approval(scene: dict[str, Any], run: Told, others: list[Told], last: d
         assert not risky or approved or len(near) < breaker["badRuns"], (breaker, run.name)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=125, deadline=None)
 @given(a_scene)
 def test_a_thousand_adversarial_workflows_violate_no_guard(scene: dict[str, Any]) -> None:
     loop = looptime.new_event_loop()

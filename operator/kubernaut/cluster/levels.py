@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from kubernaut.api.guards import Guards
 from kubernaut.core.guards.levels import Level, Reach, guard_problems
+from kubernaut.metrics import GUARD_LEVELS, GUARDS_INVALID
 
 log = logging.getLogger(__name__)
 PREFIX: Final = "guards."
@@ -92,6 +93,8 @@ class LevelGuards:
         levels = levels_of(found).values()
         self._cluster = tuple(level for level in levels if level.reach is Reach.CLUSTER)
         self._namespaces = {level.name: level for level in levels if level.reach is Reach.NAMESPACE}
+        GUARD_LEVELS.set(len(found))
+        GUARDS_INVALID.set(len(self.problems))
         for problem in self.problems:
             log.warning("guards are not understood, and nothing begins where they hold: %s", problem)
         for callback in self._callbacks:

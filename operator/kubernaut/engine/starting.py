@@ -23,8 +23,8 @@ from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
 from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
-from kubernaut.engine.claims import Claims
-from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, disowned
+from kubernaut.engine.claims import Claim, Claims
+from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, Parent, disowned
 from kubernaut.engine.guarding import Guarding, Wait
 from kubernaut.engine.homes import target_home
 from kubernaut.engine.keys import RunKey
@@ -132,6 +132,17 @@ class Starter:
         home = target_home(live.key.namespace, target.api_version, target.kind, target.name)
         if live.gone or not live.at_home(home):
             return False
+        if not await self._placed(live, claim, owner):
+            return False
+        live.plan, live.params, live.status = claim.plan, claim.params, claim.status
+        if self._guards is not None:
+            self._guards.past.learn(live)
+        return True
+
+    async def _placed(self, live: LiveRun, claim: Claim, owner: Parent | None) -> bool:
+        """Let a run pass its guards and take its target; where it can't, it waits, or ends, and says why."""
+        target = claim.status.target
+        assert target is not None
         # Who may not begin takes nobody's place at the target either.
         if self._guards is not None and await self._kept(
             live, await self._guards.start(live, claim.plan, claim.target)
@@ -147,13 +158,10 @@ class Starter:
                 message = f"{target.kind} {target.name} is being repaired by run {holder}."
                 await self._wait_for(live, Hold(Reason.TARGET_BUSY, message))
                 return False
-        # Now that no other run can begin on the target, and until it is noted below that this one does.
+        # Once more, now that no other run can begin on the target; nothing happens until this one's begin is noted.
         if self._guards is not None and (wait := self._guards.check(live, claim.plan, claim.target)):
             await self._kept(live, wait)
             return False
-        live.plan, live.params, live.status = claim.plan, claim.params, claim.status
-        if self._guards is not None:
-            self._guards.past.learn(live)
         return True
 
     async def _kept(self, live: LiveRun, wait: Wait | None) -> bool:

@@ -131,8 +131,8 @@ def test_effects_hidden_under_finally_are_skipped_rather_than_waited_for() -> No
     story.guards = Guarded(COOLING)
     story.decide()
     story.done("look", acted=False)
-    assert story.phases["finally/sneak"] == "Skipped"
-    assert story.step("finally/sneak").reason == "Cooldown"
+    assert story.phases["sneak"] == "Skipped"
+    assert story.step("sneak").reason == "Cooldown"
     assert story.run.status.phase.final
 
 
@@ -142,7 +142,18 @@ def test_tidying_up_after_what_was_done_is_let_through() -> None:
     story.decide()
     story.guards = Guarded(COOLING)
     story.done("one")
-    assert story.begun == ["finally/tidy"]
+    assert story.begun == ["tidy"]
+
+
+def test_a_step_that_failed_before_it_could_do_anything_is_no_beginning() -> None:
+    builder = a_workflow().step("one", when="target.nothing == 1", onFailure="Alternate", alternate="other")
+    story = a_story(builder.template("other", steps().step("sneak")))
+    story.guards = Guarded(COOLING)
+    story.decide()
+    story.sees(available(4, 4))
+    assert story.phases["one"] == "Failed"
+    assert story.begun == []
+    assert told(story)[0] == "Cooldown"
 
 
 # Health
@@ -203,6 +214,7 @@ def test_what_is_of_high_risk_waits_for_the_usual_answer_and_then_begins() -> No
         "Step risky needs an approval: fake_risky is of high risk, and guards.approval of the cluster is OnRisk."
     )
     assert told(story)[0] == "ApprovalRequired"
+    story.store()
     story.crash()
     story.answer(GUARD_APPROVAL, Decision.APPROVE, "fine")
     story.decide()
@@ -261,7 +273,7 @@ def test_under_finally_nobody_is_asked() -> None:
     story.guards = ON_RISK
     story.decide()
     story.done("one")
-    assert story.step("finally/sneak").reason == "ApprovalRequired"
+    assert story.step("sneak").reason == "ApprovalRequired"
     assert story.run.status.phase.value == "Failed"
 
 

@@ -109,7 +109,15 @@ def _levels(document: Document, known: str) -> list[Finding]:
     data = document.data.get("data")
     entries = {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else {}
     return [
-        _finding(document, known, f"data.{key}", f"{level.problem}.", Reason.GUARDS_INVALID)
+        Finding(
+            document.source,
+            document.line_of_key("data", key),
+            known,
+            Reason.GUARDS_INVALID.value,
+            f"data.{key}",
+            f"{level.problem}.",
+            REASONS[Reason.GUARDS_INVALID].fix,
+        )
         for key, level in levels_of(entries).items()
         if level.problem
     ]

@@ -9,7 +9,7 @@ from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import Approval
-from kubernaut.core.draft import Draft
+from kubernaut.core.draft import MAY_HAVE_ACTED, Draft
 from kubernaut.core.guards import health
 from kubernaut.core.guards.levels import Refusal
 from kubernaut.core.guards.risk import GIVES_BACK, acts
@@ -20,7 +20,6 @@ LOOK_AGAIN: Final = timedelta(seconds=10)
 #: how long a person may take to answer
 APPROVAL_TIME: Final = Approval().expires_after
 _MOST_RISKY: Final = 32
-_NOT_BEGUN: Final = (StepPhase.PENDING, StepPhase.SKIPPED)
 
 
 def may_begin(draft: Draft, step: PlannedStep) -> bool:
@@ -37,15 +36,17 @@ def may_begin(draft: Draft, step: PlannedStep) -> bool:
 
 def begun(draft: Draft) -> bool:
     """Whether the run has begun to change anything: then it goes on, for half a repair helps nobody."""
-    return any(
-        acts(step) and _begun(draft.record(step), draft.begun_before(step)) for step in draft.shape.steps
-    )
+    return any(acts(step) and _begun(draft, step) for step in draft.shape.steps)
 
 
-def _begun(record: StepStatus, before: bool) -> bool:
+def _begun(draft: Draft, step: PlannedStep) -> bool:
+    """Whether a step has changed something, or may have; one that failed before it could has not."""
+    record = draft.record(step)
     if record.reason == Reason.CARRIED_OVER:
         return False
-    return before or record.phase not in _NOT_BEGUN
+    if record.changed or record.intent is not None or _under_way(draft, step) or draft.begun_before(step):
+        return True
+    return record.phase is StepPhase.FAILED and record.attempt > 0 and record.reason in MAY_HAVE_ACTED
 
 
 def _held(draft: Draft, step: PlannedStep, refusal: Refusal) -> bool:
@@ -149,9 +150,15 @@ def risky(draft: Draft) -> list[str] | None:
     found = {
         step.action.name
         for step in draft.shape.steps
-        if step.high and step.action is not None and _begun(draft.record(step), draft.begun_before(step))
+        if step.high and step.action is not None and _tried(draft.record(step))
     }
     return sorted(found)[:_MOST_RISKY] or None
+
+
+def _tried(record: StepStatus) -> bool:
+    if record.reason == Reason.CARRIED_OVER:
+        return False
+    return record.attempt > 0 and record.phase not in (StepPhase.PENDING, StepPhase.SKIPPED)
 
 
 def _not_approved(draft: Draft, step: PlannedStep, reason: Reason, message: str) -> None:
