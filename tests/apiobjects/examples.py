@@ -248,6 +248,7 @@ def full_execution() -> Object:
         },
         "reason": "ExpectationMet",
         "message": "The Deployment is ready.",
+        "highRisk": ["drain_node"],
         "outputs": {"restarts": 4},
         "steps": [step],
         "conditions": [_CONDITION],

@@ -37,7 +37,7 @@ def declare(world: World, **entries: dict[str, Any] | None) -> None:
     declared = sum(key.startswith("guards.") for key in answer.body.get("data") or {})
     until(
         "the operator knows of it",
-        lambda: world.operator.metric("kubernaut_guard_levels") in (declared, None),
+        lambda: world.operator.metric("kubernaut_guard_levels") == declared,
     )
 
 
