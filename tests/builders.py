@@ -28,6 +28,7 @@ from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.action import Action, ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.features import Feature
+from kubernaut.core.guards.facts import Guarded
 from kubernaut.core.machine import advance, claim
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan
@@ -97,6 +98,13 @@ class FakeJob(FakeAction):
         return bool(manifest["status"].get("phase"))
 
 
+@dataclass(frozen=True)
+class RiskyAction(FakeAction):
+    """An action of high risk."""
+
+    risk: ClassVar[Risk] = Risk.HIGH
+
+
 class SubflowParameters(ActionParameters):
     """What starts the run of another Workflow."""
 
@@ -126,6 +134,7 @@ class FakeCatalogue:
             FakeAction("fake_halting", Idempotency.MARKED, halts=True),
             FakeAction("fake_named", Idempotency.MARKED, NamedParameters),
             FakeJob("fake_job", Idempotency.NAMED),
+            RiskyAction("fake_risky", Idempotency.MARKED),
         )
         self._actions: dict[str, Any] = {action.name: action for action in actions}
 
@@ -360,6 +369,7 @@ class Story:
     granted: frozenset[str] = frozenset()
     off: frozenset[Feature] = frozenset()
     unfenced: frozenset[str] = frozenset()
+    guards: Guarded | None = None
 
     def decide(self, told: Mapping[str, Outcome] | None = None, **outcomes: Outcome) -> Decided:
         """Decide once; what must be stored first is stored, and the acts are under way."""
@@ -373,6 +383,7 @@ class Story:
             self.granted,
             self.off,
             self.unfenced,
+            self.guards,
         )
         self.unfenced -= {name for name, outcome in told.items() if not outcome.transient}
         self.last = advance(self.run, self.plan, facts, self.now)

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import kopf
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from kubernaut import __version__, logs
 from kubernaut.actions.registry import ActionRegistry
+from kubernaut.cluster.alertmanager import Alertmanager
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.leases import Leases
@@ -30,7 +32,6 @@ from kubernaut.cluster.watchsession import watch_session
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, KubernautError
 from kubernaut.core.features import Feature
-from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.capacities import Capacities
@@ -40,11 +41,15 @@ from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.gauges import show_wait
+from kubernaut.engine.guarding import Guarding, NoAlerts
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.permissions import PermissionWatch
+from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.postgres import History, keeper_of
 from kubernaut.engine.queue import KeyedQueue
-from kubernaut.engine.remembering import HistoryMemory, Remembering
+from kubernaut.engine.remembering import Remembering
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.shards import ShardKeeper
 from kubernaut.engine.sweep import SnapshotSweep
@@ -52,19 +57,8 @@ from kubernaut.engine.targets import Lookout
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
-from kubernaut.history.breaker import Breaker as HistoryBreaker
-from kubernaut.history.bundlemirror import BundleMirror
-from kubernaut.history.bundlespool import BundleSpool
-from kubernaut.history.database import Database
-from kubernaut.history.dsn import describe
-from kubernaut.history.encryption import KeyRing
-from kubernaut.history.knowngood import KnownGoodStore
-from kubernaut.history.mirror import Mirror
 from kubernaut.history.repository import Repository
-from kubernaut.history.retention import Retention
-from kubernaut.history.seen import SeenAvailable
-from kubernaut.history.spool import Spool
-from kubernaut.metrics import BUNDLE_BACKLOG, MIRROR_BACKLOG, show_breaker
+from kubernaut.metrics import show_breaker
 from kubernaut.server.health import HealthServer
 
 log = logging.getLogger(__name__)
@@ -73,85 +67,6 @@ log = logging.getLogger(__name__)
 def utcnow() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
-
-
-class History:
-    """The way into Postgres; it may be away at any time, and nothing else waits for it."""
-
-    def __init__(self, settings: Settings, load: RecordLoader, enabled: Callable[[], bool]) -> None:
-        assert settings.dsn is not None
-        dsn = settings.dsn.get_secret_value()
-        breaker = HistoryBreaker(
-            f"Postgres at {describe(dsn)}",
-            failures=settings.history_breaker_failures,
-            pause=settings.history_breaker_probe.total_seconds(),
-        )
-        self.database = Database(dsn, breaker=breaker)
-        spool = Spool(settings.state_dir / "spool", most_bytes=settings.spool_bytes)
-        self.mirror = Mirror(
-            self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
-        )
-        self.seen = SeenAvailable(self.database)
-        self.known_good = KnownGoodStore(self.database, settings.remember_keep, utcnow)
-        self.memory = HistoryMemory(self.known_good)
-        self._bundles = (
-            BundleMirror(
-                self.database,
-                KeyRing(settings.encryption_keys),
-                BundleSpool(settings.state_dir / "bundles", most_bytes=settings.bundle_bytes),
-                enabled=enabled,
-            )
-            if settings.encryption_keys
-            else None
-        )
-        self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
-        self.engine: Engine | None = None
-        MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
-        BUNDLE_BACKLOG.set_function(lambda: self._bundles.waiting if self._bundles else 0)
-        show_breaker("postgres", lambda: self.mirror.state)
-
-    @property
-    def keeper(self) -> Keeper:
-        """What keeps diagnostics bundles; without a key none is kept."""
-        return self._bundles or NotKept(
-            "the operator has no key to encrypt it with (KUBERNAUT_ENCRYPTION_KEYS)"
-        )
-
-    async def _stored(self, uids: Sequence[str]) -> None:
-        if self.engine is not None:
-            self.engine.on_mirrored(list(uids))
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Connect (and migrate) in the background, and mirror meanwhile."""
-        tasks = [asyncio.create_task(work) for work in self._work()]
-        tasks += [asyncio.create_task(work.run()) for work in (self._retention, self._bundles) if work]
-        try:
-            yield
-        finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    await self.mirror.idle()
-                    if self._bundles:
-                        await self._bundles.idle()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.database.close()
-
-    def _work(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        return (self._connect(), self.mirror.run(), self.seen.run(), self.known_good.run())
-
-    async def _connect(self) -> None:
-        try:
-            await self.database.open()
-            log.info("the history is connected", extra={"where": self.database.where})
-        except KubernautError as error:
-            log.error("the history is away; healing goes on without it", extra={"error": str(error)})
-
-
-def _keeper(history: History | None) -> Keeper:
-    return NO_HISTORY if history is None else history.keeper
 
 
 class Application:
@@ -166,11 +81,7 @@ class Application:
         own = connection.own()
         self.queue: KeyedQueue[Key] = KeyedQueue(waited=show_wait)
         self.switch = ActingSwitch(own, settings.namespace)
-        self.history = history = (
-            History(settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
-            if settings.dsn
-            else None
-        )
+        self.history = history = self._history(own)
         evidence = AvailabilityEvidence(history.seen if history else None)
         features = self.switch.features
         gate, locks = Gate(self.switch, features), TargetLocks(self.queue.add)
@@ -180,8 +91,16 @@ class Application:
         )
         self._watches = SharedWatches(connection)
         memory, mirror = (history.memory, history.mirror) if history else (None, None)
+        guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
         performer = Performer(
-            connection, signer, evidence, gate.hold, utcnow, keeper=_keeper(history), memory=memory
+            connection,
+            signer,
+            evidence,
+            gate.hold,
+            utcnow,
+            keeper=keeper_of(history),
+            memory=memory,
+            protecting=guards.protecting,
         )
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
@@ -200,6 +119,7 @@ class Application:
                 utcnow,
                 gate.off,
                 capacities,
+                guards,
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, rights),
             afterlife=Afterlife(
@@ -215,10 +135,17 @@ class Application:
             shards=self.shards,
             target_key=claims.target_key,
             capacities=capacities,
+            guards=guards,
         )
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
+
+    def _history(self, own: OperatorCluster) -> History | None:
+        if not self._settings.dsn:
+            return None
+        enabled = partial(self.switch.features.on, Feature.HISTORY)
+        return History(self._settings, RecordLoader(own), enabled, utcnow)
 
     def _tell_each_other(self, parts: Parts) -> None:
         """Have parts told of what happens in others."""
@@ -229,6 +156,7 @@ class Application:
             parts.runs.estimate = estimator.of
         self.switch.on_change(lambda *_: self.engine.on_switch())
         features.on_change(self.engine.wake_all)
+        self.switch.guards.on_change(self.engine.wake_all)
         show_breaker("kubernetes", lambda: self._connection.breaker.state)
 
     def not_ready(self) -> str | None:
@@ -388,6 +316,15 @@ class Probes:
         """Return what to say where it is ready."""
         standby = self.application is not None and self.application.shards.standby
         return "ok; other replicas hold all shards, and this one stands by" if standby else "ok"
+
+
+def _alerts(settings: Settings) -> Alertmanager | NoAlerts:
+    """Return what guards ask for alerts."""
+    if settings.alertmanager_url is None:
+        return NoAlerts()
+    source = Alertmanager(settings.alertmanager_url, utcnow)
+    show_breaker("alertmanager", lambda: source.breaker.state)
+    return source
 
 
 def _shards(settings: Settings, connection: ApiConnection) -> ShardKeeper:

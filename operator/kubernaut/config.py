@@ -123,6 +123,11 @@ class Settings(BaseSettings):
     history_breaker_probe: Span = Field(
         timedelta(seconds=5), description="how often a Postgres that is away is tried again"
     )
+    alertmanager_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Alertmanager that guards ask (stopWhileFiring), as in http://alertmanager.monitoring:9093",
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )

@@ -78,6 +78,16 @@ FEATURE_ENABLED: Final = Gauge(
 FLAGS_INVALID: Final = Gauge(
     "kubernaut_flags_invalid", "Entries of the switch's ConfigMap that are not understood.", registry=REGISTRY
 )
+GUARD_LEVELS: Final = Gauge(
+    "kubernaut_guard_levels",
+    "Entries of the switch's ConfigMap with guards of the cluster or a namespace.",
+    registry=REGISTRY,
+)
+GUARDS_INVALID: Final = Gauge(
+    "kubernaut_guards_invalid",
+    "Those of them that are not understood, so that nothing begins where they hold.",
+    registry=REGISTRY,
+)
 LOCKS: Final = Gauge("kubernaut_target_locks", "Targets held by live runs.", registry=REGISTRY)
 LOCK_WAITERS: Final = Gauge(
     "kubernaut_target_lock_waiters", "Runs that wait for a target which another run holds.", registry=REGISTRY

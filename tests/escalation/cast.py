@@ -48,7 +48,8 @@ from escalation.rows import (
     rbac,
 )
 from escalation.tables.answers import approval, remedy, said
-from kubernaut.api.names import FINALIZER, LABEL_CLUSTER_SCOPED, LABEL_PROTECTED
+from kubernaut.api.names import FINALIZER, LABEL_CLUSTER_SCOPED
+from kubernaut.api.names import PROTECTED as LABEL_PROTECTED
 from kubernaut.api.rbac import REPAIR_ACCOUNT, before_image_manifests, tenant_manifests
 
 Object = dict[str, Any]

@@ -55,6 +55,17 @@ class Reason(StrEnum):
     RETRY_REFUSED = "RetryRefused"
     MIGRATION_REFUSED = "MigrationRefused"
     NEEDS_PERSON = "NeedsPerson"
+    # What a guard says.
+    COOLDOWN = "Cooldown"
+    TOO_MANY_RUNS = "TooManyRuns"
+    STORM = "Storm"
+    OUTSIDE_CHANGE_WINDOW = "OutsideChangeWindow"
+    ALERT_FIRING = "AlertFiring"
+    ALERTS_UNKNOWN = "AlertsUnknown"
+    TOO_FEW_HEALTHY = "TooFewHealthy"
+    GUARDS_INVALID = "GuardsInvalid"
+    PROTECTED = "Protected"
+    APPROVAL_REQUIRED = "ApprovalRequired"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
     BEYOND_NAMESPACE = "BeyondNamespace"
@@ -240,6 +251,45 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.NEEDS_PERSON: ReasonInfo(
         _C.HUMAN, "Say what becomes of the failed step: `kubernaut remedy`.", transient=True
     ),
+    Reason.COOLDOWN: ReasonInfo(
+        _C.LIMIT, "Wait until the time named, or shorten the cooldown of the level named.", transient=True
+    ),
+    Reason.TOO_MANY_RUNS: ReasonInfo(
+        _C.LIMIT, "Find out why the target needs repair so often, or raise maxPerHour.", transient=True
+    ),
+    Reason.STORM: ReasonInfo(
+        _C.LIMIT, "Look for the one cause of so many runs; they go on at the time named.", transient=True
+    ),
+    Reason.OUTSIDE_CHANGE_WINDOW: ReasonInfo(
+        _C.LIMIT, "Wait for the time named, or change changeWindows of the level named.", transient=True
+    ),
+    Reason.ALERT_FIRING: ReasonInfo(
+        _C.PRECONDITION,
+        "Mend what the alert named tells of; the run goes on once it is silent.",
+        transient=True,
+    ),
+    Reason.ALERTS_UNKNOWN: ReasonInfo(
+        _C.INFRASTRUCTURE,
+        "Make the Alertmanager answer at KUBERNAUT_ALERTMANAGER_URL; what can't be asked counts as firing.",
+        transient=True,
+    ),
+    Reason.TOO_FEW_HEALTHY: ReasonInfo(
+        _C.PRECONDITION,
+        "Bring replicas of the target back first, or raise maxUnavailablePercent.",
+        transient=True,
+    ),
+    Reason.GUARDS_INVALID: ReasonInfo(
+        _C.CONFIGURATION,
+        "Correct the entry named of ConfigMap kubernaut-switch; until then nothing is begun there.",
+        transient=True,
+    ),
+    Reason.PROTECTED: ReasonInfo(
+        _C.PERMISSION,
+        "Leave the object alone, or have the level named protect it no more; start a new run then.",
+    ),
+    Reason.APPROVAL_REQUIRED: ReasonInfo(
+        _C.HUMAN, "Approve or deny: `kubernaut approve RUN guards/approval`.", transient=True
+    ),
     Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
     Reason.JOB_FAILED: ReasonInfo(
         _C.EFFECT, "Look at the exit code and the log in the step's outputs, and at the Job's pods."
@@ -256,6 +306,22 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.EXPECTATION_NOT_MET: ReasonInfo(_C.EFFECT, "The repair did not help; look for another cause."),
 }
+
+#: with which a guard holds a run, or declines it
+GUARD_REASONS: Final = frozenset(
+    {
+        Reason.COOLDOWN,
+        Reason.TOO_MANY_RUNS,
+        Reason.STORM,
+        Reason.OUTSIDE_CHANGE_WINDOW,
+        Reason.ALERT_FIRING,
+        Reason.ALERTS_UNKNOWN,
+        Reason.TOO_FEW_HEALTHY,
+        Reason.GUARDS_INVALID,
+        Reason.PROTECTED,
+        Reason.APPROVAL_REQUIRED,
+    }
+)
 
 
 def explain(reason: str) -> ReasonInfo | None:

@@ -24,6 +24,7 @@ from kubernaut.api.base import (
     Value,
 )
 from kubernaut.api.duration import Duration
+from kubernaut.api.guards import Guards
 from kubernaut.api.markers import ListMap, Rule
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.steps import (
@@ -162,6 +163,7 @@ class WorkflowSpec(ApiModel):
     )
     """What a run gives to the Workflow."""
     target: Target
+    guards: Guards | None = None
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     """Draft: only dry runs start. Deprecated: runs that a person starts, and no others."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=MAX_STEPS), ListMap("name")]

@@ -16,6 +16,7 @@ from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
+from kubernaut.core.guards.levels import Level
 from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory, NoMemory
@@ -25,6 +26,7 @@ from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import Accounts
+from kubernaut.engine.protection import Protection
 from kubernaut.engine.reach import Reach
 from kubernaut.metrics import STEP_SECONDS, STEPS
 
@@ -43,6 +45,7 @@ class GatedCluster:
         namespace: the run's.
         beyond: raises StepError where runs of that namespace may not act on what is told, which is outside it.
         dry: whether the requests are those of a dry run.
+        protection: says what guards protect from this effect, where they protect anything.
     """
 
     def __init__(
@@ -53,8 +56,10 @@ class GatedCluster:
         beyond: Callable[[str, str], Awaitable[None]],
         *,
         dry: bool = False,
+        protection: Protection | None = None,
     ) -> None:
         self._cluster = cluster
+        self._protection = protection
         self._hold = hold
         self._namespace = namespace
         self._beyond = beyond
@@ -68,7 +73,10 @@ class GatedCluster:
             raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
 
     async def get(self, ref: ObjectRef) -> Manifest:
-        return await self._cluster.get(ref)
+        found = await self._cluster.get(ref)
+        if self._protection is not None:
+            self._protection.note(found)
+        return found
 
     async def list(
         self,
@@ -80,7 +88,7 @@ class GatedCluster:
         field_selector: str = "",
         limit: int = 500,
     ) -> list[Manifest]:
-        return await self._cluster.list(
+        found = await self._cluster.list(
             api_version,
             kind,
             namespace,
@@ -88,6 +96,10 @@ class GatedCluster:
             field_selector=field_selector,
             limit=limit,
         )
+        if self._protection is not None:
+            for one in found:
+                self._protection.note(one)
+        return found
 
     async def logs(
         self,
@@ -116,6 +128,8 @@ class GatedCluster:
         dry_run: bool = False,
     ) -> Manifest:
         await self._pass(f"the patch of {ref}", ref.namespace, dry_run)
+        if self._protection is not None:
+            await self._protection.demand(ref, f"the patch of {ref}")
         return await self._cluster.patch(
             ref,
             body,
@@ -129,6 +143,8 @@ class GatedCluster:
         meta = manifest["metadata"]
         what = f"the create of {manifest.get('kind')} {meta['name']}"
         await self._pass(what, meta.get("namespace", ""), dry_run)
+        if self._protection is not None:
+            await self._protection.demand_namespace(meta.get("namespace", ""), what)
         return await self._cluster.create(manifest, dry_run=dry_run)
 
     async def delete(
@@ -142,6 +158,8 @@ class GatedCluster:
         dry_run: bool = False,
     ) -> None:
         await self._pass(f"the delete of {ref}", ref.namespace, dry_run)
+        if self._protection is not None:
+            await self._protection.demand_deletion(ref, uid, f"the delete of {ref}")
         await self._cluster.delete(
             ref,
             uid=uid,
@@ -153,6 +171,8 @@ class GatedCluster:
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         await self._pass(f"the eviction of {ref}", ref.namespace, dry_run)
+        if self._protection is not None:
+            await self._protection.demand(ref, f"the eviction of {ref}")
         await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
 
 
@@ -168,8 +188,10 @@ class Performer:
         clock: Callable[[], datetime],
         keeper: Keeper = NO_HISTORY,
         memory: Memory | None = None,
+        protecting: Callable[[LiveRun], tuple[Level, ...]] = lambda live: (),
     ) -> None:
         self._keeper = keeper
+        self._protecting = protecting
         self._accounts = accounts
         self._memory = memory or NoMemory()
         self._signer = signer
@@ -259,10 +281,17 @@ class Performer:
             recent=Recent() if dry else live.recent,
             memory=self._memory,
         )
-        beyond = self._reach.demand
-        return GatedCluster(
-            account, lambda: live.lease() or self._hold(), namespace, beyond, dry=dry
-        ), context
+        # What the run itself did it may always put back.
+        levels = () if act.undo or act.fence else self._protecting(live)
+        gated = GatedCluster(
+            account,
+            lambda: live.lease() or self._hold(),
+            namespace,
+            self._reach.demand,
+            dry=dry,
+            protection=Protection(levels, account) if levels else None,
+        )
+        return gated, context
 
 
 async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:

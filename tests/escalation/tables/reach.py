@@ -31,7 +31,8 @@ from escalation.rows import (
     policy,
     post,
 )
-from kubernaut.api.names import LABEL_CLUSTER_SCOPED, LABEL_PROTECTED
+from kubernaut.api.names import LABEL_CLUSTER_SCOPED
+from kubernaut.api.names import PROTECTED as LABEL_PROTECTED
 from kubernaut.api.reach import CLUSTER_ACTIONS, CLUSTER_SCOPED, PROTECTED_NAMESPACES
 
 SCOPE = "cluster-scoped targets without the label"

@@ -19,9 +19,11 @@ from kubernaut.core.run import Hold
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.evidence import AvailabilityEvidence
+from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.targets import Lookout
 from unit.actions.fake import FakeCluster
@@ -108,6 +110,8 @@ class World:
         self.hold: Hold | None = None
         self.keeper: Keeper = NO_HISTORY
         self.woken: list[RunKey] = []
+        self.guards = Guarding(PastRuns(self.clock), self.clock)
+        self.guards.past.complete = True
         self.locks = TargetLocks(self.woken.append)
         self.cluster.add(
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "repair"}}, deployment("web")
@@ -121,7 +125,13 @@ class World:
         registry = ActionRegistry(installed=False)
         evidence = AvailabilityEvidence(None)
         performer = Performer(
-            self.cluster, Signer(b"k" * 32), evidence, lambda: self.hold, self.clock, self.keeper
+            self.cluster,
+            Signer(b"k" * 32),
+            evidence,
+            lambda: self.hold,
+            self.clock,
+            self.keeper,
+            protecting=self.guards.protecting,
         )
         return RunReconciler(
             self.cluster,
@@ -131,6 +141,7 @@ class World:
             Lookout(self.cluster, self.watches, self.woken.append),
             lambda: self.hold,
             self.clock,
+            guards=self.guards,
         )
 
     def workflow(self, *steps: Manifest, name: str = "fix", **spec: Any) -> None:
