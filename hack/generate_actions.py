@@ -27,8 +27,10 @@ _ONCE = {
     Idempotency.NAMED: "What it creates has a name that follows from run, step and attempt, and carries the step's "
     "signed mark: created again, it is found to be there. An object of that name that somebody else created is left "
     "alone, and the step is refused.",
-    Idempotency.PINNED: "The object's UID is chosen and stored in the run before anything is sent, and is a "
-    "precondition of the request: another object of the same name is never touched.",
+    Idempotency.INTENT: "What it sends can't be fenced. That it is about to be sent is stored in the run first; what "
+    "follows where its outcome is not known is said above.",
+    Idempotency.PINNED: "What it acts on is chosen and stored in the run before anything is sent; of an object its "
+    "UID, which is a precondition of the request: another object of the same name is never touched.",
 }
 
 

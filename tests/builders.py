@@ -35,6 +35,7 @@ from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Cluster, ObjectRef, Right
 from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen, Watched
 from kubernaut.core.run import Decision as Decided
+from kubernaut.core.unfenced import left_behind
 from kubernaut.core.unfolding import unfold
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -130,6 +131,7 @@ class FakeCatalogue:
         actions = (
             FakeAction("fake_marked", Idempotency.MARKED),
             FakeAction("fake_pinned", Idempotency.PINNED),
+            FakeAction("fake_intent", Idempotency.INTENT),
             FakeAction("fake_read", Idempotency.READ_ONLY),
             FakeAction("fake_halting", Idempotency.MARKED, halts=True),
             FakeAction("fake_named", Idempotency.MARKED, NamedParameters),
@@ -439,6 +441,7 @@ class Story:
     def crash(self) -> Decided:
         """Lose all that is not stored, and begin anew."""
         self.run = replace(self.run, status=self.run.stored)
+        self.unfenced |= left_behind(self.run, self.plan)
         self.flying.clear()
         self.target = None
         return self.decide()

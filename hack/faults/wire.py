@@ -52,7 +52,9 @@ class Exchange:
             case "POST":
                 return bool(meta.get("name"))
             case _:
-                return bool(meta.get("resourceVersion"))
+                # A server-side apply without the UID would create the object anew once it is gone.
+                applied = b"apply-patch" in self.head
+                return bool(meta.get("resourceVersion")) and (not applied or bool(meta.get("uid")))
 
 
 @dataclass(frozen=True, slots=True)

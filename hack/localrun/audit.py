@@ -68,7 +68,9 @@ class Request:
             return bool(meta.get("name")) or bool(self.name)
         if self.verb == "delete":
             return bool((body.get("preconditions") or {}).get("uid"))
-        return bool(meta.get("resourceVersion"))
+        # A server-side apply without the UID would create the object anew once it is gone.
+        applied = "fieldManager=" in self.uri
+        return bool(meta.get("resourceVersion")) and (not applied or bool(meta.get("uid")))
 
 
 class AuditLog:

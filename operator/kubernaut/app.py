@@ -59,9 +59,15 @@ from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.repository import Repository
 from kubernaut.metrics import show_breaker
+from kubernaut.outside.client import HttpClient
+from kubernaut.outside.hosts import Hosts
 from kubernaut.server.health import HealthServer
 
 log = logging.getLogger(__name__)
+
+
+def _web(settings: Settings, connection: ApiConnection) -> HttpClient:
+    return HttpClient(Hosts.parse(settings.http_hosts), connection.host, settings.alertmanager_url or "")
 
 
 def utcnow() -> datetime:
@@ -101,6 +107,7 @@ class Application:
             keeper=keeper_of(history),
             memory=memory,
             protecting=guards.protecting,
+            web=_web(settings, connection),
         )
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)

@@ -9,11 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kubernaut.api.duration import parse_duration
 from kubernaut.api.names import SYSTEM_NAMESPACE
+from kubernaut.outside.hosts import Hosts
 
 
 def _span(value: Any) -> Any:
@@ -26,6 +27,11 @@ def _days(value: Any) -> Any:
     if not re.fullmatch(r"[1-9][0-9]{0,4}d", value):
         raise ValueError(f"{value!r} is not a number of days; write it as in 400d")
     return timedelta(days=int(value[:-1]))
+
+
+def _hosts(text: str) -> str:
+    Hosts.parse(text)
+    return text
 
 
 Span = Annotated[timedelta, BeforeValidator(_span)]
@@ -123,10 +129,17 @@ class Settings(BaseSettings):
     history_breaker_probe: Span = Field(
         timedelta(seconds=5), description="how often a Postgres that is away is tried again"
     )
+    http_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="where HTTP requests of steps may go, separated by commas, as in "
+        "alertmanager.monitoring.svc:9093,*.example.com; unset: anywhere but this machine, link-local addresses (the "
+        "metadata of clouds) and the API server; of these only what is named by its address",
+    )
     alertmanager_url: str | None = Field(
         None,
         pattern="^https?://",
-        description="Alertmanager that guards ask (stopWhileFiring), as in http://alertmanager.monitoring:9093",
+        description="the Alertmanager that guards ask (stopWhileFiring) and where silence_alert makes its silences, "
+        "as in http://alertmanager.monitoring:9093",
     )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"

@@ -56,6 +56,9 @@ def _kinds_of_steps() -> Iterator[Mutant]:
     yield _step("action with", True, action="notify_only", **{"with": {"a": 1}})
     yield _step("wait with", False, wait={"duration": "1s"}, **{"with": {"a": 1}})
     yield _step("wait with nothing", False, wait={"duration": "1s"}, **{"with": {}})
+    yield _step("action onUnknown", True, action="notify_only", onUnknown="Retry")
+    yield _step("wait onUnknown", False, wait={"duration": "1s"}, onUnknown="Fail")
+    yield _step("wait onUnknown: null", True, wait={"duration": "1s"}, onUnknown=None)
     yield _step("workflow with", False, workflow={"name": "other"}, **{"with": {"a": 1}})
 
 

@@ -57,6 +57,7 @@ def _steps() -> list[Object]:
             "timeout": "2m",
             "onFailure": "Alternate",
             "alternate": "gently",
+            "onUnknown": "Retry",
             "resources": [{"name": "node-drain", "amount": 2}],
         },
         {"name": "pause", "wait": {"duration": "250ms"}},

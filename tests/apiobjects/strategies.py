@@ -152,6 +152,7 @@ _KEEPING: dict[str, Callable[[Strategy, dict[str, Strategy]], Strategy]] = {
     KINDS_TOLD: _one_of(*STEP_KINDS),
     ALTERNATE_TOLD: _keep_alternate,
     "with needs an action": _without("with", lambda step: "action" not in step),
+    "onUnknown needs an action": _without("onUnknown", lambda step: "action" not in step),
     "a required parameter has no default": _without("default", lambda one: bool(one.get("required"))),
 }
 _BY_TYPE: dict[str, Callable[[Schema], Strategy]] = {

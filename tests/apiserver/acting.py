@@ -58,6 +58,7 @@ class Place:
         self.known_good = KnownGoods()
         self._accounts = 0
         self._also: list[str] = []
+        self._ends: list[Callable[[], object]] = []
 
     def account(self, rights: Iterable[Right]) -> Cluster:
         """Return the cluster as a new ServiceAccount sees it, which has these rights and no other."""
@@ -121,8 +122,14 @@ class Place:
         """Have an object deleted at the end that does not go with the namespace."""
         self._also.append(self.path(base, resource, name))
 
+    def at_the_end(self, end: Callable[[], object]) -> None:
+        """Have something done at the end, such as stopping what plays a part."""
+        self._ends.append(end)
+
     def leave(self) -> None:
         """Delete what does not go with the namespace."""
+        for end in self._ends:
+            end()
         for path in self._also:
             self.admin.request("DELETE", path)
 

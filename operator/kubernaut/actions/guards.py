@@ -54,6 +54,12 @@ _ESCALATING: Final = frozenset(
         "volumeDevices", "readOnlyRootFilesystem", "runtimeClassName", "priorityClassName",
     }
 )  # fmt: skip
+# Of these the value by which a pod may do less.
+_RESTRAINING: Final = {
+    "runAsNonRoot": True, "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "privileged": False,
+    "automountServiceAccountToken": False, "hostNetwork": False, "hostPID": False, "hostIPC": False,
+    "hostUsers": False,
+}  # fmt: skip
 _TOP: Final = frozenset({"apiVersion", "kind", "status"})
 _SECRETIVE: Final = re.compile(
     r"passw|secret|token|credential|private|api[-_]?key|access[-_]?key|dsn", re.IGNORECASE
@@ -109,6 +115,26 @@ def gain_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str | N
     for field, value in sorted(Counter(_escalating(desired)) - Counter(_escalating(seen))):
         return f"{field}: {value} would come back, and give its pods more rights than they have"
     return None
+
+
+def create_refusal(manifest: Mapping[str, Any]) -> str | None:
+    """Return why an object is not created, or None; what restrains a pod may be in it from the start."""
+    for field, value in sorted(set(_escalating(manifest))):
+        if not _restrains(field, json.loads(value)):
+            return f"{field}: {value}: fields that give a pod more rights are not set by a step"
+    return None
+
+
+def _restrains(field: str, value: Any) -> bool:
+    match field:
+        case "capabilities":
+            return isinstance(value, Mapping) and value.keys() <= {"drop"}
+        case "seccompProfile":
+            return bool(value == {"type": "RuntimeDefault"})
+        case "runAsUser" | "runAsGroup":
+            return isinstance(value, int) and value > 0
+        case _:
+            return field in _RESTRAINING and value is _RESTRAINING[field]
 
 
 def expect_refusal(seen: Mapping[str, Any], expect: Mapping[str, Any]) -> str | None:

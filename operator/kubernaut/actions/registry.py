@@ -15,6 +15,8 @@ from kubernaut.actions import (
     jobs,
     network,
     nodes,
+    outside,
+    releases,
     storage,
     workloads,
 )
@@ -31,7 +33,19 @@ _NEEDED: Final = (
 )
 
 
-FAMILIES: Final = (workloads, jobs, nodes, network, configuration, storage, databases, diagnosis, generic)
+FAMILIES: Final = (
+    workloads,
+    jobs,
+    nodes,
+    network,
+    configuration,
+    storage,
+    databases,
+    diagnosis,
+    generic,
+    outside,
+    releases,
+)
 
 
 class ActionInvalid(KubernautError):

@@ -77,9 +77,12 @@ class Reason(StrEnum):
     SEVERAL_SUSPECTS = "SeveralSuspects"
     CHANGED_SINCE = "ChangedSince"
     CONFLICT = "Conflict"
+    FIELDS_OWNED_BY_OTHERS = "FieldsOwnedByOthers"
     REJECTED = "Rejected"
     UNAVAILABLE = "Unavailable"
     UNKNOWN_OUTCOME = "UnknownOutcome"
+    ADDRESS_REFUSED = "AddressRefused"
+    UNEXPECTED_ANSWER = "UnexpectedAnswer"
     IN_PROGRESS = "InProgress"
     STEP_TIMEOUT = "StepTimeout"
     RUN_TIMEOUT = "RunTimeout"
@@ -189,6 +192,9 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.CONFLICT: ReasonInfo(
         _C.CONFLICT, "The object keeps being changed by others; try again later.", transient=True
     ),
+    Reason.FIELDS_OWNED_BY_OTHERS: ReasonInfo(
+        _C.CONFLICT, "Change the fields where the managers named keep them, or set force: true to take them."
+    ),
     Reason.REJECTED: ReasonInfo(
         _C.PRECONDITION, "The API server refused the change; its message says which field and why."
     ),
@@ -197,6 +203,12 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.UNKNOWN_OUTCOME: ReasonInfo(
         _C.INFRASTRUCTURE, "Look at the object named: the effect may or may not have happened."
+    ),
+    Reason.ADDRESS_REFUSED: ReasonInfo(
+        _C.PERMISSION, "Use another address, or have the operator's KUBERNAUT_HTTP_HOSTS name this one."
+    ),
+    Reason.UNEXPECTED_ANSWER: ReasonInfo(
+        _C.EFFECT, "Look at the status told, and at the log of the server that was asked."
     ),
     Reason.STEP_TIMEOUT: ReasonInfo(_C.TIMEOUT, "Raise the step's timeout, or find what holds it up."),
     Reason.RUN_TIMEOUT: ReasonInfo(

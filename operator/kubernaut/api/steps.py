@@ -40,6 +40,13 @@ class OnFailure(StrEnum):
     MANUAL = "Manual"
 
 
+class OnUnknown(StrEnum):
+    """What happens when it can't be found out whether an effect happened."""
+
+    FAIL = "Fail"
+    RETRY = "Retry"
+
+
 class BackoffPolicy(StrEnum):
     """How the waits between attempts grow."""
 
@@ -220,6 +227,7 @@ class Step(ApiModel):
             "[" + ", ".join(f"has(self.{kind})" for kind in KINDS) + "].filter(x, x).size() == 1", KINDS_TOLD
         ),
         Rule("!has(self.with) || has(self.action)", "with needs an action", ".with"),
+        Rule("!has(self.onUnknown) || has(self.action)", "onUnknown needs an action", ".onUnknown"),
         Rule(
             "has(self.alternate) == (has(self.onFailure) && self.onFailure == 'Alternate')",
             ALTERNATE_TOLD,
@@ -248,6 +256,8 @@ class Step(ApiModel):
     """What happens when this step has failed for good; unset, what the Workflow says."""
     alternate: StepName | None = None
     """The template that is run instead where this step has failed."""
+    on_unknown: OnUnknown | None = None
+    """Where an action can't be fenced and its outcome is not known: Fail (unset) ends the step, Retry repeats it."""
     resources: Annotated[list[Use], Field(max_length=4), ListMap("name")] = Field(default_factory=list)
     """Scarce resources that the step takes while it runs."""
 
@@ -258,6 +268,8 @@ class Step(ApiModel):
             raise ValueError(f"step {self.name}: {KINDS_TOLD}")
         if self.with_ is not None and self.action is None:
             raise ValueError(f"step {self.name}: with needs an action")
+        if self.on_unknown is not None and self.action is None:
+            raise ValueError(f"step {self.name}: onUnknown needs an action")
         if (self.alternate is not None) is not (self.on_failure is OnFailure.ALTERNATE):
             raise ValueError(f"step {self.name}: {ALTERNATE_TOLD}")
         return self

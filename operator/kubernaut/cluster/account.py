@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
-from kubernaut.cluster.call import JSON, MERGE, STRATEGIC, Call, on
+from kubernaut.cluster.call import APPLY, JSON, MERGE, STRATEGIC, Call, on
 from kubernaut.cluster.collections import Event, watch_collection
 from kubernaut.cluster.errors import Expired, parsed
 from kubernaut.cluster.resources import ACCESS_REVIEW, RULES_REVIEW, Resource
@@ -130,6 +130,31 @@ class AccountCluster:
         call = await self._call(ref, "patch", body={**body, "metadata": metadata}, **more)
         patched: Manifest = await self._json(call)
         return patched
+
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        uid: str,
+        resource_version: str,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        """Apply to an object that exists, on the server's side; UID and resourceVersion are put into it.
+
+        Raises:
+            OwnedByOthers: other managers own fields that would get other values.
+            Conflict: the object changed since ``resource_version``, or is another or gone.
+            Unfenced: the UID or ``resource_version`` is empty.
+        """
+        metadata = {**manifest["metadata"], "uid": uid, "resourceVersion": resource_version}
+        query = urlencode({"fieldManager": manager, "force": "true" if force else "false"})
+        ref = ObjectRef.of({**manifest, "metadata": metadata})
+        body = {**manifest, "metadata": metadata}
+        call = await self._call(ref, "patch", body=body, content_type=APPLY, query=query, dry_run=dry_run)
+        applied: Manifest = await self._json(call)
+        return applied
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         """Create an object of a fixed name. Raises AlreadyExists."""

@@ -14,6 +14,7 @@ from kubernaut.core.ports import ObjectRef
 JSON: Final = "application/json"
 MERGE: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
+APPLY: Final = "application/apply-patch+yaml"
 _METHODS: Final = {
     "get": "GET",
     "list": "GET",
@@ -101,8 +102,8 @@ def on(ref: ObjectRef, resource: Resource, verb: str, **more: Any) -> Call:
 def demand_precondition(call: Call) -> None:
     """Let a mutating call pass only if a late resend of it can't have a second effect.
 
-    A patch carries a resourceVersion ("0" would mean any), a create a fixed name, a delete or an
-    eviction the object's UID.
+    A patch carries a resourceVersion ("0" would mean any), a server-side apply the object's UID as well, for it
+    would create what is gone; a create carries a fixed name, a delete or an eviction the object's UID.
 
     Raises:
         Unfenced: it carries none; nothing was sent.
@@ -115,6 +116,9 @@ def demand_precondition(call: Call) -> None:
         case "patch":
             fenced = bool(call.name) and _text(meta.get("resourceVersion")) not in ("", "0")
             want = "metadata.resourceVersion"
+            if call.content_type == APPLY:
+                fenced = fenced and bool(_text(meta.get("uid")))
+                want = "metadata.uid and metadata.resourceVersion"
         case "delete":
             fenced = bool(call.name and _text((body.get("preconditions") or {}).get("uid")))
             want = "preconditions.uid"

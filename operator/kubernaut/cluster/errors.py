@@ -18,6 +18,7 @@ from kubernaut.core.errors import (
     Invalid,
     MayNotActAs,
     NotFound,
+    OwnedByOthers,
     TooManyRequests,
     Unavailable,
     UnknownOutcome,
@@ -29,6 +30,8 @@ __all__ = ["Expired", "Unfenced", "from_answer", "no_answer", "not_sent", "parse
 # RBAC's own words (k8s.io/apiserver, ForbiddenStatus); other 403s come from admission, and no Role mends them.
 _RBAC: Final = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"')
 _ACCOUNT: Final = "system:serviceaccount:"
+# So managers are named in the causes of a conflict (structured-merge-diff, Conflict.Error).
+_MANAGER: Final = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
 
 
 class Expired(ClusterError):
@@ -84,6 +87,8 @@ def from_answer(
             return NotFound(_not_found(call, told, known=bool(status)), status=404)
         case 409 if status.get("reason") == "AlreadyExists":
             return AlreadyExists(f"{call}: it exists already ({told})", status=409)
+        case 409 if managers := _managers(status):
+            return OwnedByOthers(f"{call}: {told}", managers=managers)
         case 409:
             return Conflict(f"{call}: it changed since it was read ({told})", status=409)
         case 410:
@@ -97,6 +102,13 @@ def from_answer(
             return Invalid(f"{call}: the API server refuses it: {told}", status=code)
         case _:
             return ClusterError(f"{call}: HTTP {code}: {told}", status=code)
+
+
+def _managers(status: Mapping[str, Any]) -> frozenset[str]:
+    """Return whose fields a server-side apply would change; none where it was refused for another reason."""
+    causes = (status.get("details") or {}).get("causes") or ()
+    told = [str(one.get("message")) for one in causes if one.get("reason") == "FieldManagerConflict"]
+    return frozenset(found[1] if (found := _MANAGER.search(text)) else text for text in told)
 
 
 def _server_error(call: Call, code: int, told: str, wait: float | None, *, answered: bool) -> ClusterError:

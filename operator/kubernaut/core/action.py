@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import GenerateJsonSchema
 
+from kubernaut.api.duration import format_duration
 from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory, NoMemory
-from kubernaut.core.ports import Cluster, ObjectRef, RevisionEvidence, Right
+from kubernaut.core.ports import Cluster, NoWeb, ObjectRef, RevisionEvidence, Right, Web
 from kubernaut.core.recent import Recent
 
 
@@ -31,19 +33,35 @@ class Idempotency(StrEnum):
 
     ``READ_ONLY`` changes nothing; ``MARKED`` carries its marker in the same patch; ``PINNED`` names the
     object's UID in the request, which is stored as the step's intent first; ``NAMED`` creates an object of a name
-    that is derived from the step's key, so that AlreadyExists means done.
+    that is derived from the step's key, so that AlreadyExists means done. ``INTENT`` sends what can't be fenced: that
+    it is about to be sent is stored first, and where its outcome is not known the step's ``onUnknown`` decides.
     """
 
     READ_ONLY = "ReadOnly"
     MARKED = "Marked"
     PINNED = "Pinned"
     NAMED = "Named"
+    INTENT = "Intent"
+
+
+class _Schema(GenerateJsonSchema):
+    """Writes defaults as people write them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 class ActionParameters(BaseModel):
     """Base of all actions' parameters: camelCase on the wire, unknown names refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def model_json_schema(  # type: ignore[override]
+        cls, by_alias: bool = True, schema_generator: type[GenerateJsonSchema] = _Schema, **more: Any
+    ) -> dict[str, Any]:
+        """Return the JSON schema; durations in it are such as ``1m30s``."""
+        return super().model_json_schema(by_alias, schema_generator=schema_generator, **more)
 
 
 P = TypeVar("P", bound=ActionParameters)
@@ -65,6 +83,7 @@ class StepContext:
         memory: what is remembered of objects while they are well.
         keeper: keeps what is too large for the status.
         evidence: what was seen of ReplicaSets.
+        web: sends HTTP requests to others than the API server.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
     """
 
@@ -83,6 +102,7 @@ class StepContext:
     deadline: datetime | None = None
     memory: Memory = field(default_factory=NoMemory)
     keeper: Keeper = NO_HISTORY
+    web: Web = field(default_factory=NoWeb)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.reasons import Reason
-from kubernaut.core import awaiting, halting, subflows
+from kubernaut.core import awaiting, halting, subflows, unfenced
 from kubernaut.core.action import Idempotency
 from kubernaut.core.draft import Draft
 from kubernaut.core.plan import Kind, PlannedStep
@@ -54,7 +54,9 @@ def _skip(draft: Draft, step: PlannedStep, reason: Reason, idle: frozenset[str])
         return
     if (step.kind is Kind.WORKFLOW and record.intent is not None) or awaiting.waits(step, record):
         return
-    if step.name in draft.unfenced and step.action is not None and step.name not in idle:
+    if unfenced.in_doubt(draft, step):
+        unfenced.give_up(draft, step)
+    elif step.name in draft.unfenced and step.action is not None and step.name not in idle:
         _fence(draft, step)
     elif draft.begun_before(step):
         draft.fail(step, Reason(record.reason or Reason.INTERNAL), record.message or "it may have happened")
@@ -75,7 +77,7 @@ def _may_have_acted(draft: Draft, step: PlannedStep) -> bool:
     match step.action.idempotency:
         case Idempotency.READ_ONLY:
             return False
-        case Idempotency.PINNED:
+        case Idempotency.PINNED | Idempotency.INTENT:
             return stored.intent is not None and stored.intent == record.intent
         case _:
             return True
@@ -94,6 +96,7 @@ def _settling(draft: Draft, step: PlannedStep) -> bool:
     if record.phase.final:
         return False
     fencing = step.name in draft.unfenced and step.action is not None and not step.kind.group
+    fencing = fencing and not unfenced.in_doubt(draft, step)
     if fencing or step.name in draft.facts.in_flight:
         return True
     if step.kind is Kind.WORKFLOW and record.intent is not None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import OnFailure, Step
-from kubernaut.core.action import Action
+from kubernaut.core.action import Action, Idempotency
 from kubernaut.core.expressions import FAILURE, INDEX, ITEM, OBJECT, Compiled, Template
 from kubernaut.core.guards.risk import high
 from kubernaut.core.plan import ALTERNATE, ANY, FINALLY, MAIN, Kind, PlannedStep
@@ -91,6 +91,7 @@ class StepCompiler:
         uses = self._resolved()
         retry_when = self._retry_when(step)
         self._check_policies(step, kind)
+        self._check_unknown(step, action)
         planned = PlannedStep(
             self._name,
             0,
@@ -289,6 +290,12 @@ class StepCompiler:
             uses=self._scope.uses, each=self._scope.each, last=self._scope.last,
         )  # fmt: skip
         return [group, *body]
+
+    def _check_unknown(self, step: Step, action: Action[Any] | None) -> None:
+        if step.on_unknown is None or action is None or action.idempotency is Idempotency.INTENT:
+            return
+        message = f"{action.name} happens once whatever becomes of an answer; onUnknown is for what can't be fenced."
+        self._whole.fail(Reason.INVALID_SPEC, f"{self._path}.onUnknown", message)
 
     def _check_policies(self, step: Step, kind: Kind) -> None:
         inside = self._scope.parent not in (MAIN, FINALLY)

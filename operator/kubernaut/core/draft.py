@@ -173,7 +173,7 @@ class Draft:
         except ValidationError as error:
             self.fail(step, Reason.INVALID_PARAMETERS, f"{step.action.name}: {_unfit(step.with_, error)}")
             return
-        pinned = step.action.idempotency is Idempotency.PINNED
+        pinned = step.action.idempotency in (Idempotency.PINNED, Idempotency.INTENT)
         prepare = pinned and record.intent is None and not undo and not fence
         # Starting a run is no matter of how long that run may take.
         deadline = self.now + DEFAULT_TIMEOUT if step.kind is Kind.WORKFLOW else self.deadline(step)

@@ -105,6 +105,20 @@ class Conflict(ClusterError):
     reason = Reason.CONFLICT
 
 
+class OwnedByOthers(ClusterError):
+    """409 of a server-side apply: others own fields that would get other values.
+
+    Attributes:
+        managers: the names of those others.
+    """
+
+    reason = Reason.FIELDS_OWNED_BY_OTHERS
+
+    def __init__(self, message: str, *, managers: frozenset[str] = frozenset()) -> None:
+        super().__init__(message, status=409)
+        self.managers = managers
+
+
 class Invalid(ClusterError):
     """400 or 422: the API server does not accept the object."""
 

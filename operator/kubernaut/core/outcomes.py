@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.api.reasons import Reason
-from kubernaut.core import awaiting, groups, halting, limits, retry, rolling, subflows
+from kubernaut.core import awaiting, groups, halting, limits, retry, rolling, subflows, unfenced
 from kubernaut.core.draft import Draft
 from kubernaut.core.plan import Kind, PlannedStep
 from kubernaut.core.retrying import try_again
@@ -118,6 +118,9 @@ def _failed(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     if step.kind is Kind.WORKFLOW and subflows.not_started(draft, step, reason, message):
         return
     if awaiting.not_begun(draft, step, reason, message):
+        return
+    if unfenced.fails(step, draft.record(step), reason):
+        draft.fail(step, reason, message)
         return
     if reason in retry.SAME_ATTEMPT:
         again = draft.now + retry.INFRASTRUCTURE_PAUSE

@@ -95,6 +95,23 @@ class Cluster(Protocol):
         """
         ...
 
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        uid: str,
+        resource_version: str,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        """Apply the fields of a manifest to an object that exists, on the server's side; they are the manager's then.
+
+        UID and resourceVersion are preconditions. Raises OwnedByOthers where others own a field that would change,
+        unless forced.
+        """
+        ...
+
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         """Create an object of a fixed name (the precondition). Raises AlreadyExists."""
         ...
@@ -136,6 +153,72 @@ class Cluster(Protocol):
     def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
         """Yield the object now and after each change; None where it does not exist. Ends with an error."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP request to somebody else than the API server.
+
+    Attributes:
+        timeout: seconds for everything.
+        most: of the answer's body, so many bytes are read.
+        reads: whether it changes nothing, so that it may be sent again.
+        beyond: whether it concerns more than the run's namespace, which that has to be allowed.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    timeout: float = 10.0
+    most: int = 64 * 1024
+    reads: bool = False
+    beyond: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """The answer.
+
+    Attributes:
+        status: 0 where nothing was sent, because the run is a dry one.
+        whole: whether ``body`` is all of it.
+    """
+
+    status: int
+    body: bytes = b""
+    whole: bool = True
+
+
+class Web(Protocol):
+    """Sends HTTP requests where the operator's settings allow it.
+
+    Attributes:
+        alertmanager: the URL of the Alertmanager that the settings name; empty where they name none.
+    """
+
+    @property
+    def alertmanager(self) -> str: ...
+
+    async def send(self, request: HttpRequest) -> HttpAnswer:
+        """Send it once; redirects are not followed.
+
+        Raises:
+            StepError: AddressRefused, where it may not go there.
+            Unavailable: it certainly was not sent, or may be sent again.
+            UnknownOutcome: it was, or may have been, sent, and there was no whole answer.
+        """
+        ...
+
+
+class NoWeb:
+    """For what has no way out."""
+
+    alertmanager = ""
+
+    async def send(self, request: HttpRequest) -> HttpAnswer:
+        """Refuse."""
+        raise NotImplementedError("no HTTP requests can be sent from here")
 
 
 class RevisionEvidence(Protocol):

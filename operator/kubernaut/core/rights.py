@@ -78,9 +78,10 @@ def kinds(plan: Plan) -> frozenset[tuple[str, str]]:
         if wait is not None and wait.object is not None:
             found.add((wait.object.api_version, wait.object.kind))
         tree = step.with_.tree if step.with_ is not None else {}
-        pair = tree.get("apiVersion"), tree.get("kind")
-        if isinstance(pair[0], str) and isinstance(pair[1], str):
-            found.add((pair[0], pair[1]))
+        for named in (tree, tree.get("manifest")):
+            pair = (named.get("apiVersion"), named.get("kind")) if isinstance(named, Mapping) else ()
+            if all(isinstance(part, str) for part in pair) and pair:
+                found.add((str(pair[0]), str(pair[1])))
     return frozenset(found)
 
 

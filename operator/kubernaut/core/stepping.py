@@ -6,7 +6,7 @@ from kubernaut.api.execution import Decision as Answer
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.reasons import Reason
-from kubernaut.core import awaiting, groups, halting, subflows
+from kubernaut.core import awaiting, groups, halting, subflows, unfenced
 from kubernaut.core.draft import Draft
 from kubernaut.core.errors import StepError
 from kubernaut.core.features import Feature
@@ -137,7 +137,7 @@ def continue_action(draft: Draft, step: PlannedStep) -> None:
     record = draft.record(step)
     if step.timed and draft.now < draft.deadline(step):
         draft.wakes.append(draft.deadline(step))
-    if draft.held:
+    if draft.held or unfenced.give_up(draft, step):
         return
     if record.retry_at is not None and record.retry_at > draft.now:
         draft.wakes.append(record.retry_at)

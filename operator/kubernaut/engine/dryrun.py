@@ -16,6 +16,7 @@ from kubernaut.core.errors import (
     ClusterError,
     Conflict,
     NotFound,
+    OwnedByOthers,
     TooManyRequests,
     Unavailable,
     UnknownOutcome,
@@ -24,7 +25,7 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 T = TypeVar("T")
 # What these say is true of a dry run as of the real thing, and actions decide by them.
-_AS_THEY_ARE = (AlreadyExists, Conflict, NotFound, TooManyRequests, Unavailable)
+_AS_THEY_ARE = (AlreadyExists, Conflict, NotFound, OwnedByOthers, TooManyRequests, Unavailable)
 
 
 class DryRunCluster:
@@ -89,6 +90,28 @@ class DryRunCluster:
                 resource_version=resource_version,
                 strategic=strategic,
                 subresource=subresource,
+                dry_run=True,
+            )
+        )
+
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        uid: str,
+        resource_version: str,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        """Return the object as it would be."""
+        return await _checked(
+            self._cluster.apply(
+                manifest,
+                uid=uid,
+                resource_version=resource_version,
+                manager=manager,
+                force=force,
                 dry_run=True,
             )
         )

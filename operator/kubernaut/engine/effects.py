@@ -20,7 +20,16 @@ from kubernaut.core.guards.levels import Level
 from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory, NoMemory
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef, RevisionEvidence
+from kubernaut.core.ports import (
+    Cluster,
+    HttpAnswer,
+    HttpRequest,
+    Manifest,
+    NoWeb,
+    ObjectRef,
+    RevisionEvidence,
+    Web,
+)
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
@@ -139,6 +148,30 @@ class GatedCluster:
             dry_run=dry_run,
         )
 
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        uid: str,
+        resource_version: str,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        meta = manifest["metadata"]
+        what = f"the apply of {manifest.get('kind')} {meta['name']}"
+        await self._pass(what, meta.get("namespace", ""), dry_run)
+        if self._protection is not None:
+            await self._protection.demand(ObjectRef.of(manifest), what)
+        return await self._cluster.apply(
+            manifest,
+            uid=uid,
+            resource_version=resource_version,
+            manager=manager,
+            force=force,
+            dry_run=dry_run,
+        )
+
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         meta = manifest["metadata"]
         what = f"the create of {manifest.get('kind')} {meta['name']}"
@@ -176,6 +209,40 @@ class GatedCluster:
         await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
 
 
+class GatedWeb:
+    """A way out that sends nothing while acting is not allowed, and in a dry run nothing but what reads."""
+
+    def __init__(
+        self,
+        web: Web,
+        hold: Callable[[], Hold | None],
+        namespace: str,
+        beyond: Callable[[str, str], Awaitable[None]],
+        *,
+        dry: bool = False,
+    ) -> None:
+        self._web = web
+        self._hold = hold
+        self._namespace = namespace
+        self._beyond = beyond
+        self._dry = dry
+
+    @property
+    def alertmanager(self) -> str:
+        return self._web.alertmanager
+
+    async def send(self, request: HttpRequest) -> HttpAnswer:
+        what = f"the {request.method} request"
+        if request.beyond:
+            await self._beyond(self._namespace, what)
+        hold = self._hold()
+        if hold is not None and hold.binds(dry_run=self._dry):
+            raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
+        if self._dry and not request.reads:
+            return HttpAnswer(0)
+        return await self._web.send(request)
+
+
 class Performer:
     """Turns acts into outcomes; never raises."""
 
@@ -189,11 +256,13 @@ class Performer:
         keeper: Keeper = NO_HISTORY,
         memory: Memory | None = None,
         protecting: Callable[[LiveRun], tuple[Level, ...]] = lambda live: (),
+        web: Web | None = None,
     ) -> None:
         self._keeper = keeper
         self._protecting = protecting
         self._accounts = accounts
         self._memory = memory or NoMemory()
+        self._web = web or NoWeb()
         self._signer = signer
         self._evidence = evidence
         self._hold = hold
@@ -264,6 +333,11 @@ class Performer:
         namespace, dry = live.key.namespace, live.execution.spec.dry_run
         account = self._accounts.as_account(namespace, claim.service_account_name)
         where = namespace_of(target.api_version, target.kind, namespace)
+        beyond = self._reach.demand
+
+        def hold() -> Hold | None:
+            return live.lease() or self._hold()
+
         context = StepContext(
             run_uid=live.uid,
             run_name=live.key.name,
@@ -280,18 +354,12 @@ class Performer:
             keeper=_DRY if dry else self._keeper,
             recent=Recent() if dry else live.recent,
             memory=self._memory,
+            web=GatedWeb(self._web, hold, namespace, beyond, dry=dry),
         )
         # What the run itself did it may always put back.
         levels = () if act.undo or act.fence else self._protecting(live)
-        gated = GatedCluster(
-            account,
-            lambda: live.lease() or self._hold(),
-            namespace,
-            self._reach.demand,
-            dry=dry,
-            protection=Protection(levels, account) if levels else None,
-        )
-        return gated, context
+        protection = Protection(levels, account) if levels else None
+        return GatedCluster(account, hold, namespace, beyond, dry=dry, protection=protection), context
 
 
 async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:

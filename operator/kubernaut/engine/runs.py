@@ -15,6 +15,7 @@ from kubernaut.core.machine import advance
 from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want, Watched
 from kubernaut.core.storing import worth_telling
+from kubernaut.core.unfenced import left_behind
 from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
@@ -155,7 +156,7 @@ class RunReconciler:
                 found[act.step.name] = outcome
             else:
                 unfenced.add(act.step.name)
-        live.unfenced = frozenset(unfenced)
+        live.unfenced = frozenset(unfenced) | left_behind(live.view(), plan)
         live.status = recalled(live.view(), plan, found, self._clock()).status
         live.plan, live.recalled = plan, found
 

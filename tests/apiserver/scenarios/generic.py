@@ -56,6 +56,27 @@ SCENARIOS: Final = (
         writes=2,
     ),
     Scenario(
+        "apply_manifest",
+        {
+            "manifest": {
+                "apiVersion": "v1",
+                "kind": "ResourceQuota",
+                "metadata": {"name": "tight", "labels": {"widened": "yes"}},
+                "spec": {"hard": {"pods": "20"}},
+            },
+            "force": True,
+            "expect": {"spec.hard.pods": "0"},
+        },
+        healthy=settled,
+        fault=tightened,
+        symptom=too_few,
+        changes=QUOTA,
+        mended=widened,
+        # One of them is the dry run that tells who owns the fields, and how the API server writes the values.
+        writes=2,
+        later=("create resourcequotas", "delete resourcequotas"),
+    ),
+    Scenario(
         "delete_resource",
         {
             "apiVersion": "v1",

@@ -18,6 +18,7 @@ from kubernaut.core.errors import (
 )
 from kubernaut.core.fields import apply_merge_patch, same, without_nulls
 from kubernaut.core.ports import Manifest, ObjectRef
+from unit.actions.applying import Owners, applied
 
 Key = tuple[str, str, str]
 Trouble = ClusterError | Callable[[], None]
@@ -33,6 +34,7 @@ class FakeCluster:
         troubles: by verb, what the next requests meet: an error instead of the effect; ``lost(landed=True)`` for an
             effect whose answer is lost; a callable that is run first (another writer); None for no trouble.
         forbidden: "verb resource-kind" pairs that are refused.
+        owners: by object, which fields managers own by server-side apply, and others that the test names.
         budgets: names of pods that a disruption budget protects.
     """
 
@@ -45,6 +47,7 @@ class FakeCluster:
     log_texts: dict[str, str | ClusterError] = field(default_factory=dict)
     normalise: Callable[[Manifest], Manifest] = lambda manifest: manifest
     linger: bool = True
+    owners: dict[Key, Owners] = field(default_factory=dict)
     _version: int = 100
 
     def add(self, *manifests: Manifest) -> FakeCluster:
@@ -161,6 +164,35 @@ class FakeCluster:
         if subresource == "status":
             new["metadata"]["generation"] = old["metadata"]["generation"]
         self.writes.append(("patch", str(ref), body))
+        if lost is not None:
+            raise lost
+        return copy.deepcopy(new)
+
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        uid: str,
+        resource_version: str,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Manifest:
+        assert uid, "an apply without precondition"
+        assert resource_version, "an apply without precondition"
+        ref = ObjectRef.of({**manifest, "metadata": {**manifest["metadata"], "uid": uid}})
+        lost = self._request("dry-run" if dry_run else "apply", ref.kind, ref.name)
+        key = (ref.kind, ref.namespace, ref.name)
+        old = self.objects.get(key, {"metadata": {}})["metadata"]
+        if (old.get("uid"), old.get("resourceVersion")) != (uid, resource_version):
+            raise Conflict(f"{ref} changed since it was read", status=409)
+        merged, owners = applied(self.objects[key], self.owners.get(key, {}), manifest, manager, force=force)
+        if dry_run:
+            result: Manifest = without_nulls(self.normalise(copy.deepcopy(merged)))
+            return result
+        new = self._store(key, merged)
+        self.owners[key] = owners
+        self.writes.append(("apply", str(ref), manifest))
         if lost is not None:
             raise lost
         return copy.deepcopy(new)

@@ -137,3 +137,8 @@ async def test_notify_only_says_and_changes_nothing() -> None:
     assert (done.acted, done.message, done.outputs) == (False, "3 restarts", {"message": "3 restarts"})
     assert not (await notify.undo(cluster, context(), parameters)).acted
     assert cluster.requests == []
+
+
+def test_defaults_are_told_as_people_write_them() -> None:
+    properties = ActionRegistry(installed=False).schema("silence_alert")["properties"]
+    assert (properties["duration"]["default"], properties["requestTimeout"]["default"]) == ("1h", "10s")

@@ -14,6 +14,7 @@ from kubernaut.core.errors import (
     Invalid,
     MayNotActAs,
     NotFound,
+    OwnedByOthers,
     TooManyRequests,
     Unavailable,
     UnknownOutcome,
@@ -148,3 +149,26 @@ def test_a_list_that_took_too_long_can_be_resumed() -> None:
 def test_any_body_gives_a_bounded_message(body: bytes) -> None:
     error = from_answer(WRITE, 500, {}, body)
     assert 0 < len(str(error)) < 2000
+
+
+def test_an_apply_that_meets_the_fields_of_others_tells_whose_they_are() -> None:
+    causes = [
+        {"reason": "FieldManagerConflict", "field": ".spec.replicas", "message": 'conflict with "kubectl"'},
+        {
+            "reason": "FieldManagerConflict",
+            "field": ".spec.paused",
+            "message": 'conflict with "helm" using apps/v1',
+        },
+    ]
+    body = {
+        "kind": "Status",
+        "status": "Failure",
+        "reason": "Conflict",
+        "message": "Apply failed with 2 conflicts: .spec.replicas, .spec.paused",
+        "details": {"causes": causes},
+    }
+    error = answer(WRITE, Reply(409, body))
+    assert isinstance(error, OwnedByOthers)
+    assert error.managers == {"kubectl", "helm"}
+    assert error.reason is Reason.FIELDS_OWNED_BY_OTHERS
+    assert ".spec.replicas" in str(error)

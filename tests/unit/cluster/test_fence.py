@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubernaut.cluster.call import Call, Unfenced, demand_precondition
+from kubernaut.cluster.call import APPLY, Call, Unfenced, demand_precondition
 from kubernaut.cluster.resources import SELF_REVIEW, WELL_KNOWN, Resource
 from kubernaut.core.errors import ClusterError, Invalid
 from kubernaut.core.ports import ObjectRef
@@ -29,6 +29,21 @@ UNFENCED = [
         id="status without version",
     ),
     pytest.param(Call("patch", DEPLOYMENT, "shop", "web"), id="patch without body"),
+    pytest.param(
+        Call(
+            "patch",
+            DEPLOYMENT,
+            "shop",
+            "web",
+            body={"metadata": {"resourceVersion": "7"}},
+            content_type=APPLY,
+        ),
+        id="apply without uid",
+    ),
+    pytest.param(
+        Call("patch", DEPLOYMENT, "shop", "web", body={"metadata": {"uid": "u"}}, content_type=APPLY),
+        id="apply without version",
+    ),
     pytest.param(
         Call("create", POD, "shop", "", body={"metadata": {"generateName": "x-"}}), id="generated name"
     ),
@@ -62,6 +77,17 @@ FENCED = [
     pytest.param(
         Call("patch", DEPLOYMENT, "shop", "web", body={"metadata": {"resourceVersion": "7"}}),
         id="patch with version",
+    ),
+    pytest.param(
+        Call(
+            "patch",
+            DEPLOYMENT,
+            "shop",
+            "web",
+            body={"metadata": {"resourceVersion": "7", "uid": "u"}},
+            content_type=APPLY,
+        ),
+        id="apply with uid and version",
     ),
     pytest.param(
         Call("create", POD, "shop", "x", body={"metadata": {"name": "x"}}), id="create of fixed name"
@@ -133,6 +159,20 @@ async def test_the_client_puts_the_precondition_where_the_server_looks_for_it() 
         "/apis/apps/v1/namespaces/shop/deployments/web",
         "/api/v1/namespaces/shop/pods/x/eviction",
     ]
+
+
+async def test_an_apply_carries_uid_and_version_and_says_in_whose_name() -> None:
+    given = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}}
+    async with connected(lambda _: Reply(200, {"metadata": {}})) as (wire, connection):
+        await connection.own().apply(given, uid="u", resource_version="7", manager="team a", force=True)
+        await connection.own().apply(given, uid="u", resource_version="7", manager="m", dry_run=True)
+        with pytest.raises(Unfenced):
+            await connection.own().apply(given, uid="", resource_version="7", manager="m")
+    first, second = wire.requests
+    assert first.json == {**given, "metadata": {**given["metadata"], "uid": "u", "resourceVersion": "7"}}  # type: ignore[dict-item]
+    assert first.headers["content-type"] == "application/apply-patch+yaml"
+    assert first.path.endswith("/deployments/web?fieldManager=team+a&force=true")
+    assert second.path.endswith("/deployments/web?fieldManager=m&force=false&dryRun=All")
 
 
 @pytest.mark.parametrize("version", ["", "0"])

@@ -247,3 +247,11 @@ def test_the_rights_of_every_action_can_be_told_or_are_said_to_hang_on_what_is_n
     example = getattr(REGISTRY.get(name), "example", {})
     workflow = a_workflow().parameter("app", required=True).step("fix", name, with_=unknown(example))
     assert "Error" not in str(needs(workflow).unclear)
+
+
+def test_kinds_are_those_of_applied_manifests_too() -> None:
+    manifest = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "x"}}
+    plan = compile_plan(
+        a_workflow().step("a", "apply_manifest", with_={"manifest": manifest}).spec(), REGISTRY
+    )
+    assert ("example.com/v1", "Thing") in kinds(plan)

@@ -141,6 +141,8 @@ async def test_during_a_stop_nothing_but_the_dry_requests_of_a_dry_run_is_sent()
         with pytest.raises(StepError, match="was not sent: Acting is stopped"):
             await gated.patch(REF, body, resource_version=version, dry_run=only_checked)
         with pytest.raises(StepError, match="was not sent: Acting is stopped"):
+            await gated.apply(deployment(), uid="u", resource_version="1", manager="m", dry_run=only_checked)
+        with pytest.raises(StepError, match="was not sent: Acting is stopped"):
             await gated.create(deployment("other"), dry_run=only_checked)
         with pytest.raises(StepError, match="was not sent: Acting is stopped"):
             await gated.delete(REF, uid=REF.uid, dry_run=only_checked)

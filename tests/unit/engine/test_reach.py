@@ -51,6 +51,7 @@ def elsewhere(manifest: Manifest) -> Manifest:
 
 CHANGES: dict[str, Any] = {
     "a node is patched": lambda gated: gated.patch(NODE, {"spec": {}}, resource_version="1"),
+    "a node is applied": lambda gated: gated.apply(node(), uid="u", resource_version="1", manager="m"),
     "a node is deleted": lambda gated: gated.delete(NODE, uid=NODE.uid),
     "a node is created": lambda gated: gated.create(node()),
     "a pod of another namespace is evicted": lambda gated: gated.evict(

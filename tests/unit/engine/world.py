@@ -14,7 +14,7 @@ from kubernaut.cluster.collections import Event
 from kubernaut.core.errors import AlreadyExists
 from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
-from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, NoWeb, ObjectRef, Web
 from kubernaut.core.run import Hold
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
@@ -109,6 +109,7 @@ class World:
         self.watches = Watches()
         self.hold: Hold | None = None
         self.keeper: Keeper = NO_HISTORY
+        self.web: Web = NoWeb()
         self.woken: list[RunKey] = []
         self.guards = Guarding(PastRuns(self.clock), self.clock)
         self.guards.past.complete = True
@@ -132,6 +133,7 @@ class World:
             self.clock,
             self.keeper,
             protecting=self.guards.protecting,
+            web=self.web,
         )
         return RunReconciler(
             self.cluster,

@@ -32,6 +32,14 @@ Finished = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """What is sent by server-side apply in place of a merge patch: the fields it names are its manager's then."""
+
+    manifest: Manifest
+    manager: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What a step intends for one object.
 
@@ -42,6 +50,7 @@ class Change:
         message: one sentence for people.
         outputs: small values for later steps.
         secret: whether a value before or after may be a secret; then none of them is told.
+        applied: what is applied to come to ``desired``; None for a merge patch.
     """
 
     desired: Manifest | None
@@ -50,6 +59,7 @@ class Change:
     message: str = ""
     outputs: Mapping[str, JsonValue] = field(default_factory=dict)
     secret: bool = False
+    applied: Applied | None = None
 
 
 def nothing(message: str, outputs: Mapping[str, JsonValue] | None = None) -> Change:
@@ -214,10 +224,35 @@ async def _send(
     if wanted.secret or new.image_bytes > MAX_BEFORE_IMAGE:
         new = await images.keep(cluster, context, seen, new)
     marks = marker.with_step(context.step, new).annotation(context.signer)
-    body = _patch(seen, wanted.desired, {**_pruned(seen, finished), **marks})
-    written = await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
+    version = seen["metadata"]["resourceVersion"]
+    if wanted.applied is not None:
+        written = await _apply_fields(cluster, seen, wanted.applied, marks, finished)
+    else:
+        body = _patch(seen, wanted.desired, {**_pruned(seen, finished), **marks})
+        written = await cluster.patch(ref, body, resource_version=version)
     context.recent.put(ref, written)
     return Done(True, wanted.message, wanted.outputs, sentences(ref, new))
+
+
+async def _apply_fields(
+    cluster: Cluster, seen: Manifest, applied: Applied, marks: Mapping[str, str], finished: Finished
+) -> Manifest:
+    """Apply a manifest and the step's mark; marks of other runs are named too, lest they go as fields left out."""
+    meta, there = applied.manifest["metadata"], seen["metadata"].get("annotations") or {}
+    others = {
+        key: text
+        for key, text in there.items()
+        if key.startswith(MARKER_PREFIX) and not finished(key.removeprefix(MARKER_PREFIX))
+    }
+    annotations = {**(meta.get("annotations") or {}), **others, **marks}
+    # Forced for the sake of the marks: whether the other fields may be taken was decided at this very version.
+    return await cluster.apply(
+        {**applied.manifest, "metadata": {**meta, "annotations": annotations}},
+        uid=seen["metadata"]["uid"],
+        resource_version=seen["metadata"]["resourceVersion"],
+        manager=applied.manager,
+        force=True,
+    )
 
 
 async def _apply(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubernaut.actions.fencing import fence
+from kubernaut.actions.generic.apply_manifest import ApplyManifest
 from kubernaut.actions.generic.delete_resource import DeleteResource
 from kubernaut.actions.generic.notify_only import NotifyOnly
 from kubernaut.actions.generic.patch_resource import PatchResource
@@ -17,6 +18,7 @@ from kubernaut.core.action import Action
 def actions(finished: fence.Finished) -> tuple[Action[Any], ...]:
     """Return the actions of this family."""
     return (
+        ApplyManifest(finished),
         DeleteResource(),
         NotifyOnly(),
         PatchResource(finished),

@@ -92,4 +92,5 @@ _ONCE = {
     "ReadOnly": "it changes nothing",
     "Marked": "a signed marker in the same patch as the change",
     "Pinned": "the object's UID in the request, stored before",
+    "Intent": "its intent, stored before; onUnknown says what follows where the outcome is not known",
 }

@@ -1,0 +1,1 @@
+"""HTTP to others than the API server, where the settings allow it."""
