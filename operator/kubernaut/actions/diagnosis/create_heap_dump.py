@@ -66,9 +66,9 @@ class CreateHeapDump:
     Kubernetes starts an ephemeral container once and never again: one step makes one dump. (An exec could be sent
     twice, and nobody could tell whether it was.)
 
-    The tool is one for the runtime, in an image of yours. One that asks the process to dump, as jattach does of a JVM,
-    is given `$(PID)` and `$(FILE)`, for the process writes the file, whose path is its own; one that writes the file
-    itself is given `$(ROOT)$(FILE)`. How it ended is the outcome of the step: an exit code other than 0 fails it,
+    The tool is one for the runtime, in an image of yours. One that asks the process to dump, as jattach does of a
+    JVM, is given `$(PID)` and `$(FILE)`, for the process writes the file, whose path is its own; one that writes the
+    file itself is given `$(ROOT)$(FILE)`. How it ended is the outcome of the step: an exit code other than 0 fails it,
     with the end of what the tool said.
 
     The file goes to a volume that the container mounts and may write, never into the run: on a PersistentVolumeClaim
