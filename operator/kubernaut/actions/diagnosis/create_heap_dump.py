@@ -68,8 +68,8 @@ class CreateHeapDump:
 
     The tool is one for the runtime, in an image of yours. One that asks the process to dump, as jattach does of a
     JVM, is given `$(PID)` and `$(FILE)`, for the process writes the file, whose path is its own; one that writes the
-    file itself is given `$(ROOT)$(FILE)`. How it ended is the outcome of the step: an exit code other than 0 fails it,
-    with the end of what the tool said.
+    file itself is given `$(ROOT)$(FILE)`. How it ended is the outcome of the step: an exit code other than 0 fails
+    it, with the end of what the tool said.
 
     The file goes to a volume that the container mounts and may write, never into the run: on a PersistentVolumeClaim
     it outlives the pod, on an `emptyDir` it goes with it; `volume` says which. Refused is a directory on no volume
