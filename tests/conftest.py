@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How fast a busy machine makes or tries examples says nothing of what is tested.
-settings.register_profile("kubernaut", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("kubernaut", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kubernaut")
 
 

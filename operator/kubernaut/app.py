@@ -96,19 +96,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        memory, mirror = (history.memory, history.mirror) if history else (None, None)
+        mirror = history.mirror if history else None
         guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
-        performer = Performer(
-            connection,
-            signer,
-            evidence,
-            gate.hold,
-            utcnow,
-            keeper=keeper_of(history),
-            memory=memory,
-            protecting=guards.protecting,
-            web=_web(settings, connection),
-        )
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
@@ -119,7 +108,7 @@ class Application:
             runs=RunReconciler(
                 connection,
                 claims,
-                performer,
+                self._performer(signer, evidence, gate, guards),
                 locks,
                 Lookout(connection, self._watches, self.queue.add),
                 gate.hold,
@@ -147,6 +136,21 @@ class Application:
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
+
+    def _performer(
+        self, signer: Signer, evidence: AvailabilityEvidence, gate: Gate, guards: Guarding
+    ) -> Performer:
+        return Performer(
+            self._connection,
+            signer,
+            evidence,
+            gate.hold,
+            utcnow,
+            keeper=keeper_of(self.history),
+            memory=self.history.memory if self.history else None,
+            protecting=guards.protecting,
+            web=_web(self._settings, self._connection),
+        )
 
     def _history(self, own: OperatorCluster) -> History | None:
         if not self._settings.dsn:

@@ -138,7 +138,7 @@ async def test_all_that_can_be_seen_is_kept_without_what_is_secret(cluster: Clus
     content = json.loads(keeper.content)
     assert done.outputs["bundle"] == f"{len(keeper.content)} bytes are kept"
     previous = next(one for one in content["logs"] if one["previous"])
-    assert previous["text"] == "starting as (hidden)\ntoken=(hidden)\n"
+    assert previous["text"] == "starting as ***\ntoken=***\n"
     assert [one["kind"] for one in content["owners"]] == ["ReplicaSet"]
     assert any(one["reason"] == "BackOff" for one in content["events"])
     assert {"kubelet"} <= {one["by"] for one in content["changes"]}

@@ -89,14 +89,14 @@ async def test_all_there_is_to_see_is_kept_under_the_step() -> None:
         ("api-1", "app", True),
         ("api-0", "app", False),
     ]
-    assert content["logs"][1]["text"] == "boom token=(hidden)\n"
+    assert content["logs"][1]["text"] == "boom token=***\n"
     assert content["omitted"] == []
 
 
 async def test_no_secret_value_is_in_the_bundle_or_the_status() -> None:
     keeper = Kept()
     outputs, content = await kept(*scene(), keeper)
-    assert content["logs"][0]["text"] == "starting as (hidden)\n"
+    assert content["logs"][0]["text"] == "starting as ***\n"
     assert CANARY not in json.dumps(content)
     assert CANARY not in json.dumps(outputs)
 
