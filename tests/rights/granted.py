@@ -10,6 +10,7 @@ from kubernaut.api.policies import required_policies
 from kubernaut.api.rbac import (
     BEFORE_IMAGE_ROLE,
     before_image_manifests,
+    remember_manifests,
     system_manifests,
     tenant_manifests,
 )
@@ -44,7 +45,12 @@ class Right(NamedTuple):
 
 def shipped() -> set[Right]:
     """Return every right of every role that is shipped."""
-    manifests = [*system_manifests(), *tenant_manifests("tenant"), *before_image_manifests("tenant")]
+    manifests = [
+        *system_manifests(),
+        *remember_manifests(),
+        *tenant_manifests("tenant"),
+        *before_image_manifests("tenant"),
+    ]
     return {
         Right(manifest["metadata"]["name"], verb, group, resource, name)
         for manifest in manifests
