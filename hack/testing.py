@@ -4,8 +4,9 @@
     python hack/testing.py unit e2e        only these
     python hack/testing.py --no-coverage   a little faster
 
-Stages that mostly wait run beside each other; what all but the first say comes when they are over. Ends with one
-line ``N passed, N failed`` over all stages, and with 1 where anything failed or coverage fell short.
+Coverage is that of the tests that need no cluster: measuring takes processor time that a real cluster needs for
+itself. Stages that mostly wait run beside each other; what all but the first say comes when they are over. Ends with
+one line ``N passed, N failed`` over all stages, and with 1 where anything failed or coverage fell short.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,35 +27,39 @@ from pathlib import Path
 from typing import IO
 
 from environment import cache_dir
+from localcluster import uses
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
+USES = BUILD / "uses"
 COVERAGE_OF_ALL = 80
 COVERAGE_OF_CORE = 95
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Tests that run together; ``workers`` processes where they can."""
+    """Tests that run together; ``workers`` processes where they can, ``measured`` where their coverage counts."""
 
     name: str
     folders: tuple[str, ...]
     told: str
     workers: int = 0
+    measured: bool = False
 
 
-UNIT = Stage("unit", ("tests/unit", "tests/property"), "no cluster, no database", 2)
-DATABASE = Stage("database", ("tests/database",), "a real Postgres with pgvector")
+UNIT = Stage("unit", ("tests/unit", "tests/property"), "no cluster, no database", 2, True)
+DATABASE = Stage("database", ("tests/database",), "a real Postgres with pgvector", 0, True)
 API_SERVER = Stage("apiserver", ("tests/apiserver",), "a real kube-apiserver")
 E2E = Stage("e2e", ("tests/e2e",), "the real operator on a real cluster")
 FAILOVER = Stage("failover", ("tests/failover",), "replicas that take over, an API server that stops")
 FAULTS = Stage("faults", ("tests/faults",), "the operator killed at work")
 NODE = Stage("node", ("tests/node",), "the demo, on a real node")
+RIGHTS = Stage("rights", ("tests/rights",), "what is granted is what all stages used")
 #: what runs after one another, and within one of these what runs beside one another: those mostly wait
 PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
     ((UNIT,),),
-    ((DATABASE, API_SERVER), (E2E, FAILOVER), (NODE,)),
-    ((FAULTS,),),
+    ((DATABASE, API_SERVER), (E2E, FAILOVER)),
+    ((NODE, FAULTS, RIGHTS),),
 )
 STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)
 
@@ -83,7 +89,12 @@ def environment() -> dict[str, str]:
     """Return the environment of all stages: compiled test modules are kept, but in the user's cache."""
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     compiled = str(cache_dir() / "pycache")
-    return {**kept, "COVERAGE_FILE": str(BUILD / "coverage"), "PYTHONPYCACHEPREFIX": compiled}
+    return {
+        **kept,
+        "COVERAGE_FILE": str(BUILD / "coverage"),
+        "PYTHONPYCACHEPREFIX": compiled,
+        uses.VARIABLE: str(USES),
+    }
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,8 @@ class Run:
         report(stage).unlink(missing_ok=True)
         print(f"== {stage.name}: {stage.told}", file=out, flush=True)
         began = time.monotonic()
-        python = [sys.executable, *(["-m", "coverage", "run"] if self.coverage else []), "-m", "pytest"]
+        measured = ["-m", "coverage", "run"] if self.coverage and stage.measured else []
+        python = [sys.executable, *measured, "-m", "pytest"]
         workers = ["-n", str(stage.workers)] if stage.workers else []
         options = ["-q", *workers, f"--junitxml={report(stage)}", "--durations=5"]
         command = [*python, *folders, *options, *self.extra]
@@ -166,6 +178,9 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     for stale in BUILD.glob("coverage*"):
         stale.unlink()
+    # What one stage used says nothing; only the whole suite starts anew.
+    if not given.stages:
+        shutil.rmtree(USES, ignore_errors=True)
     wanted = frozenset(given.stages or names)
     run = Run(wanted, not given.no_coverage, tuple(extra))
     times: dict[str, float] = {}

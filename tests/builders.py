@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from kubernaut.api.duration import parse_duration
 from kubernaut.api.execution import (
@@ -28,6 +28,7 @@ from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.action import Action, ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.features import Feature
+from kubernaut.core.guards.facts import Guarded
 from kubernaut.core.machine import advance, claim
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan
@@ -48,6 +49,13 @@ class FakeParameters(ActionParameters):
     image_name: str = ""
     names: tuple[str, ...] = ()
     labels: Mapping[str, int] = Field(default_factory=dict)
+
+    @field_validator("image_name")
+    @classmethod
+    def _is_one(cls, name: str) -> str:
+        if "?" in name:
+            raise ValueError(f"{name!r} is not the name of an image")
+        return name
 
 
 class NamedParameters(ActionParameters):
@@ -91,6 +99,13 @@ class FakeJob(FakeAction):
         return bool(manifest["status"].get("phase"))
 
 
+@dataclass(frozen=True)
+class RiskyAction(FakeAction):
+    """An action of high risk."""
+
+    risk: ClassVar[Risk] = Risk.HIGH
+
+
 class SubflowParameters(ActionParameters):
     """What starts the run of another Workflow."""
 
@@ -121,6 +136,7 @@ class FakeCatalogue:
             FakeAction("fake_halting", Idempotency.MARKED, halts=True),
             FakeAction("fake_named", Idempotency.MARKED, NamedParameters),
             FakeJob("fake_job", Idempotency.NAMED),
+            RiskyAction("fake_risky", Idempotency.MARKED),
         )
         self._actions: dict[str, Any] = {action.name: action for action in actions}
 
@@ -355,6 +371,7 @@ class Story:
     granted: frozenset[str] = frozenset()
     off: frozenset[Feature] = frozenset()
     unfenced: frozenset[str] = frozenset()
+    guards: Guarded | None = None
 
     def decide(self, told: Mapping[str, Outcome] | None = None, **outcomes: Outcome) -> Decided:
         """Decide once; what must be stored first is stored, and the acts are under way."""
@@ -368,6 +385,7 @@ class Story:
             self.granted,
             self.off,
             self.unfenced,
+            self.guards,
         )
         self.unfenced -= {name for name, outcome in told.items() if not outcome.transient}
         self.last = advance(self.run, self.plan, facts, self.now)

@@ -6,6 +6,11 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a busy machine makes or tries examples says nothing of what is tested.
+settings.register_profile("kubernaut", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kubernaut")
 
 
 @pytest.fixture(scope="session", autouse=True)

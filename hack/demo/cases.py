@@ -31,7 +31,7 @@ class Case:
             "spec": {
                 "workflowRef": {"name": self.fault.workflow},
                 "parameters": [{"name": "deployment", "value": "web"}],
-                "trigger": {"type": "Manual", "by": "make demo", "reason": self.fault.told},
+                "trigger": {"type": "Manual", "reason": self.fault.told},
             },
         }
 

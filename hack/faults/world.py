@@ -210,13 +210,15 @@ class Batch:
         await asyncio.gather(*map(self._delete, deployments))
 
     async def _deleted(self, runs: Mapping[str, Manifest], seconds: float) -> list[str]:
-        """Delete runs; return the names of those that are still there in the end."""
+        """Delete runs; return the names of those still there so long after the operator was last killed."""
         ended = _ended(runs)
         await asyncio.gather(*map(self._delete, ended))
         uids = {run["metadata"]["uid"] for run in ended}
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
+        deadline, kills = loop.time() + seconds, self._world.operator.kills
         while True:
+            if kills != self._world.operator.kills:
+                deadline, kills = loop.time() + seconds, self._world.operator.kills
             left = await self._list(KUBERNAUT, "WorkflowExecution")
             names = [run["metadata"]["name"] for run in left if run["metadata"]["uid"] in uids]
             if not names or loop.time() > deadline:

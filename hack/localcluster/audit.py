@@ -13,6 +13,7 @@ LEVELS: tuple[str, ...] = get_args(Level)
 MUTATING = ["create", "update", "patch", "delete", "deletecollection"]
 OPERATOR_NAMESPACE = "kubernaut-system"
 GROUP = "kubernaut.io"
+SWITCH = "kubernaut-switch"
 
 #: what the cluster does all the time to stay alive; nothing a test asks about
 _SYSTEM_USERS = ["system:apiserver", "system:kube-scheduler", "system:kube-controller-manager", "kwok"]
@@ -46,6 +47,11 @@ def policy(level: Level) -> dict[str, Any]:
         {"level": "Metadata", "verbs": ["list", "watch"], "resources": [{"group": GROUP}]},
         {"level": written, "verbs": MUTATING},
         {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{OPERATOR_NAMESPACE}"]},
+        # who may look at the stop switch is a role of its own
+        {
+            "level": "Metadata",
+            "resources": [{"group": "", "resources": ["configmaps"], "resourceNames": [SWITCH]}],
+        },
         {"level": "None"},
     ]
     return {

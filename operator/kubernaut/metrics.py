@@ -78,6 +78,16 @@ FEATURE_ENABLED: Final = Gauge(
 FLAGS_INVALID: Final = Gauge(
     "kubernaut_flags_invalid", "Entries of the switch's ConfigMap that are not understood.", registry=REGISTRY
 )
+GUARD_LEVELS: Final = Gauge(
+    "kubernaut_guard_levels",
+    "Entries of the switch's ConfigMap with guards of the cluster or a namespace.",
+    registry=REGISTRY,
+)
+GUARDS_INVALID: Final = Gauge(
+    "kubernaut_guards_invalid",
+    "Those of them that are not understood, so that nothing begins where they hold.",
+    registry=REGISTRY,
+)
 LOCKS: Final = Gauge("kubernaut_target_locks", "Targets held by live runs.", registry=REGISTRY)
 LOCK_WAITERS: Final = Gauge(
     "kubernaut_target_lock_waiters", "Runs that wait for a target which another run holds.", registry=REGISTRY
@@ -103,10 +113,21 @@ CAPACITY_WAITING: Final = Gauge(
 MIRROR_BACKLOG: Final = Gauge(
     "kubernaut_mirror_backlog", "Finished runs waiting to be stored in the history.", registry=REGISTRY
 )
+BUNDLE_BACKLOG: Final = Gauge(
+    "kubernaut_bundle_backlog",
+    "Diagnostics bundles on disk, waiting to be stored in the history.",
+    registry=REGISTRY,
+)
 MIRRORED: Final = Counter("kubernaut_mirror_runs", "Runs stored in the history.", registry=REGISTRY)
 SPOOLED: Final = Counter(
     "kubernaut_mirror_spooled_runs",
     "Runs written to the disk spool because their deletion could not wait for the history.",
+    registry=REGISTRY,
+)
+REMEMBERED: Final = Gauge(
+    "kubernaut_remembered_objects",
+    "Objects with the label kubernaut.io/remember, by how they fare (Healthy, Unhealthy, Idle, Unseen).",
+    ["health"],
     registry=REGISTRY,
 )
 BREAKER: Final = Gauge(

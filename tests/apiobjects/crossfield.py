@@ -26,6 +26,7 @@ def cross_field_cases() -> Iterator[Mutant]:
     yield from _for_each()
     yield from _alternates()
     yield from _parameters()
+    yield from _storms()
     for length, valid in ((63, True), (64, False)):
         named = _workflow()
         named["metadata"] = named["metadata"] | {"name": "a" * length}
@@ -116,3 +117,17 @@ def _parameters() -> Iterator[Mutant]:
         ({"required": True, "default": ""}, False),
     ):
         yield Mutant(f"parameter {given}", _workflow(parameters=[{"name": "one"} | given]), valid)
+
+
+def _storms() -> Iterator[Mutant]:
+    for given, valid in (
+        ({}, True),
+        ({"within": "5m", "cooldown": "5m"}, True),
+        ({"within": "6m", "cooldown": "5m"}, False),
+        ({"within": "16m"}, False),
+        ({"cooldown": "4m"}, False),
+        ({"within": None, "cooldown": "5m"}, True),
+        ({"within": "15m", "cooldown": None}, True),
+        ({"within": "60m", "cooldown": "1h"}, True),
+    ):
+        yield Mutant(f"storm {given}", _workflow(guards={"storm": {"runs": 3} | given}), valid)

@@ -98,6 +98,33 @@ def _steps() -> list[Object]:
     ]
 
 
+_GUARDS: Object = {
+    "cooldown": "10m",
+    "maxPerHour": 4,
+    "maxUnavailablePercent": 25,
+    "changeWindows": [
+        {
+            "name": "office",
+            "type": "Closed",
+            "timeZone": "Europe/Berlin",
+            "days": ["Mon", "Fri"],
+            "start": "09:00",
+            "end": "17:00",
+            "firstDate": "2026-01-31",
+            "lastDate": "2026-12-31",
+        }
+    ],
+    "stopWhileFiring": [{"alert": "KubeNodeNotReady", "matchLabels": {"zone": "a"}}],
+    "storm": {"runs": 5, "within": "0s", "cooldown": "24h"},
+    "protectedNamespaces": ["kube-*"],
+    "protectedLabels": [{"key": "kubernaut.io/protected", "value": "true"}],
+    "respectBudgets": True,
+    "approval": "OnRisk",
+    "breaker": {"badRuns": 2, "within": "12h"},
+    "waitAtMost": "2h",
+}
+
+
 def full_workflow() -> Object:
     """Return a Workflow with a step of each kind, in a template and under finally too."""
     spec = {
@@ -109,6 +136,7 @@ def full_workflow() -> Object:
             {"name": "replicas", "type": "integer", "default": "1"},
         ],
         "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "=params.deployment"},
+        "guards": _GUARDS,
         "lifecycle": "Deprecated",
         "steps": _steps(),
         "templates": [{"name": "gently", "steps": _steps()}],
@@ -221,6 +249,7 @@ def full_execution() -> Object:
         },
         "reason": "ExpectationMet",
         "message": "The Deployment is ready.",
+        "highRisk": ["drain_node"],
         "outputs": {"restarts": 4},
         "steps": [step],
         "conditions": [_CONDITION],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernaut.api.base import TIME_PATTERN
+from kubernaut.api.duration import DAY_RULE
 from kubernaut.api.duration import PATTERN as DURATION_PATTERN
 
 Schema = dict[str, Any]
@@ -142,8 +143,13 @@ def _string_changes(schema: Schema, value: str) -> Iterator[_Change]:
         yield from (_Change(f"time {text}", text, valid=True) for text in _GOOD_TIMES)
         return
     if schema.get("pattern") == DURATION_PATTERN:
-        yield from (_Change(f"duration {text}", text) for text in _BAD_DURATIONS)
-        yield from (_Change(f"duration {text}", text, valid=True) for text in _GOOD_DURATIONS)
+        day = DAY_RULE.schema() in schema["x-kubernetes-validations"]
+        bad: tuple[str, ...] = (*_BAD_DURATIONS, "24h1ms") if day else _BAD_DURATIONS
+        good: tuple[str, ...] = _GOOD_DURATIONS
+        if day:
+            good = ("24h", *(text for text in good if text != "8760h"))
+        yield from (_Change(f"duration {text}", text) for text in bad)
+        yield from (_Change(f"duration {text}", text, valid=True) for text in good)
         return
     yield _Change("too long", "a" * (schema["maxLength"] + 1))
     if "pattern" in schema:
@@ -167,6 +173,11 @@ def _number_changes(schema: Schema) -> Iterator[_Change]:
 def _array_changes(schema: Schema, value: list[Any]) -> Iterator[_Change]:
     yield _Change("a null in it", [*value, None])
     if not value:
+        return
+    if "enum" in schema["items"]:
+        yield _Change("all there are", list(schema["items"]["enum"]), valid=True)
+        yield _Change("none", [], valid=not schema.get("minItems"))
+        yield _Change("doubled", [*value, value[-1]])
         return
     many = [_another(schema, value[0], n) for n in range(schema["maxItems"] + 1)]
     yield _Change("too many", many)
@@ -198,6 +209,12 @@ def _object_changes(schema: Schema, value: dict[str, Any]) -> Iterator[_Change]:
         yield _Change("too many keys", {f"key{n}": n for n in range(most + 1)})
         yield _Change("as many keys as may be", {f"key{n}": n for n in range(most)}, valid=True)
         yield _Change("any key, any value", {"A b/c": [None, {"d": None}], "": 1}, valid=True)
+        return
+    if "additionalProperties" in schema:
+        most = schema["maxProperties"]
+        yield _Change("too many keys", {f"key{n}": "" for n in range(most + 1)})
+        yield _Change("as many keys as may be", {f"key{n}": "" for n in range(most)}, valid=True)
+        yield _Change("a number in it", {"key": 1})
         return
     yield _Change("unknown field", value | {"unknown": 1})
     for name in schema["properties"]:

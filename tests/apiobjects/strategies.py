@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kubernaut.api.base import TIME_PATTERN
 from kubernaut.api.crd import Kind, crd_manifest
-from kubernaut.api.duration import PATTERN
+from kubernaut.api.duration import DAY_RULE, PATTERN
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.steps import ALTERNATE_TOLD, KINDS_TOLD
 from kubernaut.api.steps import KINDS as STEP_KINDS
@@ -68,7 +68,8 @@ def _string(schema: Schema) -> Strategy:
     if pattern == TIME_PATTERN:
         return st.datetimes(min_value=_EPOCH).map(lambda time: time.isoformat() + "Z")
     if pattern == PATTERN:
-        return st.sampled_from(["0s", "1s", "1h30m", "250ms", "8760h", "1m1m1m", "90s"])
+        day = DAY_RULE.schema() in schema["x-kubernetes-validations"]
+        return st.sampled_from(["0s", "1s", "1h30m", "250ms", "24h" if day else "8760h", "1m1m1m", "90s"])
     if pattern:
         return st.from_regex(pattern.removeprefix("^").removesuffix("$"), fullmatch=True).filter(
             lambda text: len(text) <= longest
@@ -97,6 +98,9 @@ def _identity(schema: Schema) -> Callable[[Any], Any] | None:
 def _object(schema: Schema) -> Strategy:
     if schema.get("x-kubernetes-preserve-unknown-fields"):
         return st.dictionaries(st.text(_TEXT, max_size=8), _JSON, max_size=3)
+    if "additionalProperties" in schema:
+        values = valid(schema["additionalProperties"])
+        return st.dictionaries(st.text(_TEXT, max_size=8), values, max_size=min(schema["maxProperties"], 3))
     required = set(schema.get("required", ()))
     fields = {name: valid(inner) for name, inner in schema["properties"].items()}
     strategy: Strategy = st.fixed_dictionaries(
@@ -142,6 +146,9 @@ _KEEPING: dict[str, Callable[[Strategy, dict[str, Strategy]], Strategy]] = {
     "set exactly one of duration and until": _one_of("duration", "until"),
     "object needs until": _without("object", lambda wait: "until" not in wait),
     "set exactly one of items, itemsFrom and select": _one_of("items", "itemsFrom", "select"),
+    "cooldown is at least within": lambda strategy, fields: strategy.map(
+        lambda storm: {key: value for key, value in storm.items() if key not in ("within", "cooldown")}
+    ),
     KINDS_TOLD: _one_of(*STEP_KINDS),
     ALTERNATE_TOLD: _keep_alternate,
     "with needs an action": _without("with", lambda step: "action" not in step),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,15 @@ from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import StepContext
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.engine.remembering import HistoryMemory
+from kubernaut.history.knowngood import GoodSighting
 
 SIGNER = Signer(b"a key of these tests")
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 # Rights on these are given for the whole cluster; on anything else in the namespace.
-_CLUSTER_WIDE = frozenset({"nodes", "persistentvolumes", "storageclasses", "namespaces"})
+_CLUSTER_WIDE = frozenset(
+    {"nodes", "persistentvolumes", "storageclasses", "namespaces", "validatingwebhookconfigurations"}
+)
 
 
 def _is_wide(right: Right) -> bool:
@@ -31,6 +35,19 @@ class Nothing:
         return frozenset()
 
 
+class KnownGoods:
+    """What is remembered of objects, in memory."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, GoodSighting] = {}
+
+    def remember(self, seen: GoodSighting) -> None:
+        self._newest[seen.uid] = seen
+
+    async def newest(self, uid: str, good_for: timedelta) -> GoodSighting | None:
+        return self._newest.get(uid)
+
+
 class Place:
     """A namespace on a real API server, seen by its administrator and by accounts with few rights."""
 
@@ -38,6 +55,7 @@ class Place:
         self.admin = admin
         self.namespace = namespace
         self.connection = connection
+        self.known_good = KnownGoods()
         self._accounts = 0
         self._also: list[str] = []
         self._ends: list[Callable[[], object]] = []
@@ -179,6 +197,7 @@ class Place:
             "now": datetime.now(UTC),
             "signer": SIGNER,
             "evidence": Nothing(),
+            "memory": HistoryMemory(self.known_good),
         }
         return StepContext(**(given | more))
 

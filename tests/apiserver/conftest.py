@@ -27,6 +27,7 @@ from kubernaut.api.names import FINALIZER
 from localcluster import Cluster
 
 NODE = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
+FORGED = {"by": "somebody else"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -73,6 +74,12 @@ def _await_policies(admin: Client) -> None:
             ),
             "workflow-reach": lambda: create(
                 admin, WORKFLOW, "probe", smallest(WORKFLOW, "other", target=NODE), dryRun="All"
+            ),
+            "namespace-protected": lambda: create(
+                admin, WORKFLOW, "kube-public", smallest(WORKFLOW, "other"), dryRun="All"
+            ),
+            "run-origin": lambda: create(
+                prober, EXECUTION, "probe", smallest(EXECUTION, "other", trigger=FORGED), dryRun="All"
             ),
             "run-approval": lambda: create(
                 prober, EXECUTION, "probe", smallest(EXECUTION, "other", control=approved), dryRun="All"

@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -36,19 +37,27 @@ class Answer:
 class Client:
     """One user's connection: the kubeconfig's own, or another one by impersonation."""
 
-    def __init__(self, kubeconfig: Path, user: str = "", groups: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, kubeconfig: Path, user: str = "", groups: tuple[str, ...] = (), *, token: str = ""
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._headers: list[tuple[str, str]] = [("Impersonate-User", user)] if user else []
         self._headers += [("Impersonate-Group", group) for group in groups]
+        if token:
+            self._headers.append(("Authorization", f"Bearer {token}"))
         config = yaml.safe_load(kubeconfig.read_text())
         address = urlsplit(config["clusters"][0]["cluster"]["server"])
         self._connection = http.client.HTTPSConnection(
-            address.hostname or "", address.port, context=_context(config), timeout=30
+            address.hostname or "", address.port, context=_context(config, certificate=not token), timeout=30
         )
 
     def acting_as(self, user: str, *groups: str) -> Client:
         """Return a client that acts as somebody else."""
         return Client(self._kubeconfig, user, groups)
+
+    def bearing(self, token: str) -> Client:
+        """Return a client that is who the token says, and nobody by impersonation."""
+        return Client(self._kubeconfig, token=token)
 
     def account(self, namespace: str, name: str, *groups: str) -> Client:
         """Return a client that acts as a ServiceAccount."""
@@ -72,12 +81,23 @@ class Client:
         **query: str,
     ) -> Answer:
         """Send one request; a refusal is an answer like any other."""
+        return self.send(method, path, body, query, (("Accept", accept),), content_type)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, str],
+        headers: Iterable[tuple[str, str]],
+        content_type: str = "application/json",
+    ) -> Answer:
+        """Send one request with headers of its own."""
         target = f"{path}?{urlencode(query)}" if query else path
         data = json.dumps(body).encode() if body is not None else None
         self._connection.putrequest(method, target)
-        for name, value in self._headers:
+        for name, value in (*self._headers, *headers):
             self._connection.putheader(name, value)
-        self._connection.putheader("Accept", accept)
         if data is not None:
             self._connection.putheader("Content-Type", content_type)
             self._connection.putheader("Content-Length", str(len(data)))
@@ -87,11 +107,13 @@ class Client:
         return Answer(response.status, json.loads(text) if text.startswith(b"{") else text.decode())
 
 
-def _context(config: dict[str, Any]) -> ssl.SSLContext:
+def _context(config: dict[str, Any], *, certificate: bool = True) -> ssl.SSLContext:
     user, cluster = config["users"][0]["user"], config["clusters"][0]["cluster"]
     context = ssl.create_default_context(
         cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
     )
+    if not certificate:
+        return context
     with tempfile.NamedTemporaryFile() as file:
         # One file takes certificate and key; the standard library reads them from nowhere else.
         for part in ("client-certificate-data", "client-key-data"):

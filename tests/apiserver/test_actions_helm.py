@@ -113,12 +113,18 @@ class Dying(GatedCluster):
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
         if not dry_run:
             raise StepError("the process died here")
         return await super().patch(
-            ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
+            ref,
+            body,
+            resource_version=resource_version,
+            strategic=strategic,
+            subresource=subresource,
+            dry_run=dry_run,
         )
 
 

@@ -38,6 +38,7 @@ PATCH = {
 }
 GIVEN: dict[str, dict[str, Any]] = {
     "collect_diagnostics": {},
+    "enable_debug_mode": {"unhealthy": True, "image": "kubernaut.local/pause:1", "wait": False},
     "increase_resources": {"memory": "1.5Gi"},
     "notify_only": {"message": "hello"},
     "patch_resource": PATCH,
@@ -50,6 +51,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "set_image": {"image": "kubernaut.local/pause:1", "expect": "kubernaut.local/pause:bad"},
 }
 TOLD = {
+    "enable_debug_mode": "ephemeral container debug-",
     "increase_resources": "{} spec.template.spec.containers[name=app].resources.limits.memory: "
     '"64Mi" -> "1536Mi"',
     "patch_resource": '{} spec.strategy.type: "RollingUpdate" -> "Recreate"',

@@ -1,9 +1,8 @@
-"""Patterns and vectors, diagnostics bundles, and what was seen available."""
+"""Patterns and vectors, and what was seen available."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +13,6 @@ import pytest
 
 from database.builders import MOMENT
 from kubernaut.history.breaker import Breaker
-from kubernaut.history.bundles import MAX_BUNDLE_BYTES, Bundles
 from kubernaut.history.database import Database
 from kubernaut.history.errors import HistoryError, HistoryUnavailable, Rejected
 from kubernaut.history.pages import PatternRecord
@@ -117,22 +115,6 @@ async def test_before_the_first_analysis_there_is_nothing(database: Database) ->
     assert await store.load_feature_set() is None
     assert await store.load_patterns(retired=True) == []
     assert await store.load_position() == 0
-
-
-async def test_a_bundle_comes_back_as_it_was_given(database: Database) -> None:
-    bundles = Bundles(database)
-    content = random.Random(1).randbytes(200_000)
-    await bundles.save("u1", "diagnose", b"first")
-    await bundles.save("u1", "diagnose", content)
-    await bundles.save("u1", "again", b"")
-    assert await bundles.load("u1", "diagnose") == content
-    assert await bundles.load("u1", "none") is None
-    assert await bundles.steps("u1") == [("again", 0), ("diagnose", 200_000)]
-
-
-async def test_a_bundle_that_is_too_large_is_refused(database: Database) -> None:
-    with pytest.raises(ValueError, match=r"step diagnose of run u1 has 16777217 bytes"):
-        await Bundles(database).save("u1", "diagnose", bytes(MAX_BUNDLE_BYTES + 1))
 
 
 def replica_set(uid: str, revision: str | None = "3") -> dict[str, Any]:

@@ -210,7 +210,7 @@ _RUN = st.builds(
 
 
 @given(given=st.lists(_RUN, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_every_record_survives_the_way_there_and_back(
     database: Database, given: list[RunRecord]
 ) -> None:

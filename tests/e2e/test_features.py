@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from e2e.commands import command
 from e2e.world import Place, World, acting, condition, done, note, steps, until
 
 FAILS = acting("fails", "first", patch={"metadata": {"labels": {"x": "y"}}}, expect={"spec.paused": True})
@@ -20,8 +21,7 @@ def _all_on_again(world: World) -> Iterator[None]:
 
 def features(world: World, **flags: str) -> None:
     """Set flags by the command, as a person would, and wait until the operator has taken them up."""
-    told = world.kubernaut("features", *(f"{name}={value}" for name, value in flags.items()))
-    assert told.returncode == 0, told.stderr
+    command(world, "features", *(f"{name}={value}" for name, value in flags.items()))
     for name, value in flags.items():
         until(f"the operator knows that {name} is {value}", partial(_known, world, name, value))
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+from pathlib import Path
+
 from e2e.world import Place, World, note, until
 from localrun.process import Operator
 
@@ -83,3 +88,32 @@ def test_a_namespace_is_not_held_hostage_by_a_postgres_that_is_away(world: World
         (row,) = world.await_rows([run.uid])
         assert (row["namespace"], row["verdict"]) == (place.namespace, "Inconclusive")
         until("the spool is empty", lambda: not spooled(operator))
+
+
+def test_what_a_run_collected_is_read_back_with_the_keys_also_after_postgres_was_away(
+    world: World, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(base64.b64encode(os.urandom(32)).decode())
+    env = {"KUBERNAUT_ENCRYPTION_KEYS": str(keys)}
+    where = ("--dsn", world.postgres.dsn, "--keys", str(keys), "-o", "json")
+    with world.other_operator(world.postgres.dsn, env) as operator:
+        place = world.place()
+        place.workflow({"name": "diagnose", "action": "collect_diagnostics", "with": {"logs": False}})
+        with world.without_history():
+            run = place.run()
+            status = run.end()
+            assert operator.metric("kubernaut_bundle_backlog") == 1
+        (step,) = status["steps"]
+        assert step["outputs"]["bundle"].endswith("bytes are kept")
+        world.await_rows([run.uid])
+
+        def kept() -> str:
+            return world.kubernaut("diagnostics", "run", "-n", place.namespace, *where).stdout
+
+        content = json.loads(until("the bundle is stored", kept))
+        until("nothing waits", lambda: operator.metric("kubernaut_bundle_backlog") == 0)
+        assert content["target"]["metadata"]["name"] == "web"
+        assert content["changes"]
+        (row,) = world.rows("select content from kubernaut.bundles where run_uid = $1", run.uid)
+        assert b"web" not in row["content"]

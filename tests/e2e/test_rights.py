@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from e2e.commands import command
 from e2e.test_samples import SAMPLES
 from e2e.world import REPAIR, Place, Run, World, acting, condition, steps, until, web
-from kubernaut.cli import main
 from localrun.audit import Request
 
 Manifest = dict[str, Any]
@@ -132,12 +130,8 @@ def ready(place: Place, name: str, truth: str) -> Manifest:
 
 
 def role(place: Place, name: str, *more: str) -> str:
-    """Return what ``kubernaut rbac`` prints; in this process, for a start of its own takes a second each time."""
-    told = io.StringIO()
-    place_of = ["-n", place.namespace, "--kubeconfig", str(place.world.cluster.kubeconfig)]
-    with contextlib.redirect_stdout(told):
-        assert main(["rbac", name, *place_of, *more]) == 0
-    return told.getvalue()
+    """Return what ``kubernaut rbac`` prints."""
+    return command(place.world, "rbac", name, "-n", place.namespace, *more)
 
 
 def apply(place: Place, text: str) -> None:

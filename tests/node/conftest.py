@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
@@ -15,7 +16,8 @@ from localcluster import Cluster
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    cluster = Cluster.up("test-node")
+    # Another name lets two sessions on one machine have a cluster each.
+    cluster = Cluster.up(os.environ.get("KUBERNAUT_TEST_CLUSTER", "test-node"))
     assert cluster.has_real_node, "these tests need a node that really runs containers"
     yield cluster
     cluster.down()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,3 +106,42 @@ async def test_the_same_trouble_has_the_same_symptoms_at_every_moment(cluster: C
     assert outputs["crash"]["restarts"] >= 2
     assert any("BackOff" in warning for warning in outputs["crash"]["warnings"])
     assert "logTail" not in outputs["image"]
+
+
+@dataclass
+class Kept:
+    """Keeps the last bundle in memory."""
+
+    content: bytes = b""
+
+    def refusal(self) -> str:
+        return ""
+
+    async def keep(self, run_uid: str, step: str, taken_at: datetime, content: bytes) -> str:
+        self.content = content
+        return ""
+
+
+async def test_all_that_can_be_seen_is_kept_without_what_is_secret(cluster: Cluster, place: Place) -> None:
+    script = "echo starting as $DB_PASSWORD; echo token=4711-of-a-log; exit 3"
+    variable = {"name": "DB_PASSWORD", "value": "hunter2-of-a-variable"}
+    app = {"name": "app", "image": cluster.real_image("busybox"), **shell(script, env=[variable])}
+    thing = broken(cluster, "crash")
+    thing["spec"]["template"]["spec"]["containers"] = [app]
+    target = place.create("apps/v1", "deployments", thing)
+    async with asyncio.timeout(120):
+        await samples(place, target, await pod_of(place, "crash"), ["CrashLoopBackOff", "ExitCode3"])
+    keeper = Kept()
+    context = place.context({"apiVersion": "apps/v1", "kind": "Deployment", **target})
+    account = place.account(COLLECT.rights(context.target, COLLECT.parameters()))
+    done = await COLLECT.perform(account, replace(context, keeper=keeper), COLLECT.parameters())
+    content = json.loads(keeper.content)
+    assert done.outputs["bundle"] == f"{len(keeper.content)} bytes are kept"
+    previous = next(one for one in content["logs"] if one["previous"])
+    assert previous["text"] == "starting as ***\ntoken=***\n"
+    assert [one["kind"] for one in content["owners"]] == ["ReplicaSet"]
+    assert any(one["reason"] == "BackOff" for one in content["events"])
+    assert {"kubelet"} <= {one["by"] for one in content["changes"]}
+    for secret in ("hunter2-of-a-variable", "4711-of-a-log"):
+        assert secret not in keeper.content.decode()
+        assert secret not in json.dumps(dict(done.outputs))

@@ -72,7 +72,7 @@ async def play(moves: list[tuple[int, str, str, dict[str, int]]], losses: list[b
     assert all(server.most.get(name, 0) <= most for name, most in CAPACITY.items())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(moves, st.lists(st.booleans(), max_size=10))
 def test_two_replicas_never_exceed_a_capacity_leak_nothing_and_serve_everybody(
     moves: list[tuple[int, str, str, dict[str, int]]], losses: list[bool]

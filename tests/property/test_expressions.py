@@ -30,20 +30,20 @@ def scope(target: Any = None, text: str = "", n: int = 0) -> Scope:
     return Scope({"text": text, "n": n}, {}, RUN, {"x": target})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(trees)
 def test_what_is_seen_comes_out_as_it_is(tree: Any) -> None:
     assert LANGUAGE.value("target.x").evaluate(scope(tree)) == tree
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(text, number)
 def test_parameters_come_out_as_they_are(given_text: str, n: int) -> None:
     found = template(LANGUAGE, ["=params.text", "=params.n", "=params.text.size()"])
     assert found.render(scope(None, given_text, n)) == [given_text, n, len(given_text)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(text)
 def test_a_literal_in_an_expression_refers_to_nothing(literal: str) -> None:
     for inner in (literal, f"{literal} steps.zz target steps['zz']"):
@@ -60,7 +60,7 @@ def _escaped(node: Any) -> Any:
     return f"={node}" if isinstance(node, str) and node.startswith("=") else node
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(trees)
 def test_an_escaped_value_stays_as_it_was(tree: Any) -> None:
     found = template(LANGUAGE, _escaped(tree))
@@ -68,7 +68,7 @@ def test_an_escaped_value_stays_as_it_was(tree: Any) -> None:
     assert found.render(scope()) == tree
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.sampled_from([*"+-*/()[].'\"?:=!<>&|,{}\\\n", "steps", "target", "a", "1", "params.n", "//", "r'"])

@@ -85,4 +85,4 @@ class Locks(RuleBasedStateMachine):
 
 
 TestLocks = Locks.TestCase
-TestLocks.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestLocks.settings = settings(max_examples=100, stateful_step_count=40)

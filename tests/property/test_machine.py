@@ -80,7 +80,7 @@ def graphs(draw: st.DrawFn) -> Case:
     return Case(workflow.plan(), {name: name for name in names}, {}, str(workflow.spec().wire()["steps"]))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(chains(), happenings)
 def test_faults_change_neither_the_end_of_a_run_nor_its_effects(
     case: Case, events: list[tuple[int, int]]
@@ -93,7 +93,7 @@ def test_faults_change_neither_the_end_of_a_run_nor_its_effects(
     assert rough.run.stored == rough.run.status
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(graphs(), happenings)
 def test_faults_change_nothing_for_steps_that_run_beside_each_other(
     case: Case, events: list[tuple[int, int]]
@@ -105,7 +105,7 @@ def test_faults_change_nothing_for_steps_that_run_beside_each_other(
     assert rough.run.status.phase == "Succeeded"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(chains())
 def test_dying_right_after_any_effect_changes_nothing(case: Case) -> None:
     """The strong form of ``must_store_first``: where storing was not demanded, nothing is missed."""
@@ -128,7 +128,7 @@ def test_dying_right_after_any_effect_changes_nothing(case: Case) -> None:
         assert end_of(engine) == end_of(calm), f"died after effect {fatal}"
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     chains((Reason.CONFLICT, Reason.INTERNAL, Reason.STEP_TIMEOUT)),
     happenings,

@@ -146,7 +146,7 @@ def _bounded(status: WorkflowExecutionStatus) -> None:
     assert size(status.outputs) <= OUTPUTS
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(PLANS), rounds)
 def test_any_facts_lead_to_a_valid_status_and_the_same_facts_to_the_same(plan: Any, rounds: Any) -> None:
     run, now = a_run(), NOW

@@ -24,7 +24,7 @@ troubles = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.sampled_from(PLANS),
     st.dictionaries(st.sampled_from(["job", "beside", "last"]), troubles),

@@ -161,7 +161,7 @@ def broad(draw: st.DrawFn) -> Case:
     return Drawing(draw, failing=False).case()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(chains(), happenings)
 def test_faults_change_neither_the_end_of_a_run_nor_its_effects(
     case: Case, events: list[tuple[int, int]]
@@ -173,7 +173,7 @@ def test_faults_change_neither_the_end_of_a_run_nor_its_effects(
     assert end_of(rough) == end_of(calm)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(broad(), happenings)
 def test_faults_change_nothing_for_items_that_are_done_beside_each_other(
     case: Case, events: list[tuple[int, int]]
@@ -184,7 +184,7 @@ def test_faults_change_nothing_for_items_that_are_done_beside_each_other(
     assert end_of(rough) == end_of(calm)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.one_of(chains(), broad()))
 def test_every_effect_can_be_decided_again_from_what_is_stored(case: Case) -> None:
     """Where the operator dies before an effect, it asks for the same again: same attempt, same parameters."""
@@ -209,7 +209,7 @@ def _asked_again(engine: Engine, name: str) -> object:
     raise AssertionError(f"{name} was not asked for again")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     chains((Reason.CONFLICT, Reason.INTERNAL, Reason.STEP_TIMEOUT)),
     happenings,

@@ -30,7 +30,7 @@ def discover_all(
     return found, kept, {uid: p.name for p in found.patterns for uid in uids[p.id]}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(0, 120))
 def test_the_order_of_runs_changes_nothing(seed: int, count: int) -> None:
     runs = [record for record, _ in history(count, seed=seed)]
@@ -42,7 +42,7 @@ def test_the_order_of_runs_changes_nothing(seed: int, count: int) -> None:
     assert [p.status for p in one.patterns] == [p.status for p in other.patterns]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.lists(st.integers(1, 60), min_size=1, max_size=4))
 def test_a_growing_history_keeps_its_names(seed: int, growth: list[int]) -> None:
     runs = [record for record, _ in history(40 + sum(growth), seed=seed, stray=0)]
@@ -55,7 +55,7 @@ def test_a_growing_history_keeps_its_names(seed: int, growth: list[int]) -> None
         names = now
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(0, 150), st.floats(0, 1))
 def test_clustering_again_is_a_fixed_point(seed: int, count: int, stray: float) -> None:
     runs = [record for record, _ in history(count, seed=seed, stray=stray)]
@@ -88,7 +88,7 @@ def test_an_identity_goes_to_at_most_one_cluster_and_every_other_is_accounted_fo
     assert not set(carried) & set(matching.heirs)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 400)),

@@ -18,7 +18,7 @@ graphs = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs, st.permutations(NAMES))
 def test_every_step_comes_after_all_it_needs_or_the_cycle_is_real(
     graph: dict[str, list[str]], written: list[str]
@@ -40,7 +40,7 @@ def test_every_step_comes_after_all_it_needs_or_the_cycle_is_real(
         assert all(at[need] < at[name] for name, needs in graph.items() for need in needs)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.permutations(NAMES))
 def test_a_graph_without_a_cycle_always_has_an_order(order: list[str]) -> None:
     workflow = a_workflow()

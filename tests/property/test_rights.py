@@ -37,7 +37,7 @@ def covered(found: Iterable[Right]) -> frozenset[Right]:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(needs)
 def test_merging_loses_nothing_and_adds_nothing(wanted: list[Need]) -> None:
     rules = merged(wanted)
@@ -46,7 +46,7 @@ def test_merging_loses_nothing_and_adds_nothing(wanted: list[Need]) -> None:
     assert set(given_rights) == covered(need.right for need in wanted)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(needs, st.randoms())
 def test_the_rules_are_the_same_whatever_the_order(wanted: list[Need], random: Any) -> None:
     shuffled = list(wanted)
@@ -54,7 +54,7 @@ def test_the_rules_are_the_same_whatever_the_order(wanted: list[Need], random: A
     assert merged(shuffled) == merged(wanted)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(needs, needs)
 def test_what_lacks_is_just_what_the_rules_do_not_give(wanted: list[Need], other: list[Need]) -> None:
     rules = merged(other)
@@ -106,7 +106,7 @@ def plan_needs(chosen: list[tuple[str, dict[str, Any]]], params: dict[str, Any] 
     return needed(compile_plan(workflow.spec(), REGISTRY), params or {})
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(literal_steps(), min_size=1, max_size=6))
 def test_the_rules_give_all_that_each_step_declares(chosen: list[tuple[str, dict[str, Any]]]) -> None:
     found = plan_needs(chosen)
@@ -121,7 +121,7 @@ def test_the_rules_give_all_that_each_step_declares(chosen: list[tuple[str, dict
     assert not found.unclear
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(literal_steps(), min_size=1, max_size=4), st.data())
 def test_what_is_not_known_never_makes_the_rights_less(
     chosen: list[tuple[str, dict[str, Any]]], data: st.DataObject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -73,7 +73,7 @@ def test_the_model_judges_rules_across_fields_as_the_schema_does() -> None:
 
 
 @BY_NAME
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_the_model_takes_whatever_the_schema_takes_and_keeps_it(kind: Kind, data: st.DataObject) -> None:
     thing = data.draw(objects(kind))

@@ -141,7 +141,7 @@ async def lived_through(calm: float, steps: Sequence[Step]) -> Cluster:
     return cluster
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from([0.0, 10.0]), STEPS)
 def test_at_most_one_replica_holds_a_shard_and_in_peace_each_is_held(calm: float, steps: list[Step]) -> None:
     async def story() -> None:

@@ -13,6 +13,7 @@ import yaml
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.workflow import Workflow, WorkflowSpec
+from kubernaut.cluster.levels import levels_of
 from kubernaut.core.compiling import compile_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +105,7 @@ def test_commands_that_are_named_exist() -> None:
 
 
 def snippets() -> Iterator[tuple[str, Any]]:
-    for path in ("README.md", "docs/concepts.md", "docs/workflows.md"):
+    for path in ("README.md", "docs/concepts.md", "docs/workflows.md", "docs/guards.md"):
         for language, text in FENCE.findall((ROOT / path).read_text()):
             if language == "yaml":
                 yield f"{path}: {text.splitlines()[0]}", yaml.safe_load(text)
@@ -119,6 +120,8 @@ def test_snippets_are_good(where: str, snippet: Any) -> None:
             compile_plan(Workflow.from_wire(snippet).spec, ActionRegistry(installed=False))
         case "WorkflowExecution":
             WorkflowExecution.from_wire(snippet)
+        case "ConfigMap":
+            assert not [level.problem for level in levels_of(snippet["data"]).values() if level.problem]
         case "Kustomization":
             assert all((ROOT / path.removeprefix("../kubernaut/")).is_dir() for path in snippet["resources"])
         case None:

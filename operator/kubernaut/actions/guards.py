@@ -11,7 +11,7 @@ from typing import Any, Final
 from kubernaut.actions.fencing import fence
 from kubernaut.actions.objects import group_of
 from kubernaut.api.names import GROUP, SWITCH_CONFIGMAP
-from kubernaut.core import fields
+from kubernaut.core import fields, redacting
 
 # Kinds that give rights, change what the API server admits, hold secrets, or are Kubernaut's own.
 _GROUPS: Final = frozenset(
@@ -110,6 +110,13 @@ def change_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str |
     return None
 
 
+def gain_refusal(seen: Mapping[str, Any], desired: Mapping[str, Any]) -> str | None:
+    """Return what a pod would be given by the change that it has not now, or None."""
+    for field, value in sorted(Counter(_escalating(desired)) - Counter(_escalating(seen))):
+        return f"{field}: {value} would come back, and give its pods more rights than they have"
+    return None
+
+
 def create_refusal(manifest: Mapping[str, Any]) -> str | None:
     """Return why an object is not created, or None; what restrains a pod may be in it from the start."""
     for field, value in sorted(set(_escalating(manifest))):
@@ -169,8 +176,8 @@ def secretive_path(path: fields.Path) -> bool:
 
 
 def secretive_value(value: Any) -> bool:
-    """Whether anything in a value is or may be a secret."""
-    return _hides(_keys(value))
+    """Whether anything in a value is or may be a secret: by a key, or by what a text such as an argument says."""
+    return _hides(_keys(value)) or any(map(redacting.tells_secret, _texts(value)))
 
 
 def secretive_text(text: str) -> bool:
@@ -180,6 +187,19 @@ def secretive_text(text: str) -> bool:
 
 def _hides(keys: Iterable[str]) -> bool:
     return any(key in ("env", "stringData") or _SECRETIVE.search(key) for key in keys)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, Mapping):
+        for value in node.values():
+            yield from _texts(value)
+    elif isinstance(node, list):
+        # An option and its value may be two arguments.
+        yield " ".join(value for value in node if isinstance(value, str))
+        for value in node:
+            yield from _texts(value)
 
 
 def _keys(node: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from kubernaut.actions import (
     configuration,
+    databases,
     diagnosis,
     generic,
     jobs,
@@ -39,6 +40,7 @@ FAMILIES: Final = (
     network,
     configuration,
     storage,
+    databases,
     diagnosis,
     generic,
     outside,

@@ -13,6 +13,8 @@ from kubernaut.api.markers import Rule
 PATTERN: Final = r"^([0-9]{1,6}(ms|s|m|h)){1,4}$"
 MAX_LENGTH: Final = 32
 LONGEST: Final = timedelta(hours=8760)
+DAY_LONGEST: Final = timedelta(hours=24)
+DAY_RULE: Final = Rule("duration(self) <= duration('24h')", "this duration is at most 24h")
 RULE: Final = Rule("duration(self) <= duration('8760h')", "a duration is at most 8760h, which is a year")
 _PART: Final = re.compile(r"([0-9]+)(ms|s|m|h)")
 _UNITS: Final = {
@@ -70,6 +72,28 @@ Duration = Annotated[
             "pattern": PATTERN,
             "maxLength": MAX_LENGTH,
             "x-kubernetes-validations": [RULE.schema()],
+        }
+    ),
+]
+
+
+def _validate_day(value: Any) -> timedelta:
+    found = _validate(value)
+    if found > DAY_LONGEST:
+        raise ValueError(f"{value!r} is too long: {DAY_RULE.message}")
+    return found
+
+
+DayDuration = Annotated[
+    timedelta,
+    BeforeValidator(_validate_day),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": PATTERN,
+            "maxLength": MAX_LENGTH,
+            "x-kubernetes-validations": [DAY_RULE.schema()],
         }
     ),
 ]

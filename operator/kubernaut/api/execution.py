@@ -22,9 +22,9 @@ from kubernaut.api.base import (
     Time,
     Uid,
 )
-from kubernaut.api.markers import ListMap, Rule
+from kubernaut.api.markers import ListMap, ListSet, Rule
 from kubernaut.api.names import API_VERSION
-from kubernaut.api.steps import StepName, StepPath
+from kubernaut.api.steps import ActionName, StepName, StepPath
 from kubernaut.api.workflow import MAX_STEPS, HistoryLimit, TtlSeconds
 
 MAX_RECORDS: Final = MAX_STEPS + 32
@@ -365,6 +365,8 @@ class WorkflowExecutionStatus(ApiModel):
     """The same in a sentence, with what to do."""
     outputs: Annotated[dict[str, JsonValue], Field(max_length=32)] | None = None
     """What the Workflow declares as outputs of the whole run."""
+    high_risk: Annotated[list[ActionName], Field(max_length=32), ListSet()] | None = None
+    """The actions of high risk that were begun; their breaker counts how the run ends."""
     steps: Annotated[list[StepStatus], Field(max_length=MAX_RECORDS), ListMap("name")] = Field(
         default_factory=list
     )

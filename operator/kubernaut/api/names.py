@@ -22,6 +22,10 @@ LABEL_WORKFLOW: Final = f"{GROUP}/workflow"
 LABEL_CONTENT_HASH: Final = f"{GROUP}/content-hash"
 # Written on a namespace by the cluster's administrators.
 LABEL_CLUSTER_SCOPED: Final = f"{GROUP}/cluster-scoped"
+# Written on an object by whoever may write it: what it is like while it is well may be remembered.
+LABEL_REMEMBER: Final = f"{GROUP}/remember"
+# A label or an annotation: no step removes an object that has it, and nothing is repaired in a namespace that has it.
+PROTECTED: Final = f"{GROUP}/protected"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 

@@ -18,10 +18,11 @@ from kubernaut.api.names import (
     LABEL_CLUSTER_SCOPED,
     LABEL_PART_OF,
     OPERATOR_ACCOUNT,
+    PROTECTED,
     SYSTEM_NAMESPACE,
     VERSION,
 )
-from kubernaut.api.reach import CLUSTER_ACTIONS, CLUSTER_SCOPED
+from kubernaut.api.reach import CLUSTER_ACTIONS, CLUSTER_SCOPED, PROTECTED_NAMESPACES
 
 ADMISSION_API: Final = "admissionregistration.k8s.io/v1"
 Manifest = Mapping[str, Any]
@@ -162,6 +163,36 @@ _RUN_APPROVAL: Final = _Policy(
     ),
 )
 
+# Whoever may write a run's origin at will could have it look as if another person, or another run, had started it.
+_RUN_ORIGIN: Final = _Policy(
+    f"run-origin.{GROUP}",
+    ("workflowexecutions",),
+    ("CREATE",),
+    (
+        _Check(
+            "!variables.started || request.userInfo.username.startsWith("
+            "'system:serviceaccount:' + request.namespace + ':')",
+            "'a run with spec.parent, or of trigger type Subflow, is started by a step, as an account of namespace '"
+            " + request.namespace + ', not by ' + request.userInfo.username + '; leave both out'",
+        ),
+        _Check(
+            "variables.by == '' || variables.by == request.userInfo.username"
+            # What is too long for the field is cut.
+            " || (variables.by.size() == 253 && request.userInfo.username.startsWith(variables.by))"
+            " || (variables.started && variables.by == object.spec.?parent.?name.orValue(''))",
+            "'a run is started in one\\'s own name: set spec.trigger.by to ' + request.userInfo.username"
+            " + ', or leave it out'",
+        ),
+    ),
+    (
+        (
+            "started",
+            "has(object.spec.parent) || object.spec.?trigger.?type.orValue('Manual') == 'Subflow'",
+        ),
+        ("by", "object.spec.?trigger.?by.orValue('')"),
+    ),
+)
+
 _RUN_FINALIZER: Final = _Policy(
     f"run-finalizer.{GROUP}",
     ("workflowexecutions",),
@@ -187,12 +218,40 @@ _RUN_FINALIZER: Final = _Policy(
 )
 
 
+def _protected(namespace: str) -> _Policy:
+    """Refuse Workflows and new runs in namespaces that the cluster, or Kubernaut itself, lives by."""
+    names = sorted({*PROTECTED_NAMESPACES, namespace})
+    return _Policy(
+        f"namespace-protected.{GROUP}",
+        ("workflows", "workflowexecutions"),
+        ("CREATE", "UPDATE"),
+        (
+            _Check(
+                # What is there can still be labelled, cancelled and let go of.
+                "(request.operation == 'UPDATE' && (request.resource.resource == 'workflowexecutions'"
+                " || object.spec == oldObject.spec)) || variables.label != 'true'",
+                "'namespace ' + request.namespace + ' is protected: nothing is repaired by Workflows there; an '"
+                f" + 'administrator of the cluster can lift that by the label {PROTECTED}: \\'false\\' on it'",
+            ),
+        ),
+        (
+            (
+                "label",
+                f"namespaceObject.metadata.?labels[?'{PROTECTED}']"
+                f".orValue(request.namespace in {names} ? 'true' : 'false')",
+            ),
+        ),
+    )
+
+
 def _policies(namespace: str) -> tuple[_Policy, ...]:
     operator = _account(namespace, OPERATOR_ACCOUNT)
     analyst = _account(namespace, ANALYST_ACCOUNT)
     return (
         _WORKFLOW_ACCOUNT,
         _WORKFLOW_REACH,
+        _protected(namespace),
+        _RUN_ORIGIN,
         _RUN_APPROVAL,
         _RUN_FINALIZER,
         _only(operator, ("workflows/status", "workflowexecutions/status"), f"run-status.{GROUP}"),

@@ -18,6 +18,7 @@ from kubernaut.api.names import (
 from kubernaut.api.policies import policy_names
 
 REPAIR_ACCOUNT: Final = "kubernaut-repair"
+REMEMBER_ROLE: Final = "kubernaut-remember"
 IMPERSONATE_ROLE: Final = "kubernaut-impersonate"
 BEFORE_IMAGE_ROLE: Final = "kubernaut-before-images"
 APPROVER_ROLE: Final = "kubernaut-approver"
@@ -72,6 +73,13 @@ ANALYST_RULES: Final = (
     # Whether discovery is switched off.
     _rule("", ["configmaps"], ["get"], [SWITCH_CONFIGMAP]),
 )
+# Only where objects are to be remembered: a role can't be narrowed to those with the label.
+REMEMBER_RULES: Final = (
+    _rule("", ["configmaps", "services"], ["list", "watch"]),
+    _rule("apps", ["deployments", "statefulsets", "daemonsets"], ["list", "watch"]),
+    _rule("autoscaling", ["horizontalpodautoscalers"], ["list", "watch"]),
+    _rule("networking.k8s.io", ["ingresses", "networkpolicies"], ["list", "watch"]),
+)
 # What the actions of the catalogue need, each in the namespace of its Workflow only.
 REPAIR_RULES: Final = (
     _rule("", ["pods"], [*_READ, "delete"]),
@@ -79,7 +87,7 @@ REPAIR_RULES: Final = (
     _rule("", ["pods/eviction"], ["create"]),
     _rule("", ["events"], ["list"]),
     _rule("apps", ["deployments", "statefulsets", "daemonsets"], [*_READ, "patch"]),
-    _rule("apps", ["replicasets"], ["get", "list"]),
+    _rule("apps", ["replicasets"], ["list"]),
     _rule("apps", ["controllerrevisions"], ["list"]),
     _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
     # Starting runs of other Workflows, finding them again, and cancelling them.
@@ -158,6 +166,14 @@ def system_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[Manifest]:
         _role("ClusterRole", "kubernaut-admin", ADMIN_RULES, aggregate="admin"),
         _role("ClusterRole", APPROVER_ROLE, APPROVER_RULES),
         _role("Role", "kubernaut-switch", SWITCH_RULES, namespace),
+    ]
+
+
+def remember_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[Manifest]:
+    """Return what lets the operator remember what objects are like while they are well."""
+    return [
+        _role("ClusterRole", REMEMBER_ROLE, REMEMBER_RULES),
+        _binding("ClusterRole", REMEMBER_ROLE, _subject(OPERATOR_ACCOUNT, namespace)),
     ]
 
 

@@ -29,6 +29,9 @@ CLUSTER_SCOPED: Final = frozenset(
 #: actions that change what belongs to no namespace, or to others
 CLUSTER_ACTIONS: Final = ("cordon_node", "drain_node", "taint_node", "uncordon_node", "untaint_node")
 
+#: namespaces in which no Workflow may be written, unless their label says otherwise; Kubernaut's own is another
+PROTECTED_NAMESPACES: Final = ("kube-node-lease", "kube-public", "kube-system")
+
 
 def namespace_of(api_version: str, kind: str, namespace: str) -> str:
     """Return the namespace in which a run of this namespace finds an object; empty where its kind has none."""

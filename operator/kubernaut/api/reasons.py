@@ -55,12 +55,26 @@ class Reason(StrEnum):
     RETRY_REFUSED = "RetryRefused"
     MIGRATION_REFUSED = "MigrationRefused"
     NEEDS_PERSON = "NeedsPerson"
+    # What a guard says.
+    COOLDOWN = "Cooldown"
+    TOO_MANY_RUNS = "TooManyRuns"
+    STORM = "Storm"
+    OUTSIDE_CHANGE_WINDOW = "OutsideChangeWindow"
+    ALERT_FIRING = "AlertFiring"
+    ALERTS_UNKNOWN = "AlertsUnknown"
+    TOO_FEW_HEALTHY = "TooFewHealthy"
+    GUARDS_INVALID = "GuardsInvalid"
+    PROTECTED = "Protected"
+    APPROVAL_REQUIRED = "ApprovalRequired"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
     BEYOND_NAMESPACE = "BeyondNamespace"
     NOT_FOUND = "NotFound"
     PRECONDITION_FAILED = "PreconditionFailed"
     NOTHING_TO_ROLL_BACK_TO = "NothingToRollBackTo"
+    NOTHING_REMEMBERED = "NothingRemembered"
+    HISTORY_AWAY = "HistoryAway"
+    SEVERAL_SUSPECTS = "SeveralSuspects"
     CHANGED_SINCE = "ChangedSince"
     CONFLICT = "Conflict"
     FIELDS_OWNED_BY_OTHERS = "FieldsOwnedByOthers"
@@ -158,6 +172,20 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.NOTHING_TO_ROLL_BACK_TO: ReasonInfo(
         _C.PRECONDITION, "The Deployment has no earlier revision; apply a good one."
     ),
+    Reason.NOTHING_REMEMBERED: ReasonInfo(
+        _C.PRECONDITION,
+        "Label the object kubernaut.io/remember: 'true' while it is well, and let the operator remember "
+        "(KUBERNAUT_REMEMBER).",
+    ),
+    Reason.HISTORY_AWAY: ReasonInfo(
+        _C.INFRASTRUCTURE,
+        "Bring Postgres back, or correct KUBERNAUT_DSN; until then use an action that needs no history.",
+        transient=True,
+    ),
+    Reason.SEVERAL_SUSPECTS: ReasonInfo(
+        _C.PRECONDITION,
+        "Look at the objects named and delete the one that blocks, or narrow kinds and window.",
+    ),
     Reason.CHANGED_SINCE: ReasonInfo(
         _C.CONFLICT, "Someone else changed the field after the step; restore it by hand if still wanted."
     ),
@@ -235,6 +263,45 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.NEEDS_PERSON: ReasonInfo(
         _C.HUMAN, "Say what becomes of the failed step: `kubernaut remedy`.", transient=True
     ),
+    Reason.COOLDOWN: ReasonInfo(
+        _C.LIMIT, "Wait until the time named, or shorten the cooldown of the level named.", transient=True
+    ),
+    Reason.TOO_MANY_RUNS: ReasonInfo(
+        _C.LIMIT, "Find out why the target needs repair so often, or raise maxPerHour.", transient=True
+    ),
+    Reason.STORM: ReasonInfo(
+        _C.LIMIT, "Look for the one cause of so many runs; they go on at the time named.", transient=True
+    ),
+    Reason.OUTSIDE_CHANGE_WINDOW: ReasonInfo(
+        _C.LIMIT, "Wait for the time named, or change changeWindows of the level named.", transient=True
+    ),
+    Reason.ALERT_FIRING: ReasonInfo(
+        _C.PRECONDITION,
+        "Mend what the alert named tells of; the run goes on once it is silent.",
+        transient=True,
+    ),
+    Reason.ALERTS_UNKNOWN: ReasonInfo(
+        _C.INFRASTRUCTURE,
+        "Make the Alertmanager answer at KUBERNAUT_ALERTMANAGER_URL; what can't be asked counts as firing.",
+        transient=True,
+    ),
+    Reason.TOO_FEW_HEALTHY: ReasonInfo(
+        _C.PRECONDITION,
+        "Bring replicas of the target back first, or raise maxUnavailablePercent.",
+        transient=True,
+    ),
+    Reason.GUARDS_INVALID: ReasonInfo(
+        _C.CONFIGURATION,
+        "Correct the entry named of ConfigMap kubernaut-switch; until then nothing is begun there.",
+        transient=True,
+    ),
+    Reason.PROTECTED: ReasonInfo(
+        _C.PERMISSION,
+        "Leave the object alone, or have the level named protect it no more; start a new run then.",
+    ),
+    Reason.APPROVAL_REQUIRED: ReasonInfo(
+        _C.HUMAN, "Approve or deny: `kubernaut approve RUN guards/approval`.", transient=True
+    ),
     Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
     Reason.JOB_FAILED: ReasonInfo(
         _C.EFFECT, "Look at the exit code and the log in the step's outputs, and at the Job's pods."
@@ -251,6 +318,22 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.EXPECTATION_NOT_MET: ReasonInfo(_C.EFFECT, "The repair did not help; look for another cause."),
 }
+
+#: with which a guard holds a run, or declines it
+GUARD_REASONS: Final = frozenset(
+    {
+        Reason.COOLDOWN,
+        Reason.TOO_MANY_RUNS,
+        Reason.STORM,
+        Reason.OUTSIDE_CHANGE_WINDOW,
+        Reason.ALERT_FIRING,
+        Reason.ALERTS_UNKNOWN,
+        Reason.TOO_FEW_HEALTHY,
+        Reason.GUARDS_INVALID,
+        Reason.PROTECTED,
+        Reason.APPROVAL_REQUIRED,
+    }
+)
 
 
 def explain(reason: str) -> ReasonInfo | None:

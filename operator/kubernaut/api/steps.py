@@ -24,6 +24,7 @@ ApiVersion = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9.-]+/)?v[0-9]+([a-z]+[0-9]+)?$", max_length=253)
 ]
 KindName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=63)]
+ActionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 KINDS: Final = ("action", "wait", "approval", "workflow", "switch", "forEach")
 ALTERNATE_TOLD: Final = "alternate names a template, and goes with onFailure: Alternate"
 KINDS_TOLD: Final = "set exactly one of action, wait, approval, workflow, switch and forEach"
@@ -235,7 +236,7 @@ class Step(ApiModel):
 
     name: StepName
     """The name, as in steps.NAME in expressions."""
-    action: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)] | None = None
+    action: ActionName | None = None
     """An action of the catalogue, as in rollback_deployment."""
     wait: Wait | None = None
     approval: Approval | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -23,6 +24,7 @@ from kubernaut.api.base import (
     Value,
 )
 from kubernaut.api.duration import Duration
+from kubernaut.api.guards import Guards
 from kubernaut.api.markers import ListMap, Rule
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.steps import (
@@ -42,6 +44,7 @@ from kubernaut.api.steps import (
 MAX_STEPS: Final = 1000
 MAX_NAME: Final = 63
 MAX_REVISIONS: Final = 10
+_SECRET: Final = re.compile(r"([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/([-._a-zA-Z0-9]+)")
 
 TtlSeconds = Annotated[int, Field(ge=0, le=315_360_000), UNQUOTED]
 HistoryLimit = Annotated[int, Field(ge=0, le=10_000), UNQUOTED]
@@ -54,6 +57,7 @@ class ParameterType(StrEnum):
     INTEGER = "integer"
     NUMBER = "number"
     BOOLEAN = "boolean"
+    SECRET = "secret"
 
 
 class Parameter(ApiModel):
@@ -70,7 +74,7 @@ class Parameter(ApiModel):
     name: Identifier
     """The name, as in params.NAME in expressions."""
     type: ParameterType = ParameterType.STRING
-    """What the value is read as; runs write every value as a string."""
+    """What the value is read as; runs write every value as a string, a secret as NAME/KEY of a Secret."""
     required: Flag = False
     """Whether every run has to give it."""
     default: Annotated[str, StringConstraints(max_length=1024)] | None = None
@@ -159,6 +163,7 @@ class WorkflowSpec(ApiModel):
     )
     """What a run gives to the Workflow."""
     target: Target
+    guards: Guards | None = None
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     """Draft: only dry runs start. Deprecated: runs that a person starts, and no others."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=MAX_STEPS), ListMap("name")]
@@ -256,12 +261,30 @@ class Workflow(ApiModel):
         return self
 
 
+def is_secret_reference(text: str) -> bool:
+    """Whether a text has the form NAME/KEY."""
+    return _SECRET.fullmatch(text) is not None
+
+
+def _secret(parameter: Parameter, text: str) -> dict[str, str]:
+    found = _SECRET.fullmatch(text)
+    if found is None or len(text) > 507:
+        # Whoever gave the secret itself by mistake must not find it told.
+        raise ValueError(
+            f"parameter {parameter.name}: a secret is given by reference, as NAME/KEY of a Secret in the run's "
+            "namespace; what was given is none, and is not told here"
+        )
+    return {"name": found[1], "key": found[2]}
+
+
 def parse_parameter(parameter: Parameter, text: str) -> Any:
-    """Turn the string a run gives into the declared type.
+    """Turn the string a run gives into the declared type; a secret is the reference, ``name`` and ``key``.
 
     Raises:
         ValueError: the text is not of that type; names the parameter.
     """
+    if parameter.type is ParameterType.SECRET:
+        return _secret(parameter, text)
     try:
         match parameter.type:
             case ParameterType.STRING:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kubernaut.cli.commands import control, features, learned, revisions, runs, switch
+from kubernaut.cli.commands.diagnostics import diagnostics
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.rbac import rbac
 from kubernaut.cli.commands.version import print_version, show_version
@@ -45,6 +46,7 @@ app.command()(runs.retry)
 app.command()(runs.watch)
 app.command()(runs.status)
 app.command()(why)
+app.command()(diagnostics)
 app.command()(control.approve)
 app.command()(control.deny)
 app.command()(control.remedy)

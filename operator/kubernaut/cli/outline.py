@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import StepPhase, StepStatus, WorkflowExecution
-from kubernaut.api.steps import OnFailure
+from kubernaut.api.guards import GUARD_APPROVAL
+from kubernaut.api.steps import Approval, OnFailure
 from kubernaut.api.workflow import Step, WorkflowSpec
 
 FINALLY: Final = "finally"
@@ -140,6 +141,10 @@ class _Unfolding:
 
 def _unknown(record: StepStatus, known: set[str]) -> Row:
     """Return a step that only the run knows of: below the nearest step that its path names."""
+    if record.name == GUARD_APPROVAL:
+        # Guards ask in a step of their own, which no Workflow declares.
+        question = Step(name="approval", approval=Approval(message=(record.message or "")[:1024]))
+        return Row(record, does="approval", spec=question)
     parts = record.name.split("/")
     parents = ("/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
     parent = next((path for path in parents if path in known), "")
@@ -188,7 +193,7 @@ def waits_for_answer(row: Row) -> bool:
 def needs_remedy(run: WorkflowExecution, steps: Sequence[Row], spec: WorkflowSpec | None) -> list[Row]:
     """Return the failed steps of which a person has to say what becomes of them."""
     said = {(one.step, one.attempt) for one in run.spec.control.interventions}
-    by_name = {row.name: row for row in steps if not row.run}
+    by_name = {row.name: row for row in steps if not row.run and row.name != GUARD_APPROVAL}
     failed = [row for row in by_name.values() if row.record.phase is StepPhase.FAILED]
     open_ones = [row for row in failed if (row.name, row.record.attempt) not in said]
     return [row for row in open_ones if _manual(row, spec, by_name.get(f"{row.name}/{ALTERNATE}"))]

@@ -25,6 +25,7 @@ errors to stderr; into a pipe lines are never wrapped, and `-o json` or `-o yaml
 | answer a step that waits, with another value for a parameter | `kubernaut approve RUN --set replicas=3` |
 | say what becomes of a failed step of a suspended run | `kubernaut remedy RUN STEP skip --reason "done by hand"` |
 | try a failed run again from where it failed | `kubernaut retry RUN --set deployment=web2` |
+| read the logs and objects that a run kept | `kubernaut diagnostics RUN` |
 | see how a Workflow changed | `kubernaut revisions crash-loop --diff 2` |
 | go back to that content | `kubernaut rollback crash-loop --to 2` |
 | have a run follow a newer revision | `kubernaut migrate RUN --to latest --pause` |

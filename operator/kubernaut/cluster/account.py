@@ -111,16 +111,19 @@ class AccountCluster:
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
-        """Merge-patch the main resource; a late resend finds another resourceVersion and has no effect.
+        """Merge-patch an object; a late resend finds another resourceVersion and has no effect.
 
         Raises:
             Conflict: the object changed since ``resource_version``.
             Unfenced: ``resource_version`` is empty or "0".
         """
         kind = STRATEGIC if strategic else MERGE
-        return await self._patch(ref, body, resource_version, content_type=kind, dry_run=dry_run)
+        return await self._patch(
+            ref, body, resource_version, content_type=kind, subresource=subresource, dry_run=dry_run
+        )
 
     async def _patch(self, ref: ObjectRef, body: Manifest, resource_version: str, **more: Any) -> Manifest:
         metadata = {**(body.get("metadata") or {}), "resourceVersion": resource_version}
@@ -316,11 +319,13 @@ class OperatorCluster(AccountCluster):
             yield items
 
     async def watch_all(
-        self, api_version: str, kind: str, *, field_selector: str = ""
+        self, api_version: str, kind: str, *, field_selector: str = "", label_selector: str = ""
     ) -> AsyncIterator[Event]:
         """Yield what happens to objects of all namespaces from now on (see ``collections``)."""
         resource = await self._connection.resource(api_version, kind)
-        async for event in watch_collection(self._connection, resource, field_selector=field_selector):
+        async for event in watch_collection(
+            self._connection, resource, field_selector=field_selector, label_selector=label_selector
+        ):
             yield event
 
     async def patch_status(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -35,6 +35,7 @@ async def watch_collection(
     resource: Resource,
     *,
     field_selector: str = "",
+    label_selector: str = "",
     sleep: Sleep = asyncio.sleep,
     spread: Callable[[float, float], float] = random.uniform,
 ) -> AsyncIterator[Event]:
@@ -43,11 +44,12 @@ async def watch_collection(
     Never ends and never raises for what an API server may answer: it is asked again, later each time, up to 5 s.
     """
     pause, version = FIRST_PAUSE, ""
-    selector = {"fieldSelector": field_selector} if field_selector else {}
+    given = {"fieldSelector": field_selector, "labelSelector": label_selector}
+    selector = {name: text for name, text in given.items() if text}
     while True:
         try:
             if not version:
-                version = await _now(connection, resource, field_selector)
+                version = await _now(connection, resource, selector)
                 yield Event(GAP, {})
             call = watch_call(resource, "", {**selector, "resourceVersion": version}, spread)
             async with connection.stream(call) as lines:
@@ -70,9 +72,9 @@ async def watch_collection(
             pause = min(LAST_PAUSE, pause * 2)
 
 
-async def _now(connection: Stream, resource: Resource, field_selector: str) -> str:
+async def _now(connection: Stream, resource: Resource, selector: Mapping[str, str]) -> str:
     """Return the resourceVersion of this moment."""
-    query = {"limit": "1", **({"fieldSelector": field_selector} if field_selector else {})}
+    query = {"limit": "1", **selector}
     call = Call("list", resource, query=urlencode(query))
     page = errors.parsed(call, await connection.send(call))
     return str(page["metadata"]["resourceVersion"])

@@ -23,6 +23,7 @@ from kubernaut.core.errors import (
     Unavailable,
     UnknownOutcome,
 )
+from kubernaut.core.redacting import refusal
 
 __all__ = ["Expired", "Unfenced", "from_answer", "no_answer", "not_sent", "parse_status", "parsed"]
 
@@ -74,7 +75,7 @@ def from_answer(
     """Return the error for an answer that is not a success."""
     status = parse_status(data)
     told = str(status.get("message") or data[:500].decode(errors="replace").strip() or f"HTTP {code}")
-    told = told[:1500]
+    told = refusal(told)[:1500]
     wait = _seconds(headers.get("Retry-After"), status)
     match code:
         case 401:

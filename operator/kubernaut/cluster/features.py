@@ -59,6 +59,7 @@ FLAGS: Final[Mapping[Feature, Flag]] = {
     Feature.CAPACITIES: Flag("Steps do not wait for named resources.", True),
     Feature.PRIORITIES: Flag("Who waits longest goes first, whatever its priority.", True),
     Feature.DISCOVERY: Flag("No patterns are looked for; those that were found stay as they are.", True),
+    Feature.REMEMBER: Flag("Nothing new is remembered of objects; what was can still be restored.", True),
 }
 
 

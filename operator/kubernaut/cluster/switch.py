@@ -1,9 +1,9 @@
 """The stop switch: a ConfigMap that the operator must keep reading as ``on`` to be allowed to act.
 
 The operator reads it twice a second from etcd's quorum and acts only while its last read that said ``on`` began
-less than 1.5 s ago. The flags of single features are in the same ConfigMap and come with the same read
-(``features``). So it stops within 2 s of ``kubernaut stop``: either it sees the change, or it sees nothing
-and stops for that. It needs neither Postgres nor a watch.
+less than 1.5 s ago. The flags of single features (``features``) and the guards of the cluster (``levels``) are in the
+same ConfigMap and come with the same read. So it stops within 2 s of ``kubernaut stop``: either it sees the change,
+or it sees nothing and stops for that. It needs neither Postgres nor a watch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from kubernaut.api.names import GROUP, SWITCH_CONFIGMAP, SYSTEM_NAMESPACE
 from kubernaut.cluster.features import ACTING, FEATURE_PREFIX, Features
+from kubernaut.cluster.levels import LevelGuards
 from kubernaut.cluster.parts import Keeps
 from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, NotFound, UnknownOutcome
 from kubernaut.core.ports import Manifest, ObjectRef
@@ -92,6 +93,7 @@ class ActingSwitch:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.features = Features()
+        self.guards = LevelGuards()
         self._cluster = cluster
         self._ref = switch_ref(namespace)
         self._monotonic = monotonic
@@ -165,6 +167,7 @@ class ActingSwitch:
             manifest = await self._cluster.get(self._ref, timeout=READ_TIMEOUT, urgent=True)
             self._state, self._read_at, self._trouble = SwitchState.of(manifest), began, ""
             self.features.see(manifest.get("data") or {})
+            self.guards.see(manifest.get("data") or {})
         except NotFound:
             manifest = None
             self._state, self._read_at, self._trouble = None, began, ""

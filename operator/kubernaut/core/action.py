@@ -13,7 +13,9 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 
 from kubernaut.api.duration import format_duration
+from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
+from kubernaut.core.memory import Memory, NoMemory
 from kubernaut.core.ports import Cluster, NoWeb, ObjectRef, RevisionEvidence, Right, Web
 from kubernaut.core.recent import Recent
 
@@ -78,6 +80,8 @@ class StepContext:
         signer: signs markers.
         account: name of the ServiceAccount that the step acts as.
         deadline: when the step's time is over, or None where that is not known.
+        memory: what is remembered of objects while they are well.
+        keeper: keeps what is too large for the status.
         evidence: what was seen of ReplicaSets.
         web: sends HTTP requests to others than the API server.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
@@ -96,6 +100,8 @@ class StepContext:
     recent: Recent = field(default_factory=Recent)
     account: str = ""
     deadline: datetime | None = None
+    memory: Memory = field(default_factory=NoMemory)
+    keeper: Keeper = NO_HISTORY
     web: Web = field(default_factory=NoWeb)
 
 

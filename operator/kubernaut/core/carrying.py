@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubernaut.api.execution import ApprovalRecord, RunPhase, StepPhase, StepStatus, WorkflowExecutionStatus
+from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
 from kubernaut.core.plan import FINALLY, Kind, Plan, PlannedStep
@@ -45,7 +46,8 @@ def carried_over(
         )
     changed = {name for name in {*params, *old_params} if params.get(name) != old_params.get(name)}
     alike = not changed and plan.spec == old_plan.spec
-    records = {record.name: record for record in old.steps}
+    # What guards had asked is asked again: they may have other grounds now.
+    records = {record.name: record for record in old.steps if record.name != GUARD_APPROVAL}
     before, now = unfold(old_plan, records), unfold(plan, records)
     last = {step.name for step in before.below(FINALLY)}
     overrides = _overrides(before, answers)

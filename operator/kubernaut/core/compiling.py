@@ -20,6 +20,8 @@ from kubernaut.core.expressions import (
     Template,
     template,
 )
+from kubernaut.core.guards import health
+from kubernaut.core.guards.levels import guard_problems
 from kubernaut.core.plan import (
     ALTERNATE,
     ANY,
@@ -54,6 +56,7 @@ def compile_plan(spec: WorkflowSpec, catalogue: Catalogue) -> Plan:
     expect = compiler.expectations(main)
     outputs = compiler.outputs(main)
     compiler.check_defaults()
+    compiler.check_guards()
     compiler.check_names(steps)
     if compiler.problems:
         raise PlanInvalid(compiler.problems)
@@ -63,7 +66,8 @@ def compile_plan(spec: WorkflowSpec, catalogue: Catalogue) -> Plan:
         replace(step, position=at, outputs_matter=step.name in used) for at, step in enumerate(steps)
     )
     groups = frozenset(step.parent for step in ordered if step.parent not in (MAIN, FINALLY))
-    return Plan(spec, ordered, target_name, expect, outputs, groups)
+    high = frozenset(step.action.name for step in ordered if step.high and step.action is not None)
+    return Plan(spec, ordered, target_name, expect, outputs, groups, high)
 
 
 class Compiler:
@@ -187,6 +191,18 @@ class Compiler:
                 parse_parameter(parameter, parameter.default)
             except ValueError as error:
                 self.fail(Reason.INVALID_PARAMETERS, path, f"{error}.")
+
+    def check_guards(self) -> None:
+        guards, kind = self.spec.guards, self.spec.target.kind
+        if guards is None:
+            return
+        for path, message in guard_problems(guards, "spec.guards"):
+            self.fail(Reason.INVALID_SPEC, path, message)
+        if guards.max_unavailable_percent is not None and kind not in health.KINDS:
+            told = (
+                f"a {kind} has no replicas; it goes with targets of kind {', '.join(sorted(health.KINDS))}."
+            )
+            self.fail(Reason.INVALID_SPEC, "spec.guards.maxUnavailablePercent", told)
 
     def check_names(self, steps: Sequence[PlannedStep]) -> None:
         """Refuse what the single lists can't see: names given twice, and more steps than a run can record."""

@@ -12,6 +12,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import OnFailure, Step
 from kubernaut.core.action import Action, Idempotency
 from kubernaut.core.expressions import FAILURE, INDEX, ITEM, OBJECT, Compiled, Template
+from kubernaut.core.guards.risk import high
 from kubernaut.core.plan import ALTERNATE, ANY, FINALLY, MAIN, Kind, PlannedStep
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class StepCompiler:
             params_used=frozenset().union(*(e.params for _, e in self._expressions)),
             uses_target=any(e.uses_target for _, e in self._expressions),
             each=self._scope.each,
+            high=self._high(action, with_),
         )
         return [planned, *self._bodies(step), *self._alternate(step)]
 
@@ -243,6 +245,12 @@ class StepCompiler:
                     continue
                 where = ".".join([path, *map(str, detail["loc"])])
                 self._whole.fail(Reason.INVALID_PARAMETERS, where, f"{action.name}: {detail['msg']}.")
+
+    def _high(self, action: Action[Any] | None, with_: Template | None) -> bool:
+        target = self._whole.spec.target
+        return action is not None and high(
+            action, (target.api_version, target.kind), with_.tree if with_ is not None else {}
+        )
 
     # Templates
 

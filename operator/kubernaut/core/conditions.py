@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kubernaut.api.base import Condition, ConditionStatus
 from kubernaut.api.execution import RunPhase, Verdict, WorkflowExecutionStatus
-from kubernaut.api.reasons import Reason, explain
+from kubernaut.api.reasons import GUARD_REASONS, Reason, explain
 from kubernaut.core import limits
 from kubernaut.core.permissions import Permissions
 from kubernaut.core.run import Hold
@@ -100,6 +100,8 @@ def _verdict_told(status: WorkflowExecutionStatus) -> str:
             return f"There is no evidence whether it helped. {status.message or ''}".strip()
         case Verdict.ROLLED_BACK:
             return "What the run had changed was put back."
+        case Verdict.DECLINED if status.reason in GUARD_REASONS:
+            return f"A guard declined the run. {status.message or ''}".strip()
         case Verdict.DECLINED:
             return "A person declined the run."
         case _:

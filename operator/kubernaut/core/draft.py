@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, Verdict, unbegun
+from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits
 from kubernaut.core.action import Idempotency
 from kubernaut.core.errors import StepError
-from kubernaut.core.expressions import INDEX, ITEM, Scope
+from kubernaut.core.expressions import INDEX, ITEM, Scope, Template
+from kubernaut.core.guards.levels import Refusal
 from kubernaut.core.naming import child_run
 from kubernaut.core.parameters import overrides
 from kubernaut.core.plan import DEFAULT_TIMEOUT, FINALLY, Kind, Plan, PlannedStep
@@ -40,6 +42,7 @@ class Draft:
         objects: other objects that must be seen.
         wakes: times at which to decide again.
         unfenced: steps that an earlier owner may have begun still, as far as is known now.
+        guard: why a guard keeps a step from beginning, or None.
     """
 
     def __init__(self, run: Run, plan: Plan, facts: Facts, now: datetime) -> None:
@@ -61,6 +64,7 @@ class Draft:
         self.objects: set[Watched] = set()
         self.wants: list[Want] = []
         self.wakes: list[datetime] = []
+        self.guard: Refusal | None = None
         self._params: dict[str, Any] | None = None
         self.unfenced = facts.unfenced - {
             name for name, outcome in facts.outcomes.items() if not outcome.transient
@@ -78,6 +82,18 @@ class Draft:
         """Take up the steps of a group that has just begun."""
         self.shape = unfold(self.plan, self.steps)
         self.steps = {step.name: self.steps.get(step.name) or unbegun(step.name) for step in self.shape.steps}
+
+    def ask(self, told: str) -> None:
+        """Ask a person, as guards demand; the answer is heard like that to an approval step."""
+        self.steps[GUARD_APPROVAL] = StepStatus(
+            name=GUARD_APPROVAL,
+            phase=StepPhase.WAITING,
+            attempt=1,
+            started_at=self.now,
+            reason=Reason.APPROVAL_REQUIRED.value,
+            message=self.short(told),
+        )
+        self.grow()
 
     def fail(self, step: PlannedStep, reason: Reason, message: str) -> None:
         """Record that a step has failed for good."""
@@ -155,9 +171,7 @@ class Draft:
             self.fail(step, error.reason, str(error))
             return
         except ValidationError as error:
-            detail = error.errors()[0]
-            where = ".".join(("with", *map(str, detail["loc"])))
-            self.fail(step, Reason.INVALID_PARAMETERS, f"{step.action.name}: {where}: {detail['msg']}")
+            self.fail(step, Reason.INVALID_PARAMETERS, f"{step.action.name}: {_unfit(step.with_, error)}")
             return
         pinned = step.action.idempotency in (Idempotency.PINNED, Idempotency.INTENT)
         prepare = pinned and record.intent is None and not undo and not fence
@@ -312,3 +326,20 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else str(value)
+
+
+def _unfit(with_: Template, error: ValidationError) -> str:
+    """Say which parameter does not fit and why; not what it is, where that was read from the cluster."""
+    detail = error.errors()[0]
+    where = ".".join(("with", *map(str, detail["loc"])))
+    read = {
+        str(path[0])
+        for path, one in zip(with_.paths, with_.expressions, strict=True)
+        if path and (one.uses_target or one.steps)
+    }
+    # Checks of an action's own quote what they refuse.
+    if detail["type"] == "value_error" and (not detail["loc"] or str(detail["loc"][0]) in read) and read:
+        return (
+            f"{where}: what the expression gives does not fit; it was read from the cluster and is not told"
+        )
+    return f"{where}: {detail['msg']}"

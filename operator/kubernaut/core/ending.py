@@ -13,7 +13,12 @@ from kubernaut.core.plan import ALTERNATE, FINALLY, PlannedStep
 from kubernaut.core.policies import policy
 
 # Why a run ends before its steps are done; said in its status while what was begun comes to its end.
-STOPS_SHORT = frozenset({Reason.RUN_TIMEOUT, Reason.TARGET_NOT_FOUND, Reason.TARGET_REPLACED})
+STOPS_SHORT = frozenset(
+    {Reason.RUN_TIMEOUT, Reason.TARGET_NOT_FOUND, Reason.TARGET_REPLACED, Reason.PROTECTED}
+)
+_DENIED = frozenset(
+    {Reason.APPROVAL_DENIED, Reason.APPROVAL_EXPIRED, Reason.APPROVAL_REQUIRED, Reason.PROTECTED}
+)
 
 
 def all_but_finally(draft: Draft) -> list[PlannedStep]:
@@ -62,6 +67,5 @@ def give_up(draft: Draft, reason: Reason, message: str, roll_back: bool) -> None
             rolling.begin(draft, reason, message)
             return
         message = f"{message} Nothing was put back: feature {Feature.ROLLBACK.value} is switched off."
-    denied = reason in (Reason.APPROVAL_DENIED, Reason.APPROVAL_EXPIRED)
-    verdict = Verdict.DECLINED if denied and not draft.may_have_acted else Verdict.NOT_FIXED
+    verdict = Verdict.DECLINED if reason in _DENIED and not draft.may_have_acted else Verdict.NOT_FIXED
     draft.end(RunPhase.FAILED, verdict, reason, message)

@@ -26,6 +26,8 @@ _TYPES: Final = {
     ParameterType.INTEGER: cel.Type.INT,
     ParameterType.NUMBER: cel.Type.DOUBLE,
     ParameterType.BOOLEAN: cel.Type.BOOL,
+    # Where it is, never what it is.
+    ParameterType.SECRET: cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
 }
 # Literals and comments as in CEL's grammar (cel-spec, "Lexis"): raw ones first, the long quotes before the short.
 _LITERAL: Final = re.compile(
@@ -121,7 +123,8 @@ class Compiled:
                 raise RuntimeError(str(value.value()))
             plain = value.plain_value()
             if not _is_json(plain):
-                raise ValueError(f"it gives {plain!r}, which is not JSON; string() makes a text of it")
+                # What an expression gives may be a secret, so only its type is told.
+                raise ValueError(f"it gives {_kind(plain)}, which is not JSON; string() makes a text of it")
             return plain
         except (RuntimeError, TypeError, ValueError) as error:
             raise StepError(
@@ -133,7 +136,8 @@ class Compiled:
         value = self.evaluate(scope)
         if not isinstance(value, bool):
             raise StepError(
-                f"expression {self.text!r} gave {value!r}, not true or false", reason=Reason.EXPRESSION_FAILED
+                f"expression {self.text!r} gave {_kind(value)}, not true or false",
+                reason=Reason.EXPRESSION_FAILED,
             )
         return value
 
@@ -213,6 +217,10 @@ def template(language: Language, value: Any) -> Template:
 
     tree = walk(value, ())
     return Template(tree, tuple(found), tuple(paths))
+
+
+def _kind(value: Any) -> str:
+    return f"a value of type {type(value).__name__}"
 
 
 def _is_json(value: Any) -> bool:

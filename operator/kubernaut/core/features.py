@@ -22,6 +22,7 @@ class Feature(StrEnum):
     CAPACITIES = "capacities"
     PRIORITIES = "priorities"
     DISCOVERY = "discovery"
+    REMEMBER = "remember"
 
 
 def used_by(spec: WorkflowSpec) -> frozenset[Feature]:

@@ -141,7 +141,7 @@ def put(document: Any, path: Path, value: Any) -> Any:
     if isinstance(head, Select):
         return _put_element(document, head, rest, value)
     if document is not None and not isinstance(document, Mapping):
-        raise FieldError(f"{head!r} can't be set in {document!r}")
+        raise FieldError(f"{head!r} can't be set in what is no map ({type(document).__name__})")
     copy = dict(document or {})
     inner = put(copy.get(head), rest, value) if rest and not _absent(copy, head, value) else value
     if inner is None:
@@ -158,7 +158,9 @@ def _absent(document: Mapping[str, Any], head: str, value: Any) -> bool:
 
 def _put_element(document: Any, select: Select, rest: Path, value: Any) -> Any:
     if document is not None and not isinstance(document, list):
-        raise FieldError(f"[{select.key}={select.value}] can't be found in {document!r}")
+        raise FieldError(
+            f"[{select.key}={select.value}] can't be found in what is no list ({type(document).__name__})"
+        )
     copy = list(document or [])
     for at, item in enumerate(copy):
         if isinstance(item, Mapping) and item.get(select.key) == select.value:

@@ -91,7 +91,8 @@ def _gather(draft: Draft, step: PlannedStep) -> bool:
         return False
     items = step.items.render(draft.scope(step))
     if not isinstance(items, list):
-        raise StepError(f"itemsFrom gave {items!r}, not a list", reason=Reason.EXPRESSION_FAILED)
+        told = f"itemsFrom gave a value of type {type(items).__name__}, not a list"
+        raise StepError(told, reason=Reason.EXPRESSION_FAILED)
     if len(items) > each.max_items:
         raise StepError(
             f"there are {len(items)} items; at most {each.max_items} are allowed",

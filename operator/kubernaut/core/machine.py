@@ -13,6 +13,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import conditions, ending, limits, outcomes, rolling, scopes, stepping
 from kubernaut.core.draft import Draft
 from kubernaut.core.finalizing import finalize
+from kubernaut.core.guards import gate
 from kubernaut.core.plan import ALTERNATE, MAIN, Plan
 from kubernaut.core.policies import dormant
 from kubernaut.core.run import Decision, Facts, Hold, Run
@@ -42,6 +43,7 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
         _forward(draft)
     if draft.status.phase is RunPhase.FINALIZING:
         finalize(draft, stepping.drive)
+    gate.settle(draft)
     stepping.keep(draft)
     status = _fold(draft)
     acts = tuple(draft.acts)
@@ -70,8 +72,9 @@ def _forward(draft: Draft) -> None:
         ending.stop_short(draft, Reason.RUN_TIMEOUT, f"The run took longer than {timeout}.")
         return
     draft.wakes.append(deadline)
-    if _target_lost(draft):
+    if _target_lost(draft) or _declined(draft):
         return
+    stepping.hear(draft)
     if _alternate_begun(draft):
         _follow_alternate(draft)
         _tell_suspension(draft)
@@ -136,6 +139,16 @@ def _tell_suspension(draft: Draft) -> None:
         draft.status = draft.status.replace(phase=RunPhase.RUNNING, reason=None, message=None)
 
 
+def _declined(draft: Draft) -> bool:
+    """Stop short where a guard says that nothing may be changed, however long one waits."""
+    guarded = draft.facts.guards
+    refusal = guarded.refusal if guarded is not None and not draft.run.dry_run else None
+    if refusal is None or not refusal.final or gate.begun(draft):
+        return False
+    ending.stop_short(draft, refusal.reason, refusal.message)
+    return True
+
+
 def _target_lost(draft: Draft) -> bool:
     """Stop short where the pinned target is gone, or another object took its name."""
     seen, pinned = draft.facts.target, draft.status.target
@@ -163,8 +176,12 @@ def _fold(draft: Draft) -> WorkflowExecutionStatus:
     status = draft.status.replace(
         observed_generation=draft.run.generation, steps=limits.fit(begun), progress=f"{final}/{len(counted)}"
     )
+    if draft.plan.high:
+        status = status.replace(high_risk=gate.risky(draft))
     hold = draft.hold
-    if hold is None and draft.run.control.paused:
+    if hold is None and draft.guard is not None and not status.phase.final:
+        hold = Hold(draft.guard.reason, draft.guard.message)
+    if draft.run.control.paused and draft.hold is None:
         hold = Hold(Reason.PAUSED, "The run is paused by a person.")
         if draft.run.paused_for:
             hold = Hold(Reason.MIGRATION_REFUSED, draft.run.paused_for)

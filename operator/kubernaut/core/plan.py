@@ -97,6 +97,7 @@ class PlannedStep:
         uses_target: whether its decision hangs on the target as seen.
         outputs_matter: whether any expression of the Workflow refers to this step.
         each: the forEach steps around it, outermost first, by path.
+        high: whether what it does is of high risk.
     """
 
     name: str
@@ -121,6 +122,7 @@ class PlannedStep:
     uses_target: bool = False
     outputs_matter: bool = False
     each: str = ""
+    high: bool = False
 
     @property
     def timeout(self) -> timedelta:
@@ -153,6 +155,7 @@ class Plan:
     Attributes:
         steps: all steps that there may be, in topological order; those of a template stand behind their group.
         groups: names (or patterns) of the groups that have steps of their own.
+        high: the actions of high risk among them.
         outputs: what the run as a whole gives.
     """
 
@@ -162,6 +165,7 @@ class Plan:
     expect: tuple[Compiled, ...]
     outputs: tuple[tuple[str, Template], ...] = ()
     groups: frozenset[str] = frozenset()
+    high: frozenset[str] = frozenset()
 
     @property
     def timeout(self) -> timedelta:

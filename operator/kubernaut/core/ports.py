@@ -84,9 +84,15 @@ class Cluster(Protocol):
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
-        """Merge-patch the main resource; ``resource_version`` is put into the patch as its precondition."""
+        """Merge-patch an object; ``resource_version`` is put into the patch as its precondition.
+
+        Args:
+            subresource: ``status`` or ``ephemeralcontainers``, where what is changed can be written there alone.
+                The API server ignores anything else in the patch then, a marker included.
+        """
         ...
 
     async def apply(

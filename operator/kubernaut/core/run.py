@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from kubernaut.api.execution import Control, StepStatus, WorkflowExecutionStatus, unbegun
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.core.features import Feature
+from kubernaut.core.guards.facts import Guarded
 from kubernaut.core.plan import PlannedStep
 
 
@@ -168,6 +169,7 @@ class Facts:
         granted: steps that hold all the resources they want.
         off: features that are switched off.
         unfenced: steps that an earlier owner of the run may have begun; a request of theirs may still be on its way.
+        guards: what guards say of the run, or None where it has none.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
@@ -178,6 +180,7 @@ class Facts:
     granted: frozenset[str] = frozenset()
     off: frozenset[Feature] = frozenset()
     unfenced: frozenset[str] = frozenset()
+    guards: Guarded | None = None
 
 
 @dataclass(frozen=True, slots=True)

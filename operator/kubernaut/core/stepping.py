@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from kubernaut.api.execution import Decision as Answer
 from kubernaut.api.execution import StepPhase
+from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.reasons import Reason
 from kubernaut.core import awaiting, groups, halting, subflows, unfenced
 from kubernaut.core.draft import Draft
 from kubernaut.core.errors import StepError
 from kubernaut.core.features import Feature
+from kubernaut.core.guards import gate
 from kubernaut.core.parameters import overrides
 from kubernaut.core.plan import Kind, PlannedStep
 from kubernaut.core.policies import intervention, lets_on
@@ -72,7 +74,7 @@ def _try_begin(draft: Draft, step: PlannedStep) -> None:
         draft.set(step, started_at=draft.now, attempt=draft.record(step).attempt + said)
         draft.fail(step, error.reason, str(error))
         return
-    if _switched_off(draft, step) or not _granted(draft, step):
+    if _switched_off(draft, step) or not gate.may_begin(draft, step) or not _granted(draft, step):
         return
     if draft.run.dry_run and step.kind in (Kind.WAIT, Kind.APPROVAL):
         draft.skip(step, Reason.DRY_RUN)
@@ -188,6 +190,13 @@ def _object(draft: Draft, step: PlannedStep) -> dict[str, object] | None:
         draft.set(step, message=draft.short(f"{key.kind} {key.name} does not exist"))
         return None
     return {"object": seen.manifest}
+
+
+def hear(draft: Draft) -> None:
+    """Take the answer to what guards asked."""
+    record = draft.steps.get(GUARD_APPROVAL)
+    if record is not None and record.phase is StepPhase.WAITING:
+        _await_answer(draft, draft.shape.by_name[GUARD_APPROVAL])
 
 
 def _await_answer(draft: Draft, step: PlannedStep) -> None:

@@ -13,9 +13,15 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from kubernaut.api.execution import StepPhase, StepStatus
+from kubernaut.api.guards import GUARD_APPROVAL
+from kubernaut.api.steps import Approval, Step
 from kubernaut.core.plan import ANY, FINALLY, MAIN, Kind, Plan, PlannedStep
 
 ITEMS: Final = "items"
+#: the question that guards ask; it is in no scope, for no step waits for it by name
+_GUARD: Final = PlannedStep(
+    GUARD_APPROVAL, 0, Step(name="approval", approval=Approval()), Kind.APPROVAL, parent="guards/"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,14 @@ def items_of(record: StepStatus) -> list[Any] | None:
 
 def unfold(plan: Plan, records: Mapping[str, StepStatus]) -> Unfolded:
     """Return the steps that a run with these records has."""
+    shape = _shape(plan, records)
+    if GUARD_APPROVAL not in records:
+        return shape
+    by_name = MappingProxyType({**shape.by_name, GUARD_APPROVAL: _GUARD})
+    return Unfolded((*shape.steps, _GUARD), by_name, shape.of)
+
+
+def _shape(plan: Plan, records: Mapping[str, StepStatus]) -> Unfolded:
     if not plan.groups:
         return _unfold(plan, ())
     known: list[tuple[str, str | int]] = []

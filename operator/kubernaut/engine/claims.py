@@ -57,11 +57,12 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run with everything it needs."""
+    """A run with everything it needs; ``target`` is as it was read just now."""
 
     plan: Plan
     params: dict[str, Any]
     status: WorkflowExecutionStatus
+    target: Manifest
 
 
 class Claims:
@@ -128,7 +129,7 @@ class Claims:
         begun = live.status.replace(workflow=resolved, target=pinned)
         if live.execution.spec.retry_from is not None:
             begun = begun.replace(steps=await self._taken_over(live, plan, params, pinned))
-        return Claim(plan, params, claim(live.view(), begun, self._clock()))
+        return Claim(plan, params, claim(live.view(), begun, self._clock()), target)
 
     async def _taken_over(
         self, live: LiveRun, plan: Plan, params: dict[str, Any], target: ResolvedTarget

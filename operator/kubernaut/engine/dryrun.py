@@ -79,12 +79,18 @@ class DryRunCluster:
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
         """Return the object as it would be."""
         return await _checked(
             self._cluster.patch(
-                ref, body, resource_version=resource_version, strategic=strategic, dry_run=True
+                ref,
+                body,
+                resource_version=resource_version,
+                strategic=strategic,
+                subresource=subresource,
+                dry_run=True,
             )
         )
 

@@ -16,7 +16,10 @@ from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
+from kubernaut.core.guards.levels import Level
+from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.core.marker import Signer
+from kubernaut.core.memory import Memory, NoMemory
 from kubernaut.core.ports import (
     Cluster,
     HttpAnswer,
@@ -32,11 +35,13 @@ from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import Accounts
+from kubernaut.engine.protection import Protection
 from kubernaut.engine.reach import Reach
 from kubernaut.metrics import STEP_SECONDS, STEPS
 
 log = logging.getLogger(__name__)
 FENCE_PAUSE = 1.0
+_DRY = NotKept("a dry run keeps nothing")
 
 
 class GatedCluster:
@@ -49,6 +54,7 @@ class GatedCluster:
         namespace: the run's.
         beyond: raises StepError where runs of that namespace may not act on what is told, which is outside it.
         dry: whether the requests are those of a dry run.
+        protection: says what guards protect from this effect, where they protect anything.
     """
 
     def __init__(
@@ -59,8 +65,10 @@ class GatedCluster:
         beyond: Callable[[str, str], Awaitable[None]],
         *,
         dry: bool = False,
+        protection: Protection | None = None,
     ) -> None:
         self._cluster = cluster
+        self._protection = protection
         self._hold = hold
         self._namespace = namespace
         self._beyond = beyond
@@ -74,7 +82,10 @@ class GatedCluster:
             raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
 
     async def get(self, ref: ObjectRef) -> Manifest:
-        return await self._cluster.get(ref)
+        found = await self._cluster.get(ref)
+        if self._protection is not None:
+            self._protection.note(found)
+        return found
 
     async def list(
         self,
@@ -86,7 +97,7 @@ class GatedCluster:
         field_selector: str = "",
         limit: int = 500,
     ) -> list[Manifest]:
-        return await self._cluster.list(
+        found = await self._cluster.list(
             api_version,
             kind,
             namespace,
@@ -94,6 +105,10 @@ class GatedCluster:
             field_selector=field_selector,
             limit=limit,
         )
+        if self._protection is not None:
+            for one in found:
+                self._protection.note(one)
+        return found
 
     async def logs(
         self,
@@ -118,11 +133,19 @@ class GatedCluster:
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
         await self._pass(f"the patch of {ref}", ref.namespace, dry_run)
+        if self._protection is not None:
+            await self._protection.demand(ref, f"the patch of {ref}")
         return await self._cluster.patch(
-            ref, body, resource_version=resource_version, strategic=strategic, dry_run=dry_run
+            ref,
+            body,
+            resource_version=resource_version,
+            strategic=strategic,
+            subresource=subresource,
+            dry_run=dry_run,
         )
 
     async def apply(
@@ -138,6 +161,8 @@ class GatedCluster:
         meta = manifest["metadata"]
         what = f"the apply of {manifest.get('kind')} {meta['name']}"
         await self._pass(what, meta.get("namespace", ""), dry_run)
+        if self._protection is not None:
+            await self._protection.demand(ObjectRef.of(manifest), what)
         return await self._cluster.apply(
             manifest,
             uid=uid,
@@ -151,6 +176,8 @@ class GatedCluster:
         meta = manifest["metadata"]
         what = f"the create of {manifest.get('kind')} {meta['name']}"
         await self._pass(what, meta.get("namespace", ""), dry_run)
+        if self._protection is not None:
+            await self._protection.demand_namespace(meta.get("namespace", ""), what)
         return await self._cluster.create(manifest, dry_run=dry_run)
 
     async def delete(
@@ -164,6 +191,8 @@ class GatedCluster:
         dry_run: bool = False,
     ) -> None:
         await self._pass(f"the delete of {ref}", ref.namespace, dry_run)
+        if self._protection is not None:
+            await self._protection.demand_deletion(ref, uid, f"the delete of {ref}")
         await self._cluster.delete(
             ref,
             uid=uid,
@@ -175,6 +204,8 @@ class GatedCluster:
 
     async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
         await self._pass(f"the eviction of {ref}", ref.namespace, dry_run)
+        if self._protection is not None:
+            await self._protection.demand(ref, f"the eviction of {ref}")
         await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
 
 
@@ -222,9 +253,15 @@ class Performer:
         evidence: RevisionEvidence,
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
+        keeper: Keeper = NO_HISTORY,
+        memory: Memory | None = None,
+        protecting: Callable[[LiveRun], tuple[Level, ...]] = lambda live: (),
         web: Web | None = None,
     ) -> None:
+        self._keeper = keeper
+        self._protecting = protecting
         self._accounts = accounts
+        self._memory = memory or NoMemory()
         self._web = web or NoWeb()
         self._signer = signer
         self._evidence = evidence
@@ -314,10 +351,15 @@ class Performer:
             intent=act.intent,
             account=claim.service_account_name,
             deadline=act.deadline,
+            keeper=_DRY if dry else self._keeper,
             recent=Recent() if dry else live.recent,
+            memory=self._memory,
             web=GatedWeb(self._web, hold, namespace, beyond, dry=dry),
         )
-        return GatedCluster(account, hold, namespace, beyond, dry=dry), context
+        # What the run itself did it may always put back.
+        levels = () if act.undo or act.fence else self._protecting(live)
+        protection = Protection(levels, account) if levels else None
+        return GatedCluster(account, hold, namespace, beyond, dry=dry, protection=protection), context
 
 
 async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:

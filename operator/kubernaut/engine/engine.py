@@ -14,12 +14,14 @@ from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife
+from kubernaut.engine.backoff import Backoff
 from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.endings import final, lacked_a_right, watch_endings
 from kubernaut.engine.events import EventBudget, finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.expiry import Expiry
 from kubernaut.engine.finished import FinishedRun
+from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
@@ -52,7 +54,6 @@ from kubernaut.metrics import (
 log = logging.getLogger(__name__)
 Key = RunKey | WorkflowKey | Departure | Heartbeat
 HEARTBEAT_SECONDS = 2.0
-MAX_BACKOFF = 60.0
 # Effects under way may take so long before their shard is given away.
 LEAVE_SECONDS = 3.0
 
@@ -76,6 +77,7 @@ class Parts:
     shards: Keeper = field(default_factory=Alone)
     target_key: Callable[[Manifest, Manifest], str | None] = lambda workflow, run: None
     capacities: Capacities | None = None
+    guards: Guarding | None = None
 
 
 class Engine:
@@ -83,9 +85,12 @@ class Engine:
 
     def __init__(self, parts: Parts, queue: KeyedQueue[Key]) -> None:
         self._parts = parts
+        self._guards = parts.guards
         self._queue = queue
         self._known = known = Known(parts.shards, parts.target_key)
         parts.runs.starter.find = known.live.get
+        if parts.guards is not None:
+            parts.guards.workflow = known.workflows.get
         self._standing = standing = RunStanding(known, parts.gate.off)
         queue.rank = standing.rank
         self._permissions = parts.workflows.permissions
@@ -107,7 +112,7 @@ class Engine:
         )
         # Which run a worker is with, and a future that ends with that.
         self._busy: dict[RunKey, tuple[LiveRun, asyncio.Future[None]]] = {}
-        self._failures: dict[Key, int] = {}
+        self._backoff: Backoff[Key] = Backoff()
         self._events = EventBudget(parts.settings.event_rate)
         self._off: frozenset[Feature] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
@@ -123,6 +128,8 @@ class Engine:
         key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         uid = manifest["metadata"]["uid"]
         seen = self._known.version(key)
+        if self._guards is not None:
+            self._guards.past.see(manifest)
         if event == "DELETED":
             self._departed(key, uid)
             return
@@ -153,6 +160,11 @@ class Engine:
         seen = self._known.version(key)
         if seen is not None and seen[0] == manifest["metadata"]["uid"]:
             self.forget(key)
+
+    def on_all_listed(self) -> None:
+        """Take note that every run that exists was seen."""
+        if self._guards is not None:
+            self._guards.past.complete = True
 
     def on_gap(self) -> None:
         """List all runs soon: events of finished ones may have been missed."""
@@ -295,12 +307,15 @@ class Engine:
 
     def forget(self, key: RunKey) -> None:
         """Forget a run whose object is gone."""
+        seen = self._known.version(key)
+        if self._guards is not None and seen is not None:
+            self._guards.past.lost(seen[0])
         live = self._known.forget(key)
         if live is not None:
             live.gone = True
             live.waiting.set()
             self._parts.runs.let_go(live)
-        self._failures.pop(key, None)
+        self._backoff.succeeded(key)
 
     @property
     def seconds_since_progress(self) -> float:
@@ -335,13 +350,12 @@ class Engine:
             delay: float | None = None
             try:
                 delay = await self._reconcile(key)
-                self._failures.pop(key, None)
+                self._backoff.succeeded(key)
                 RECONCILES.labels(kind, "success").inc()
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                failures = self._failures[key] = self._failures.get(key, 0) + 1
-                delay = min(0.5 * 2 ** min(failures, 10), MAX_BACKOFF)
+                delay = self._backoff.failed(key, error)
                 RECONCILES.labels(kind, "error").inc()
                 expected = isinstance(error, ClusterError)
                 log.warning(
@@ -401,6 +415,8 @@ class Engine:
         self._known.end(key, live)
         if live.gone:
             return
+        if self._guards is not None:
+            self._guards.past.learn(live)
         status = live.stored
         verdict = status.verdict.value if status.verdict else "None"
         RUNS_FINISHED.labels(status.phase.value, verdict).inc()
@@ -458,7 +474,10 @@ class Engine:
 
     def _expirable(self, run: FinishedRun) -> bool:
         known = self._known.finished.get(run.key) is run and self._known.looked_after(run)
-        return known and self._parts.afterlife.expirable(run) and not self._standing.awaited(run)
+        if not known or not self._parts.afterlife.expirable(run) or self._standing.awaited(run):
+            return False
+        needed = self._guards.needed_until(run.uid) if self._guards is not None else None
+        return needed is None or needed <= self._parts.clock()
 
     async def _expire(self, run: FinishedRun) -> None:
         await self._parts.afterlife.expire(run)

@@ -37,6 +37,8 @@ class Listener(Protocol):
 
     def forget(self, key: RunKey) -> None: ...
 
+    def on_all_listed(self) -> None: ...
+
 
 class Listing:
     """Lists, and tells a listener what is new. Every method raises ClusterError where something can't be listed."""
@@ -72,6 +74,7 @@ class Listing:
             await asyncio.sleep(_BETWEEN_PAGES)
         for key in before - listed:
             self._listener.forget(key)
+        self._listener.on_all_listed()
 
     async def _live(self) -> int:
         found, number = 0, self._known.list_begins()

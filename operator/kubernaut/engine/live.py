@@ -31,6 +31,7 @@ class LiveRun:
         unfenced: steps that an earlier owner may have begun, a request of theirs being on its way still.
         waiting: set when something happened that a worker on this run must notice.
         recent: objects as the run has just read or written them; forgotten once it rests.
+        look_after: seconds after which a run that could not begin is looked at again, or None.
         refusal: why it could not move to another revision while paused, or nothing.
         shard: where it belongs.
         lease: says why nothing may be sent for it now, or None: its shard is another replica's.
@@ -55,6 +56,7 @@ class LiveRun:
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     wrote_at: float = 0.0
     gone: bool = False
+    look_after: float | None = None
     refusal: str = ""
     recent: Recent = field(default_factory=Recent)
     left: bool = False

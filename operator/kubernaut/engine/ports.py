@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from kubernaut.cluster.collections import Event
+from kubernaut.core.guards.deciding import Alerts
+from kubernaut.core.guards.levels import Level
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
 
@@ -29,7 +31,9 @@ class OperatorCluster(Cluster, Protocol):
         """Yield pages of objects of all namespaces (or one)."""
         ...
 
-    def watch_all(self, api_version: str, kind: str, *, field_selector: str = "") -> AsyncIterator[Event]:
+    def watch_all(
+        self, api_version: str, kind: str, *, field_selector: str = "", label_selector: str = ""
+    ) -> AsyncIterator[Event]:
         """Yield what happens to objects of all namespaces from now on, a GAP first and where some was missed."""
         ...
 
@@ -57,4 +61,20 @@ class Switch(Protocol):
 
     def refusal(self) -> str:
         """Say why not, in one sentence."""
+        ...
+
+
+class WiderGuards(Protocol):
+    """The guards of the cluster and of its namespaces."""
+
+    def levels(self, namespace: str) -> tuple[Level, ...]:
+        """Return those that hold in a namespace, the namespace's own first; none where nobody declared any."""
+        ...
+
+
+class AlertSource(Protocol):
+    """Where it is known which alerts fire."""
+
+    async def look(self) -> Alerts:
+        """Return what fires now, or why that is not known. Never raises, and answers within seconds."""
         ...

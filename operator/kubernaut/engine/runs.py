@@ -16,13 +16,15 @@ from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want, Watched
 from kubernaut.core.storing import worth_telling
 from kubernaut.core.unfenced import left_behind
+from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
+from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ports import Accounts, OperatorCluster
-from kubernaut.engine.starting import AWAY, Starter
+from kubernaut.engine.starting import Starter
 from kubernaut.engine.store import StatusStore
 from kubernaut.engine.targets import Lookout
 from kubernaut.engine.turns import turn
@@ -74,7 +76,9 @@ class RunReconciler:
         clock: Callable[[], datetime],
         off: Callable[[], frozenset[Feature]] = frozenset,
         capacities: Capacities | None = None,
+        guards: Guarding | None = None,
     ) -> None:
+        self._guards = guards
         self._own: OperatorCluster = accounts.own()
         self._claims = claims
         self._performer = performer
@@ -86,7 +90,7 @@ class RunReconciler:
         self._capacities = capacities or Unlimited()
         self._store = StatusStore(self._own)
         self._writing = 0.0
-        self.starter = Starter(self._own, claims, locks, self._store, hold, clock, off)
+        self.starter = Starter(self._own, claims, locks, self._store, hold, clock, off, guards)
         # Never waits: what is known by then goes out with a status that is written anyway.
         self.estimate: Callable[[LiveRun], Eta | None] = lambda live: None
 
@@ -107,7 +111,7 @@ class RunReconciler:
             if not await self.starter.has_finalizer(live):
                 return None
             if live.status.phase is RunPhase.PENDING and not await self.starter.claim(live):
-                return AGAIN_LATER if live.status.reason == Reason.UNAVAILABLE else None
+                return AGAIN_LATER if live.status.reason == Reason.UNAVAILABLE else live.look_after
             if live.plan is None:
                 if not await self.starter.take_up(live):
                     return None
@@ -160,6 +164,8 @@ class RunReconciler:
         outcomes, live.recalled = live.recalled, {}
         live.views.look_away_unwatched()
         while await self._goes_on(live):
+            if self._guards is not None:
+                await self._guards.refresh(live)
             decision = self._decide(live, outcomes)
             live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}
@@ -195,6 +201,7 @@ class RunReconciler:
             live.granted,
             self._off(),
             live.unfenced,
+            self._guards.facts(live) if self._guards is not None else None,
         )
         return advance(live.view(), live.plan, facts, self._clock())
 

@@ -8,14 +8,12 @@ from typing import Final
 
 from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.names import FINALIZER
-from kubernaut.api.reasons import Reason
+from kubernaut.api.reasons import GUARD_REASONS, Reason
 from kubernaut.core import conditions
 from kubernaut.core.errors import (
     Conflict,
     NotFound,
     StepError,
-    TooManyRequests,
-    Unavailable,
     UnknownOutcome,
 )
 from kubernaut.core.features import Feature
@@ -23,8 +21,10 @@ from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
 from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
-from kubernaut.engine.claims import Claims
-from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, disowned
+from kubernaut.engine.backoff import AWAY
+from kubernaut.engine.claims import Claim, Claims
+from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, Parent, disowned
+from kubernaut.engine.guarding import Guarding, Wait
 from kubernaut.engine.homes import target_home
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
@@ -33,8 +33,6 @@ from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.store import StatusStore
 from kubernaut.metrics import WRITES
 
-# What says nothing of the run, only of the API server: no run ends by it.
-AWAY = (Unavailable, UnknownOutcome, TooManyRequests)
 MAX_DEPTH: Final = 8
 
 
@@ -50,7 +48,9 @@ class Starter:
         hold: Callable[[], Hold | None],
         clock: Callable[[], datetime],
         off: Callable[[], frozenset[Feature]] = frozenset,
+        guards: Guarding | None = None,
     ) -> None:
+        self._guards = guards
         self._own = own
         self._claims = claims
         self._locks = locks
@@ -92,6 +92,7 @@ class Starter:
 
     async def claim(self, live: LiveRun) -> bool:
         """Pin everything the run needs. False where the run can't start now, or not at all."""
+        live.look_after = None
         if live.view().control.cancel:
             view = live.view()
             reason = Reason.REPLACED if view.cancelled_for else Reason.CANCELLED
@@ -128,6 +129,22 @@ class Starter:
         home = target_home(live.key.namespace, target.api_version, target.kind, target.name)
         if live.gone or not live.at_home(home):
             return False
+        if not await self._placed(live, claim, owner):
+            return False
+        live.plan, live.params, live.status = claim.plan, claim.params, claim.status
+        if self._guards is not None:
+            self._guards.past.learn(live)
+        return True
+
+    async def _placed(self, live: LiveRun, claim: Claim, owner: Parent | None) -> bool:
+        """Let a run pass its guards and take its target; where it can't, it waits, or ends, and says why."""
+        target = claim.status.target
+        assert target is not None
+        # Who may not begin takes nobody's place at the target either.
+        if self._guards is not None and await self._kept(
+            live, await self._guards.start(live, claim.plan, claim.target)
+        ):
+            return False
         if not live.execution.spec.dry_run:
             try:
                 holder = await self._concurrency.take(live, target.uid, claim.plan.spec, owner)
@@ -138,7 +155,24 @@ class Starter:
                 message = f"{target.kind} {target.name} is being repaired by run {holder}."
                 await self._wait_for(live, Hold(Reason.TARGET_BUSY, message))
                 return False
-        live.plan, live.params, live.status = claim.plan, claim.params, claim.status
+        # Once more, now that no other run can begin on the target; nothing happens until this one's begin is noted.
+        if self._guards is not None and (wait := self._guards.check(live, claim.plan, claim.target)):
+            await self._kept(live, wait)
+            return False
+        return True
+
+    async def _kept(self, live: LiveRun, wait: Wait | None) -> bool:
+        """Have a run wait for its guards, or end it, and say why; False where they keep it from nothing."""
+        if wait is None:
+            return False
+        # Others that wait for the target must not wait for this one's turn.
+        self._locks.release(live.key)
+        live.look_after = wait.seconds
+        found = wait.refusal
+        if found is not None and wait.over:
+            await self.refuse(live, found.reason, found.message)
+        elif found is not None:
+            await self._wait_for(live, Hold(found.reason, found.message))
         return True
 
     async def _wait_for(self, live: LiveRun, hold: Hold) -> None:
@@ -152,7 +186,7 @@ class Starter:
         """End a run that can't start."""
         now = self._clock()
         cancelled = reason in (Reason.CANCELLED, Reason.REPLACED)
-        declined = cancelled or reason is Reason.CONCURRENT_RUN
+        declined = cancelled or reason is Reason.CONCURRENT_RUN or reason in GUARD_REASONS
         status = live.status.replace(
             phase=RunPhase.CANCELLED if cancelled else RunPhase.FAILED,
             verdict=Verdict.DECLINED if declined else Verdict.NOT_FIXED,

@@ -47,3 +47,15 @@ class Rejected(HistoryError):
 
 class ExtensionMissing(HistoryError):
     """The server has no pgvector; it has to be installed there."""
+
+
+class KeysUnusable(HistoryError):
+    """There are no keys to encrypt with; says what is wrong with their file, and never what is in it."""
+
+
+class KeyUnknown(HistoryError):
+    """What is stored was encrypted with a key that is not at hand."""
+
+
+class Tampered(HistoryError):
+    """What is stored is not what was encrypted."""

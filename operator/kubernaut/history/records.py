@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from kubernaut.api.execution import StepPhase, StepStatus, WorkflowExecution
-from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.api.workflow import WorkflowSpec, is_secret_reference
+from kubernaut.core import redacting
 from kubernaut.core.paths import DeclaredSteps, Order, items_below
 
 MAX_SYMPTOMS = 64
@@ -67,7 +68,7 @@ class RunRecord:
         created_at: the object's creationTimestamp; never changes, so it chooses the partition.
         duration_seconds: from the start to the end; None where the run never started.
         symptoms: sorted, unique; from the steps' outputs.
-        parameters: as given.
+        parameters: as given; what is called a secret and is none by reference is not kept.
         revision: the object's resourceVersion; of two records of a run the higher one is kept.
         trigger_by, trigger_reason: who started it, and why in words; empty where nobody said.
         retry_from: name of the run whose failed part it repeats.
@@ -154,7 +155,7 @@ def record_of(run: WorkflowExecution, spec: WorkflowSpec | None = None) -> RunRe
         reason=status.reason if status else None,
         message=status.message if status else None,
         symptoms=_symptoms(steps),
-        parameters=run.given(),
+        parameters={name: _kept(name, text) for name, text in run.given().items()},
         steps=steps,
         revision=_revision(meta.resource_version),
         trigger_by=run.spec.trigger.by,
@@ -167,6 +168,12 @@ def record_of(run: WorkflowExecution, spec: WorkflowSpec | None = None) -> RunRe
         undone=tuple(step.name for step in steps if step.phase == StepPhase.ROLLED_BACK.value),
         priority=spec.priority if spec else 0,
     )
+
+
+def _kept(name: str, text: str) -> str:
+    """Return a parameter as the history keeps it: a secret by its reference alone, as NAME/KEY."""
+    secret = redacting.named_secret(name) and not is_secret_reference(text)
+    return redacting.HIDDEN if secret else text
 
 
 def _revision(resource_version: str) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from kubernaut.history.database import Connection, Database
 from kubernaut.history.errors import HistoryError
@@ -77,6 +77,12 @@ class Retention:
                     f"DELETE FROM kubernaut.{table} WHERE run_uid IN (SELECT uid FROM kubernaut.runs_{suffix})"
                 )
             await connection.execute(f"DROP TABLE kubernaut.runs_{suffix}, kubernaut.steps_{suffix}")
+            # A bundle may have waited on a disk until its run's month was gone.
+            await connection.execute(
+                "DELETE FROM kubernaut.bundles WHERE taken_at < $1 "
+                "AND NOT EXISTS (SELECT FROM kubernaut.runs WHERE uid = run_uid)",
+                datetime(month.year, month.month, 1, tzinfo=UTC),
+            )
             return month
 
 

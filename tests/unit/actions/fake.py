@@ -147,6 +147,7 @@ class FakeCluster:
         *,
         resource_version: str,
         strategic: bool = False,
+        subresource: str = "",
         dry_run: bool = False,
     ) -> Manifest:
         assert resource_version, "a patch without precondition"
@@ -155,11 +156,13 @@ class FakeCluster:
         key, old = self._existing(ref)
         if old["metadata"]["resourceVersion"] != resource_version:
             raise Conflict(f"{ref} changed since it was read", status=409)
-        merged = apply_merge_patch(old, body)
+        merged = apply_merge_patch(old, _written(body, subresource))
         if dry_run:
             result: Manifest = without_nulls(self.normalise(copy.deepcopy(merged)))
             return result
         new = self._store(key, merged)
+        if subresource == "status":
+            new["metadata"]["generation"] = old["metadata"]["generation"]
         self.writes.append(("patch", str(ref), body))
         if lost is not None:
             raise lost
@@ -271,6 +274,16 @@ class FakeCluster:
 
     async def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
         yield await self.get(ref)
+
+
+def _written(body: Manifest, subresource: str) -> Manifest:
+    """Return what a subresource takes of a patch."""
+    match subresource:
+        case "status":
+            return {"status": body["status"]}
+        case "ephemeralcontainers":
+            return {"spec": {"ephemeralContainers": body["spec"]["ephemeralContainers"]}}
+    return body
 
 
 @dataclass(frozen=True)

@@ -154,8 +154,19 @@ async def test_the_digest_says_what_others_rely_on() -> None:
         "warnings": ["Pod/api-1: BackOff: Back-off restarting app"],
         "logOf": "api-1/app (previous)",
         "logTail": "starting\nboom\n",
+        "bundle": "not kept: there is no history",
     }
     assert set(outputs) <= set(collect.outputs)
+
+
+async def test_what_logs_and_warnings_call_a_secret_is_not_told() -> None:
+    cluster, target = scene(text="starting\ndb_password=hunter2\nboom\n")
+    (ill,) = [one for one in await cluster.list("v1", "Pod", "shop") if one["metadata"]["name"] == "api-1"]
+    cluster.add(warning("Failed", "can't pull https://shop:hunter2@registry.example.com/api", ill))
+    outputs = await outputs_of(cluster, target)
+    assert outputs["logTail"] == "starting\ndb_password=***\nboom\n"
+    assert "Pod/api-1: Failed: can't pull https://***@registry.example.com/api" in outputs["warnings"]
+    assert "hunter2" not in json.dumps(outputs)
 
 
 async def test_pods_that_leave_do_not_count() -> None:

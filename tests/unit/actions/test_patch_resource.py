@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -281,3 +282,22 @@ async def test_an_expectation_of_a_secret_is_refused_without_telling_it() -> Non
     with pytest.raises(StepError, match=r"data\.dbPassword is not as expected") as caught:
         await patch_resource.perform(cluster, context(), parameters)
     assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--password=hunter2",
+        "postgres://shop:hunter2@db/shop",
+        "level=info\napi_key: hunter2",
+        "token=hunter2",
+    ],
+)
+async def test_a_text_that_speaks_of_a_secret_is_kept_apart_and_not_told(text: str) -> None:
+    cluster = FakeCluster().add(config(line="plain"))
+    done = await patch_resource.perform(cluster, context(), wanted({"data": {"line": text}}))
+    (secret,) = await cluster.list("v1", "Secret", "shop")
+    assert secret["type"] == "kubernaut.io/before-image"
+    marked = cluster.find("ConfigMap", "settings")["metadata"]["annotations"]
+    assert "hunter2" not in json.dumps([marked, done.changed, done.message, dict(done.outputs)])
+    assert patch_resource.rights(None, wanted({"data": {"line": text}}))[2:]

@@ -153,6 +153,14 @@ async def test_of_a_long_log_the_end_is_kept() -> None:
     assert log.startswith("ä")
 
 
+async def test_what_a_log_calls_a_secret_is_not_kept() -> None:
+    cluster = a_cluster()
+    step = await created(cluster)
+    ends(cluster, "Complete", log="starting\npassword=hunter2\nAuthorization: Bearer hunter22hunter22\ndone")
+    log = str((await run.perform(cluster, step, wanted())).outputs["log"])
+    assert log == "starting\npassword=***\nAuthorization: Bearer ***\ndone"
+
+
 async def test_no_log_is_read_where_none_is_wanted() -> None:
     cluster = FakeCluster()
     step = await created(cluster, wanted(tailLines=0))

@@ -78,6 +78,7 @@ def test_every_duration_that_is_read_can_be_written_and_read_again() -> None:
         (ParameterType.INTEGER, "7", 7),
         (ParameterType.NUMBER, "0.5", 0.5),
         (ParameterType.BOOLEAN, "true", True),
+        (ParameterType.SECRET, "db.main/PASS_word-1", {"name": "db.main", "key": "PASS_word-1"}),
     ],
 )
 def test_a_runs_strings_become_what_the_workflow_declares(
@@ -93,6 +94,17 @@ def test_a_runs_strings_become_what_the_workflow_declares(
 def test_a_parameter_of_the_wrong_type_is_named(kind: ParameterType, text: str) -> None:
     with pytest.raises(ValueError, match=f"parameter one: '{text}' is not of type {kind.value}"):
         parse_parameter(Parameter(name="one", type=kind), text)
+
+
+@pytest.mark.parametrize(
+    "text", ["hunter2", "hunter2/", "/hunter2", "Hunter2/key", "a/b/hunter2", "hunter2 /key", ""]
+)
+def test_a_secret_is_taken_by_reference_alone_and_not_told_otherwise(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"parameter one: a secret is given by reference, as NAME/KEY"
+    ) as told:
+        parse_parameter(Parameter(name="one", type=ParameterType.SECRET), text)
+    assert "unter2" not in str(told.value)
 
 
 def test_a_copy_differs_in_what_was_asked_only() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kubernaut.actions.knowngood.declaration import KINDS
 from kubernaut.api.policies import policy_names
-from kubernaut.api.rbac import system_manifests, tenant_manifests
+from kubernaut.api.rbac import remember_manifests, system_manifests, tenant_manifests
+from kubernaut.core.kinds import resource_of
 
 Object = dict[str, Any]
 
@@ -74,6 +76,14 @@ def test_the_operator_itself_changes_nothing_but_our_own_objects() -> None:
         "controllerrevisions",
         "events",
     }
+
+
+def test_what_is_remembered_takes_reading_alone_and_no_secret() -> None:
+    granted = [rule for _, rule in roles(remember_manifests())]
+    assert {verb for rule in granted for verb in rule["verbs"]} == {"list", "watch"}
+    resources = {resource for rule in granted for resource in rule["resources"]}
+    assert resources == {resource_of(kind) for kind in KINDS}
+    assert "secrets" not in resources
 
 
 def test_the_operator_may_read_back_exactly_the_policies_it_needs() -> None:

@@ -219,3 +219,28 @@ def test_what_is_not_active_is_told_with_its_line_and_is_no_problem(lint: Lint, 
     assert lint(GOOD.replace("  parameters:", "  lifecycle: Active\n  parameters:")) == 0
     assert "lifecycle" not in lint.err
     assert "only" not in lint.err
+
+
+def test_guards_that_can_not_work_are_told_at_their_line(lint: Lint) -> None:
+    guards = "  guards:\n    changeWindows:\n    - {name: w, timeZone: Mars/Olympus}\n  steps:"
+    assert lint(GOOD.replace("  steps:", guards, 1)) == 1
+    lint.finding(
+        11, "InvalidSpec", "spec.guards.changeWindows[0].timeZone", "there is no time zone 'Mars/Olympus'"
+    )
+
+
+def test_guards_of_the_cluster_are_checked_in_their_config_map(lint: Lint) -> None:
+    text = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kubernaut-switch}
+data:
+  feature.eta: "off"
+  guards.cluster: |
+    cooldown: 10m
+  guards.namespace.shop: |
+    coolDown: 10m
+"""
+    assert lint(text) == 1
+    lint.finding(8, "GuardsInvalid", "guards.namespace.shop", "coolDown")
+    assert lint(text.replace("coolDown", "cooldown")) == 0

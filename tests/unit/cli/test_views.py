@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kubernaut.api.guards import Guards
 from kubernaut.api.pattern import DiscoveredPattern
 from kubernaut.cli.errors import Exit
 from kubernaut.cli.outcome import exit_code
@@ -107,6 +108,45 @@ def test_why_from_the_history_offers_no_command_for_an_object_that_is_gone() -> 
     assert "Read from the history." in text
     assert "kubectl get kwfe" not in text
     assert "kubectl get deployment checkout" in text
+
+
+def test_why_shows_what_guards_say_and_how_to_answer_them() -> None:
+    asked = {
+        "name": "guards/approval",
+        "phase": "Waiting",
+        "attempt": 1,
+        "startedAt": "2026-03-01T12:00:00Z",
+        "reason": "ApprovalRequired",
+        "message": "Step roll-back needs an approval: the breaker of it is open.",
+    }
+    held = {
+        "type": "Reconciling",
+        "status": "True",
+        "reason": "ApprovalRequired",
+        "message": "Step roll-back needs an approval: the breaker of it is open.",
+        "lastTransitionTime": "2026-03-01T12:04:00Z",
+    }
+    found = run({**RESOLVED, "phase": "Running", "steps": [asked], "conditions": [held]})
+    guards = Guards.model_validate({"cooldown": "10m", "maxPerHour": 4, "approval": "OnRisk"})
+    declared = spec().replace(guards=guards)
+    text = " ".join(rendered(why.trail(found, rows(found, declared), declared, NOW), 160).split())
+    for expected in (
+        "declared cooldown 10m",
+        "declared maxPerHour 4",
+        "declared approval OnRisk",
+        "waits ApprovalRequired: Step roll-back needs an approval: the breaker of it is open.",
+        "approval asked: Step roll-back needs an approval",
+        "kubernaut approve crash-loop-abcde guards/approval -n shop (or deny)",
+    ):
+        assert expected in text
+
+
+def test_why_says_which_guard_declined_a_run() -> None:
+    found = run(
+        {"phase": "Failed", "verdict": "Declined", "reason": "Cooldown", "message": "Cooldown 10m of it."}
+    )
+    text = rendered(why.trail(found, rows(found, spec()), spec(), NOW), 140)
+    assert "declined  Cooldown: Cooldown 10m of it." in text
 
 
 HOSTILE = "[red]\x1b[2J\x1b]0;owned\x07 [/nonsense] \u202egnp.exe \x9b31m"

@@ -29,6 +29,9 @@ Mutation = Callable[[ApiConnection], object]
 
 MUTATIONS = [
     pytest.param(lambda c: c.own().patch(POD, {}, resource_version="7"), id="patch"),
+    pytest.param(
+        lambda c: c.own().patch(POD, {}, resource_version="7", subresource="status"), id="patch of a status"
+    ),
     pytest.param(lambda c: c.own().create(MADE), id="create"),
     pytest.param(lambda c: c.own().delete(POD, uid="u"), id="delete"),
     pytest.param(lambda c: c.own().evict(POD, uid="u"), id="evict"),

@@ -198,3 +198,18 @@ def test_an_expression_in_a_template_that_fails_fails_the_whole() -> None:
 def test_a_compiled_expression_can_be_used_many_times() -> None:
     compiled: Compiled = LANGUAGE.value("params.count + 1")
     assert [compiled.evaluate(scope(count=n)) for n in range(3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("text", ["params.name", "[params.name]", "{'a': params.name}"])
+def test_a_value_that_is_no_condition_is_not_told(text: str) -> None:
+    compiled = LANGUAGE.value(text)
+    with pytest.raises(StepError, match="not true or false") as caught:
+        compiled.holds(scope(name="hunter2"))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_of_a_secret_an_expression_sees_where_it_is() -> None:
+    language = Language([Parameter(name="word", type=ParameterType.SECRET, required=True)])
+    values = Scope({"word": {"name": "bank", "key": "word"}}, {}, RUN)
+    assert language.value("params.word.name + '/' + params.word.key").evaluate(values) == "bank/word"
+    assert language.value("params.word").evaluate(values) == {"name": "bank", "key": "word"}

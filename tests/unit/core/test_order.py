@@ -154,6 +154,17 @@ def test_parameters_that_turn_out_not_to_fit_fail_the_step() -> None:
     assert story.begun == []
 
 
+def test_a_value_read_from_the_cluster_that_does_not_fit_is_not_told() -> None:
+    workflow = a_workflow().step("look", "fake_read")
+    workflow.step("act", needs="look", with_={"imageName": "=steps.look.outputs.found"})
+    story = a_story(workflow)
+    story.decide()
+    story.done("look", acted=False, found="hunter2?")
+    message = story.step("act").message or ""
+    assert message.startswith("fake_marked: with.imageName: what the expression gives does not fit")
+    assert "hunter2" not in message
+
+
 def test_an_expression_under_with_that_fails_fails_the_step() -> None:
     workflow = a_workflow().step("look", "fake_read")
     workflow.step("act", needs="look", with_={"replicas": "=steps.look.outputs.found"})

@@ -49,6 +49,7 @@ async def test_every_kind_of_change_is_a_dry_run() -> None:
     dry, before = DryRunCluster(cluster), copy.deepcopy(cluster.objects)
     version = cluster.find("Deployment", "api")["metadata"]["resourceVersion"]
     await dry.patch(REF, {"spec": {"replicas": 3}}, resource_version=version)
+    await dry.patch(REF, {"status": {"replicas": 3}}, resource_version=version, subresource="status")
     await dry.create(deployment("other") | {"metadata": {"name": "other", "namespace": "shop"}})
     await dry.delete(REF, uid=REF.uid)
     await dry.evict(REF, uid=REF.uid)

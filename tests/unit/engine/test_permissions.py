@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -68,7 +69,7 @@ class Server:
     def most_in(self, seconds: float) -> int:
         """Return the most requests that came within so many seconds."""
         times = [at for at, _ in self.asked]
-        return max(sum(at <= other < at + seconds for other in times) for at in times)
+        return max(bisect_left(times, at + seconds) - index for index, at in enumerate(times))
 
 
 class Account:

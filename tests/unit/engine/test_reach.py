@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kubernaut.actions import nodes
+from kubernaut.actions.generic.remove_newcomer import RemoveNewcomer, RemoveNewcomerParameters
 from kubernaut.api.names import LABEL_CLUSTER_SCOPED
 from kubernaut.api.reach import CLUSTER_ACTIONS, CLUSTER_SCOPED, namespace_of
 from kubernaut.api.reasons import Reason
@@ -16,8 +18,9 @@ from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.effects import GatedCluster
 from kubernaut.engine.homes import target_home
 from kubernaut.engine.reach import TRUSTED, Reach
-from unit.actions.builders import deployment, pod
+from unit.actions.builders import context, deployment, pod
 from unit.actions.fake import FakeCluster
+from unit.actions.test_remove_newcomer import refused, webhook
 from unit.engine.world import World
 
 NODE = ObjectRef("v1", "Node", "", "n1", "uid-node-n1")
@@ -157,3 +160,21 @@ def test_the_kinds_without_a_namespace_are_those_that_the_client_knows_as_such()
 
 def test_every_action_on_nodes_is_one_that_the_admission_policy_looks_for() -> None:
     assert sorted(action.name for action in nodes.actions(lambda _: False)) == sorted(CLUSTER_ACTIONS)
+
+
+async def test_a_newcomer_that_belongs_to_no_namespace_stays_where_the_label_lacks() -> None:
+    action = RemoveNewcomer()
+    wanted = RemoveNewcomerParameters.model_validate({"blockers": ["ValidatingWebhookConfiguration"]})
+    for labels, may in (({}, False), (ALLOWED, True)):
+        cluster = FakeCluster(linger=False).add(
+            namespace(**labels), refused('failed calling webhook "pods.example.com": x'), webhook()
+        )
+        step = context(deployment())
+        step = replace(step, intent=await action.prepare(gated(cluster), step, wanted))
+        if may:
+            assert (await action.perform(gated(cluster), step, wanted)).acted
+            continue
+        with pytest.raises(StepError) as caught:
+            await action.perform(gated(cluster), step, wanted)
+        assert caught.value.reason is Reason.BEYOND_NAMESPACE
+        assert cluster.find("ValidatingWebhookConfiguration", "hook", "")

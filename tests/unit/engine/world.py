@@ -12,15 +12,18 @@ from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION
 from kubernaut.cluster.collections import Event
 from kubernaut.core.errors import AlreadyExists
+from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Manifest, NoWeb, ObjectRef, Web
 from kubernaut.core.run import Hold
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.evidence import AvailabilityEvidence
+from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.targets import Lookout
 from unit.actions.fake import FakeCluster
@@ -69,7 +72,7 @@ class EngineCluster(FakeCluster):
         ]
 
     async def watch_all(
-        self, api_version: str, kind: str, *, field_selector: str = ""
+        self, api_version: str, kind: str, *, field_selector: str = "", label_selector: str = ""
     ) -> AsyncIterator[Event]:
         await asyncio.Event().wait()
         yield Event("", {})
@@ -105,8 +108,11 @@ class World:
         self.cluster = EngineCluster()
         self.watches = Watches()
         self.hold: Hold | None = None
+        self.keeper: Keeper = NO_HISTORY
         self.web: Web = NoWeb()
         self.woken: list[RunKey] = []
+        self.guards = Guarding(PastRuns(self.clock), self.clock)
+        self.guards.past.complete = True
         self.locks = TargetLocks(self.woken.append)
         self.cluster.add(
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "repair"}}, deployment("web")
@@ -118,13 +124,16 @@ class World:
     def reconciler(self) -> RunReconciler:
         """Return a fresh reconciler, as after a restart."""
         registry = ActionRegistry(installed=False)
+        evidence = AvailabilityEvidence(None)
         performer = Performer(
             self.cluster,
             Signer(b"k" * 32),
-            AvailabilityEvidence(None),
+            evidence,
             lambda: self.hold,
             self.clock,
-            self.web,
+            self.keeper,
+            protecting=self.guards.protecting,
+            web=self.web,
         )
         return RunReconciler(
             self.cluster,
@@ -134,6 +143,7 @@ class World:
             Lookout(self.cluster, self.watches, self.woken.append),
             lambda: self.hold,
             self.clock,
+            guards=self.guards,
         )
 
     def workflow(self, *steps: Manifest, name: str = "fix", **spec: Any) -> None:

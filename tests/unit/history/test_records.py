@@ -224,3 +224,14 @@ def test_an_odd_resource_version_counts_as_the_oldest(version: str) -> None:
     run = a_run()
     odd = run.replace(metadata=run.metadata.model_copy(update={"resource_version": version}))
     assert record_of(odd).revision == 0
+
+
+def test_a_secret_that_was_given_in_the_place_of_its_reference_is_not_remembered() -> None:
+    run = a_run(**FINISHED)
+    given = {"dbPassword": "hunter2", "token": "bank/word", "deployment": "web"}
+    spec = {
+        "workflowRef": {"name": "crash-loop"},
+        "parameters": [{"name": name, "value": value} for name, value in given.items()],
+    }
+    run = run.replace(spec=WorkflowExecutionSpec.model_validate(spec))
+    assert record_of(run, SPEC).parameters == given | {"dbPassword": "***"}

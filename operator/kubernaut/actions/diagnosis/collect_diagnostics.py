@@ -1,4 +1,4 @@
-"""``collect_diagnostics``: what ails a workload, read and told in at most 4 KiB."""
+"""``collect_diagnostics``: what ails a workload, told in at most 4 KiB, and all that was read kept in the history."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import Field, JsonValue
 
 from kubernaut.actions import pods
-from kubernaut.actions.diagnosis import symptoms
+from kubernaut.actions.diagnosis import bundle, redaction, symptoms
 from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.actions.pods import ContainerView
 from kubernaut.api.base import Flag
-from kubernaut.core import fields, managed_fields
+from kubernaut.core import fields, managed_fields, redacting
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import ClusterError, Forbidden
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
@@ -39,6 +39,13 @@ class CollectDiagnosticsParameters(ActionParameters):
         Flag,
         Field(description="Read warnings about the target and its pods; needs the right to list events."),
     ] = True
+    keep: Annotated[
+        Flag,
+        Field(
+            description="Keep all that was read in the history, with whole logs (of `logs`), encrypted; nothing "
+            "changes for the run where that can't be."
+        ),
+    ] = True
     tail_lines: Annotated[int, Field(ge=1, le=500, description="How many lines of the log to read.")] = 20
 
 
@@ -54,8 +61,20 @@ class CollectDiagnostics:
     latest change to any of them, and values are not kept.
 
     All outputs together take at most 4 KiB, the end of the log at most 2 KiB of it; what is longer is cut at its
-    beginning. The outputs stand in the status of the run, for everyone who may read it: where logs may hold
-    secrets, set `logs: false`. Whole logs and events are not kept yet.
+    beginning. The outputs stand in the status of the run, for everyone who may read it.
+
+    With `keep` all that was read is kept beside that, and read with `kubernaut diagnostics RUN`: the objects, their
+    warnings and owners, who wrote which of their fields when, and the logs of all containers of the five worst pods
+    with those of their runs before (at most 256 KiB each), at most 4 MiB altogether. It is compressed, encrypted,
+    and put on the operator's disk before the step is done, and goes to Postgres from there: the run never waits for
+    Postgres, a step that is repeated after a crash replaces it, and it goes when the history drops the run. That
+    needs a history and a key (`KUBERNAUT_DSN`, `KUBERNAUT_ENCRYPTION_KEYS`); without them, where the disk is full,
+    and in a dry run, `bundle` says why nothing is kept, and the step succeeds all the same. Whoever deletes the
+    operator's disk before Postgres was back loses it.
+
+    Hidden in what is told and kept: values of environment variables, data of Secrets, settings that speak of secrets,
+    and in logs what looks like one (`password=...`, tokens, keys, credentials in URLs) or equals such a variable. A
+    secret that a log tells in words of its own can't be known for one: where that may be, set `logs: false`.
     A missing right on logs or events fails the step, naming the verb; `logs: false` and `events: false` do without.
     """
 
@@ -77,6 +96,7 @@ class CollectDiagnostics:
         "warnings": "The newest warnings, at most 5.",
         "logOf": "Whose log it is: pod/container, of its run before the current one if so; or why there is none.",
         "logTail": "The end of that log.",
+        "bundle": "How many bytes are kept in the history, or why none are.",
     }
 
     def rights(self, target: ObjectRef | None, parameters: CollectDiagnosticsParameters) -> tuple[Right, ...]:
@@ -108,6 +128,8 @@ class CollectDiagnostics:
         outputs = digest(sample)
         if parameters.logs and staying:
             outputs.update(await _log(cluster, staying[0], parameters.tail_lines))
+        if parameters.keep:
+            outputs["bundle"] = await _keep(cluster, context, sample, logs=parameters.logs)
         return Done(False, str(outputs["summary"]), bounded(outputs))
 
     async def undo(
@@ -115,6 +137,17 @@ class CollectDiagnostics:
     ) -> Done:
         """Nothing was changed, so there is nothing to put back."""
         return Done(False, "nothing was changed")
+
+
+async def _keep(cluster: Cluster, context: StepContext, sample: Sample, *, logs: bool) -> str:
+    """Keep all there is to see; say in a few words what became of it."""
+    why_not = context.keeper.refusal()
+    if not why_not:
+        content = await bundle.collect(cluster, sample, logs=logs)
+        why_not = await context.keeper.keep(context.run_uid, context.step, context.now, content)
+        if not why_not:
+            return f"{len(content)} bytes are kept"
+    return f"not kept: {why_not}"[:300]
 
 
 def digest(sample: Sample) -> dict[str, JsonValue]:
@@ -148,7 +181,7 @@ def bounded(outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     if isinstance(tail := kept.get("logTail"), str):
         others = _size({**kept, "logTail": ""})
         kept["logTail"] = _tail(tail, min(MAX_LOG_TAIL, max(0, MAX_DIGEST - others)))
-    for spare in ("warnings", "changes", "logTail", "logOf", "owners", "rollout"):
+    for spare in ("warnings", "changes", "logTail", "logOf", "owners", "rollout", "bundle"):
         if _size(kept) > MAX_DIGEST:
             kept.pop(spare, None)
     return kept
@@ -200,6 +233,7 @@ def _event(event: Mapping[str, Any]) -> str:
     text = (
         f"{about.get('kind')}/{about.get('name')}: {event.get('reason')}: {event.get('message', '')}".strip()
     )
+    text = redacting.redacted(text)
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
@@ -256,7 +290,8 @@ async def _log(cluster: Cluster, pod: Manifest, lines: int) -> dict[str, JsonVal
         raise
     except ClusterError as error:
         # A former container's log is kept only for a while, and the pod's node may not answer.
-        return {"logOf": f"{ref.name}/{worst.name}: could not be read: {error}"[:300]}
+        return {"logOf": redacting.redacted(f"{ref.name}/{worst.name}: could not be read: {error}")[:300]}
+    text = redacting.redacted(text, redaction.known_values([pod]))
     return {"logOf": f"{ref.name}/{worst.name}{' (previous)' if previous else ''}", "logTail": text}
 
 

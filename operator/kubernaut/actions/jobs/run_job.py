@@ -20,6 +20,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import ClusterError, EffectFailed, Forbidden, NotFound, StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.redacting import redacted
 
 MAX_LOG: Final = 4096
 _READ: Final = 64 * 1024
@@ -39,7 +40,8 @@ class RunJob:
     capabilities, the runtime's seccomp profile; there is no parameter for host namespaces, volumes or privileges. It
     runs as the Workflow's own ServiceAccount, without its token unless `mountToken: true`. Secrets come as
     `secretKeyRef` alone; who may create Jobs can so use every Secret of the namespace, as Kubernetes has it. What the
-    Job writes to its log is told in the run's status: let it not write secrets.
+    Job writes to its log is told in the run's status, but for what it calls a secret (`password=`,
+    `Authorization:`, a token in a URL, a private key): let it not write secrets.
 
     A Job that fails fails the step with `JobFailed`; the outputs are there all the same. Where the step's `timeout`
     is over, or the run is cancelled, the Job is deleted with its pods.
@@ -241,7 +243,7 @@ async def _log(cluster: Cluster, pod: Manifest | None, parameters: RunJobParamet
     except ClusterError as error:
         # How it ended is known all the same, and waiting for the log would hide that.
         return "", f"; the log of {ref} could not be read: {error}"
-    return text.encode()[-MAX_LOG:].decode(errors="ignore"), ""
+    return redacted(text).encode()[-MAX_LOG:].decode(errors="ignore"), ""
 
 
 def _exit_code(pod: Manifest) -> int | None:

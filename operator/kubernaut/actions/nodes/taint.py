@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
 
@@ -30,7 +30,7 @@ _TAINTS: Final = fields.parse("spec.taints")
 _KEY: Final = r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 _VALUE: Final = r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
 # Written and removed by controllers as they see fit: a hand on these hides what they tell, and is undone by them.
-_THEIRS: Final = re.compile(r"^([a-z0-9.-]+\.)?(kubernetes\.io|k8s\.io|karpenter\.sh)/|ClusterAutoscaler$")
+THEIRS: Final = re.compile(r"^([a-z0-9.-]+\.)?(kubernetes\.io|k8s\.io|karpenter\.sh)/|ClusterAutoscaler$")
 
 
 class Effect(StrEnum):
@@ -49,7 +49,7 @@ Key = Annotated[
 
 
 def _own_key(key: str) -> str:
-    if _THEIRS.search(key):
+    if THEIRS.search(key):
         raise ValueError(
             f"{key} is a taint that Kubernetes or an autoscaler manages by itself; take a key of your own"
         )
@@ -97,11 +97,11 @@ class _TaintChange:
         Raises:
             StepError: ChangedSince, where one is no longer as the step left it.
         """
-        taints = _taints(seen)
+        taints = taints_of(seen)
         for path, after in mark.after.items():
             key, effect = _identity(path)
-            now = _find(taints, key, effect)
-            if _plain(now) != _plain(after):
+            now = find_taint(taints, key, effect)
+            if plain(now) != plain(after):
                 raise fence.changed_since(ObjectRef.of(seen), path, after, now)
             taints = _with(taints, key, effect, mark.before[path])
         return _put(seen, taints)
@@ -137,22 +137,22 @@ class TaintNode(_TaintChange, ClosingAction):
         parameters: TaintNodeParameters,
         context: StepContext,
     ) -> fence.Change:
-        ref, taints = ObjectRef.of(seen), _taints(seen)
+        ref, taints = ObjectRef.of(seen), taints_of(seen)
         key, effect = parameters.key, parameters.effect.value
         value = {"value": parameters.value} if parameters.value else {}
         wanted: dict[str, Any] = {"key": key, "effect": effect, **value}
-        there = _find(taints, key, effect)
-        if there is not None and _plain(there) == wanted:
-            return fence.nothing(f"{ref} has the taint {_told(wanted)} already")
+        there = find_taint(taints, key, effect)
+        if there is not None and plain(there) == wanted:
+            return fence.nothing(f"{ref} has the taint {taint_text(wanted)} already")
         if there is not None and not parameters.overwrite:
             raise StepError(
-                f"{ref} has the taint {_told(there)}; set overwrite: true to give it another value",
+                f"{ref} has the taint {taint_text(there)}; set overwrite: true to give it another value",
                 reason=Reason.PRECONDITION_FAILED,
             )
         if effect in KEEPS_AWAY:
             require_others(seen, evidence, parameters.min_schedulable)
         path = _path(key, effect)
-        message = f"the node has the taint {_told(wanted)}"
+        message = f"the node has the taint {taint_text(wanted)}"
         if effect == Effect.NO_EXECUTE:
             message += "; pods that do not tolerate it are evicted"
         desired = _put(seen, _with(taints, key, effect, wanted))
@@ -183,7 +183,7 @@ class UntaintNode(_TaintChange, NodeAction[None]):
     def plan(
         self, seen: Manifest, evidence: None, parameters: UntaintNodeParameters, context: StepContext
     ) -> fence.Change:
-        taints = _taints(seen)
+        taints = taints_of(seen)
         going = [
             taint
             for taint in taints
@@ -199,17 +199,19 @@ class UntaintNode(_TaintChange, NodeAction[None]):
         )
 
 
-def _taints(node: Manifest) -> list[dict[str, Any]]:
+def taints_of(node: Manifest) -> list[dict[str, Any]]:
+    """Return the taints of a node."""
     return list(fields.get(node, _TAINTS) or ())
 
 
-def _find(taints: Iterable[dict[str, Any]], key: str, effect: str) -> dict[str, Any] | None:
+def find_taint(taints: Iterable[dict[str, Any]], key: str, effect: str) -> dict[str, Any] | None:
+    """Return the taint of this key and effect, or None; there is one at most."""
     return next((one for one in taints if (one["key"], one["effect"]) == (key, effect)), None)
 
 
 def _with(taints: Sequence[dict[str, Any]], key: str, effect: str, wanted: Any) -> list[dict[str, Any]]:
     """Return the taints with the one of this key and effect replaced, added, or (None) left out."""
-    found = _find(taints, key, effect)
+    found = find_taint(taints, key, effect)
     if found is None:
         return [*taints, *([wanted] if wanted else ())]
     replaced = [wanted if one is found else one for one in taints]
@@ -221,7 +223,7 @@ def _put(node: Manifest, taints: Sequence[dict[str, Any]]) -> Manifest:
     return changed
 
 
-def _plain(taint: dict[str, Any] | None) -> dict[str, Any] | None:
+def plain(taint: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return what a taint says, without the time at which it came."""
     return None if taint is None else {k: v for k, v in taint.items() if k != "timeAdded" and v}
 
@@ -237,6 +239,7 @@ def _identity(path: str) -> tuple[str, str]:
     return key, effect
 
 
-def _told(taint: dict[str, Any]) -> str:
+def taint_text(taint: Mapping[str, Any]) -> str:
+    """Return a taint as people write it."""
     value = f"={taint['value']}" if taint.get("value") else ""
     return f"{taint['key']}{value}:{taint['effect']}"

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from kubernaut.api.names import API_VERSION, GROUP
+from kubernaut.api.names import API_VERSION, GROUP, SWITCH_CONFIGMAP
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import Workflow
 from kubernaut.cli.lifecycle import LIFECYCLES
 from kubernaut.cli.lint.documents import Document, NotYaml, read
 from kubernaut.cli.lint.fields import describe, path_of
+from kubernaut.cluster.levels import levels_of
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.plan import Catalogue, PlanInvalid
 
@@ -92,6 +93,8 @@ def check(document: Document, catalogue: Catalogue) -> Report:
     known = f"{kind or 'object without kind'} {name}".strip()
     if not kind or not version:
         return Report(findings=(_finding(document, known, "", "apiVersion and kind are required."),))
+    if (version, kind, name) == ("v1", "ConfigMap", SWITCH_CONFIGMAP):
+        return Report((known,), (), tuple(_levels(document, known)))
     if kind != "Workflow" or version.split("/")[0] != GROUP:
         where = f"{document.source}:{document.line()}"
         return Report(skipped=(f"{where}: {version} {known} is no Workflow of {API_VERSION}",))
@@ -99,6 +102,25 @@ def check(document: Document, catalogue: Catalogue) -> Report:
     return Report(
         (known,), (), tuple(sorted(found, key=lambda finding: finding.line)), _life(document, known)
     )
+
+
+def _levels(document: Document, known: str) -> list[Finding]:
+    """Check the guards of the cluster and its namespaces."""
+    data = document.data.get("data")
+    entries = {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else {}
+    return [
+        Finding(
+            document.source,
+            document.line_of_key("data", key),
+            known,
+            Reason.GUARDS_INVALID.value,
+            f"data.{key}",
+            f"{level.problem}.",
+            REASONS[Reason.GUARDS_INVALID].fix,
+        )
+        for key, level in levels_of(entries).items()
+        if level.problem
+    ]
 
 
 def _life(document: Document, known: str) -> tuple[str, ...]:

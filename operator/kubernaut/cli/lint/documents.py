@@ -49,6 +49,12 @@ class Document:
             line, node = found
         return line
 
+    def line_of_key(self, path: str, key: str) -> int:
+        """Return the line of a key that may hold dots, such as an entry of a ConfigMap."""
+        found = _child(self.node, path)
+        entry = _child(found[1], key) if found is not None else None
+        return entry[0] if entry is not None else self.line(path)
+
 
 def read(text: str, source: str) -> list[Document]:
     """Read all documents of a text; the items of a ``List`` count as documents, empty documents do not.

@@ -18,6 +18,7 @@ from kubernaut.cli.text import line, safe
 from kubernaut.cli.times import age, clock, moment
 from kubernaut.cli.views.asking import asking
 from kubernaut.cli.views.expected import expected
+from kubernaut.cli.views.guards import guards
 from kubernaut.cli.views.result import changed, ending, mode, outputs, relatives, short_json
 from kubernaut.cli.views.run import asked, conditions, lifecycle, trouble
 from kubernaut.cli.views.steps import started, took
@@ -39,6 +40,8 @@ def trail(
         parts.append(safe(mode(run), "yellow"))
     parts += [heading("Trigger"), _in(_trigger(run, at))]
     parts += [heading("Resolved"), _in(_resolved(run, spec))]
+    if guards(run, spec):
+        parts += [heading("Guards"), _in(fields(guards(run, spec)))]
     parts.append(heading(f"Steps {progress(run, rows)}".rstrip()))
     parts += [Padding(step(n, row, at), (0, 0, 0, 2 + 2 * row.depth)) for n, row in enumerate(rows, 1)]
     if not rows:

@@ -1,0 +1,98 @@
+"""Which alerts fire, asked of an Alertmanager by its API v2; whoever can't be asked is told of as trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import aiohttp
+
+from kubernaut.cluster.breaker import Breaker
+from kubernaut.core.errors import Unavailable
+from kubernaut.core.guards.deciding import Alerts
+
+#: seconds for which one answer serves everybody who asks
+FRESH: Final = 5.0
+TIMEOUT: Final = 3.0
+MOST_BYTES: Final = 16 * 2**20
+_PATH: Final = "/api/v2/alerts"
+_QUERY: Final = {"active": "true", "silenced": "false", "inhibited": "false", "unprocessed": "true"}
+
+
+class Alertmanager:
+    """Asks only when somebody wants to know, one request at a time, behind a breaker.
+
+    A silenced alert does not count: who silences it says that it is known and no reason to stop.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], datetime],
+        *,
+        breaker: Breaker | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url.rstrip("/") + _PATH
+        self._told = url
+        self._clock = clock
+        self._monotonic = monotonic
+        self.breaker = breaker or Breaker(f"the Alertmanager at {url}", fail_max=3, probe_every=5.0)
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._last = Alerts(trouble="it was not asked yet")
+
+    async def look(self) -> Alerts:
+        """Return what fires now, or why that is not known. Never raises."""
+        async with self._asking:
+            if self._monotonic() - self._asked_at < FRESH:
+                return self._last
+            asked = self._clock()
+            try:
+                self.breaker.admit()
+            except Unavailable as error:
+                return Alerts(trouble=str(error))
+            try:
+                firing = await self._ask()
+            except asyncio.CancelledError:
+                raise
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                self.breaker.failed()
+                told = str(error) or type(error).__name__
+                self._last = Alerts(trouble=f"the Alertmanager at {self._told} can't be asked: {told[:200]}")
+            else:
+                self.breaker.succeeded()
+                self._last = Alerts(firing, asked_at=asked)
+            self._asked_at = self._monotonic()
+            return self._last
+
+    async def _ask(self) -> tuple[dict[str, str], ...]:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+            session.get(self._url, params=_QUERY, allow_redirects=False) as answer,
+        ):
+            if answer.status != 200:
+                raise ValueError(f"it answered {answer.status}")
+            body = await answer.content.read(MOST_BYTES)
+            if not answer.content.at_eof():
+                raise ValueError(f"its answer is larger than {MOST_BYTES} bytes")
+        return tuple(_labels(one) for one in _list(body))
+
+
+def _list(body: bytes) -> list[Any]:
+    found = json.loads(body)
+    if not isinstance(found, list):
+        raise ValueError("its answer is no list of alerts")
+    return found
+
+
+def _labels(alert: Any) -> dict[str, str]:
+    labels = alert.get("labels") if isinstance(alert, dict) else None
+    if not isinstance(labels, dict):
+        raise ValueError("an alert in its answer has no labels")
+    return {str(key): str(value) for key, value in labels.items()}

@@ -1,0 +1,85 @@
+"""What is counted of other runs: the last end, begins in an hour, storms, bad ends of what is of high risk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from kubernaut.api.execution import RunPhase, Verdict
+from kubernaut.api.guards import Breaker, Storm
+
+_HOUR: Final = timedelta(hours=1)
+# These changed nothing, so they wear nothing out.
+_NO_RUN: Final = frozenset({Verdict.DECLINED, Verdict.NO_ACTION_REQUIRED, Verdict.SELF_HEALED})
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Another run, as far as guards look at it.
+
+    Attributes:
+        ended: None while it goes on.
+        verdict: None while it goes on, and where it was lost sight of.
+        risky: the actions of high risk that it began.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    workflow: str
+    target: str
+    started: datetime
+    ended: datetime | None = None
+    phase: RunPhase | None = None
+    verdict: Verdict | None = None
+    risky: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether it began and may have changed anything."""
+        return self.verdict not in _NO_RUN
+
+    @property
+    def bad(self) -> bool:
+        """Whether it ended so that a breaker counts it.
+
+        A run that did all it was to do, and whose Workflow expects nothing, is Inconclusive and not bad.
+        """
+        if self.verdict in (Verdict.NOT_FIXED, Verdict.ROLLED_BACK):
+            return True
+        return self.verdict is Verdict.INCONCLUSIVE and self.phase is not RunPhase.SUCCEEDED
+
+
+def cooling(runs: Collection[Past], cooldown: timedelta, now: datetime) -> Past | None:
+    """Return the run after whose end it is still to be waited."""
+    ended = [run for run in runs if run.counts and run.ended is not None and run.ended + cooldown > now]
+    return max(ended, key=lambda run: (run.ended or run.started, run.uid), default=None)
+
+
+def crowded(runs: Collection[Past], most: int, now: datetime) -> datetime | None:
+    """Return when one more may begin, where as many as may in an hour have begun; else None."""
+    begun = sorted(run.started for run in runs if run.counts and run.started + _HOUR > now)
+    return begun[-most] + _HOUR if len(begun) >= most else None
+
+
+def storming(begun: Sequence[datetime], storm: Storm, now: datetime) -> datetime | None:
+    """Return when a storm is over; None where there is none.
+
+    Args:
+        begun: when runs began, in order.
+    """
+    for at in range(len(begun) - 1, storm.runs - 2, -1):
+        over = begun[at] + storm.cooldown
+        if over <= now:
+            return None
+        if begun[at] - begun[at - storm.runs + 1] < storm.within:
+            return over
+    return None
+
+
+def tripped(runs: Collection[Past], breaker: Breaker, now: datetime) -> int:
+    """Return how many runs ended badly where these are enough for the breaker; else 0."""
+    bad = sum(run.bad and run.ended is not None and run.ended + breaker.within > now for run in runs)
+    return bad if bad >= breaker.bad_runs else 0

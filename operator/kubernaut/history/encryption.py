@@ -1,0 +1,119 @@
+"""What is stored encrypted: AES-256-GCM (NIST SP 800-38D), under keys from a file.
+
+The file has one key a line, 32 random bytes in base64; empty lines and those that begin with # say nothing. The
+first key encrypts, all of them decrypt, and a key is told by its digest. It is read anew each time, for a mounted
+Secret changes while it is used: keys are rotated without a restart.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kubernaut.history.errors import KeysUnusable, KeyUnknown, Tampered
+
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Something encrypted, and which key it takes to read it."""
+
+    key_id: str
+    content: bytes
+
+
+class KeyRing:
+    """The keys of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def current(self) -> str:
+        """The id of the key that encrypts.
+
+        Raises:
+            KeysUnusable: the file can't be read, or holds no key.
+        """
+        return next(iter(self._loaded()))
+
+    def trouble(self) -> str:
+        """Return what is wrong with the file, in words; empty where nothing is."""
+        try:
+            self._loaded()
+        except KeysUnusable as error:
+            return str(error)
+        return ""
+
+    def seal(self, plain: bytes, about: str) -> Sealed:
+        """Encrypt.
+
+        Args:
+            about: what it belongs to; it can't be read as anything else's.
+
+        Raises:
+            KeysUnusable: the file can't be read, or holds no key.
+        """
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # who has no keys needs none of it
+
+        key_id, key = next(iter(self._loaded().items()))
+        nonce = os.urandom(_NONCE_BYTES)
+        return Sealed(key_id, nonce + AESGCM(key).encrypt(nonce, plain, about.encode()))
+
+    def unseal(self, sealed: Sealed, about: str) -> bytes:
+        """Decrypt.
+
+        Raises:
+            KeysUnusable: the file can't be read, or holds no key.
+            KeyUnknown: it was encrypted with a key that is not in the file.
+            Tampered: it is not what was encrypted, or belongs to something else.
+        """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        key = self._loaded().get(sealed.key_id)
+        if key is None:
+            raise KeyUnknown(
+                f"it was encrypted with key {sealed.key_id}, which is not in {self._path}; add that below the first"
+            )
+        nonce, rest = sealed.content[:_NONCE_BYTES], sealed.content[_NONCE_BYTES:]
+        try:
+            return AESGCM(key).decrypt(nonce, rest, about.encode())
+        except (InvalidTag, ValueError):
+            raise Tampered(
+                f"what is stored for {about.replace(chr(10), ', step ')} is not what was encrypted"
+            ) from None
+
+    def _loaded(self) -> Mapping[str, bytes]:
+        try:
+            return _parsed(self._path, self._path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeysUnusable(f"the keys in {self._path} can't be read: {error}") from None
+
+
+def _parsed(path: Path, text: str) -> dict[str, bytes]:
+    keys: dict[str, bytes] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            key = base64.b64decode(line.strip(), validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != _KEY_BYTES:
+            raise KeysUnusable(
+                f"{path}, line {number}: not a key; write {_KEY_BYTES} random bytes in base64, as from "
+                "`openssl rand -base64 32`"
+            )
+        keys[hashlib.sha256(key).hexdigest()[:12]] = key
+    if not keys:
+        raise KeysUnusable(f"{path} holds no key; write one line, as from `openssl rand -base64 32`")
+    return keys

@@ -1,0 +1,108 @@
+"""Asking an Alertmanager over HTTP: what fires, and every way in which that is not known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from kubernaut.cluster.alertmanager import FRESH, Alertmanager
+from kubernaut.cluster.breaker import Breaker
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Server:
+    """An Alertmanager that answers as the test says."""
+
+    def __init__(self) -> None:
+        self.status, self.body = 200, "[]"
+        self.asked: list[dict[str, str]] = []
+        self.url = ""
+        self.pause = 0.0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(dict(request.query))
+        await asyncio.sleep(self.pause)
+        return web.Response(status=self.status, text=self.body, content_type="application/json")
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    one = Server()
+    app = web.Application()
+    app.router.add_get("/am/api/v2/alerts", one.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/am/"
+    yield one
+    await runner.cleanup()
+
+
+def alertmanager(url: str, time: Any) -> Alertmanager:
+    breaker = Breaker("the Alertmanager", fail_max=3, probe_every=30.0, monotonic=time)
+    return Alertmanager(url, lambda: NOW, breaker=breaker, monotonic=time)
+
+
+async def test_what_fires_is_told_with_its_labels_and_silenced_alerts_are_not_asked_for(
+    server: Server,
+) -> None:
+    server.body = '[{"labels": {"alertname": "Down", "zone": "a"}, "status": {"state": "active"}}]'
+    found = await alertmanager(server.url, Time()).look()
+    assert (found.firing, found.trouble, found.asked_at) == (({"alertname": "Down", "zone": "a"},), "", NOW)
+    assert server.asked == [
+        {"active": "true", "silenced": "false", "inhibited": "false", "unprocessed": "true"}
+    ]
+
+
+async def test_one_answer_serves_all_who_ask_for_some_seconds(server: Server) -> None:
+    time = Time()
+    source = alertmanager(server.url, time)
+    await asyncio.gather(*(source.look() for _ in range(10)))
+    assert len(server.asked) == 1
+    time.now += FRESH
+    await source.look()
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(500, "[]"), (302, "[]"), (200, "{}"), (200, "oh"), (200, "[1]"), (200, '[{"labels": null}]')],
+)
+async def test_an_answer_that_is_none_is_trouble(server: Server, status: int, body: str) -> None:
+    server.status, server.body = status, body
+    found = await alertmanager(server.url, Time()).look()
+    assert found.asked_at is None
+    assert found.trouble.startswith(f"the Alertmanager at {server.url} can't be asked: ")
+
+
+async def test_one_that_is_away_is_not_asked_each_time(server: Server) -> None:
+    server.status = 503
+    time = Time()
+    source = alertmanager(server.url, time)
+    for _ in range(5):
+        assert (await source.look()).trouble
+        time.now += FRESH
+    assert len(server.asked) == 3
+    assert "does not answer" in (await source.look()).trouble
+    server.status = 200
+    time.now += 30
+    assert (await source.look()).trouble == ""
+
+
+async def test_nobody_there_is_trouble() -> None:
+    found = await alertmanager("http://127.0.0.1:9", Time()).look()
+    assert "can't be asked" in found.trouble
