@@ -81,9 +81,11 @@ def test_a_run_waits_for_the_cooldown_at_the_price_of_one_write_also_over_a_rest
 def test_guards_that_let_a_run_pass_cost_no_write(place: Place) -> None:
     place.workflow(note("only"))
     place.workflow(note("only"), name="guarded", guards={"maxPerHour": 9, "cooldown": "1s"})
-    runs = [place.run("a"), place.run("b", "guarded")]
-    for run in runs:
-        run.end()
+    runs = []
+    for name, workflow in (("a", "flow"), ("b", "guarded")):
+        # One after the other: who waits for the target has to say so, which is a write.
+        runs.append(place.run(name, workflow))
+        runs[-1].end()
     until("both ends are in the audit log", lambda: all(statuses_written(place, run) >= 2 for run in runs))
     assert [statuses_written(place, run) for run in runs] == [2, 2]
 

@@ -38,7 +38,9 @@ NAMESPACES, WORKFLOWS, TARGETS, ALERTS = (
 )
 
 minutes = st.integers(0, 24 * 60)
-spans = st.integers(1, 180).map(lambda n: format_duration(timedelta(minutes=n)))
+# Few lengths, so that times often fall just before, upon or just after the end of one.
+LENGTHS = (1, 10, 30, 60, 90)
+spans = st.sampled_from(LENGTHS).map(lambda n: format_duration(timedelta(minutes=n)))
 clocks = st.sampled_from(["00:00", "02:30", "06:00", "09:00", "12:15", "17:00", "22:00", "23:59"])
 
 
@@ -73,8 +75,7 @@ def some_guards(draw: Any) -> dict[str, Any]:
     if draw(st.booleans()):
         found["changeWindows"] = [draw(a_window(name)) for name in draw(st.sampled_from([["a"], ["a", "b"]]))]
     if draw(st.booleans()):
-        within = draw(st.integers(1, 30))
-        cooldown = draw(st.integers(within, 90))
+        within, cooldown = sorted(draw(st.tuples(st.sampled_from(LENGTHS), st.sampled_from(LENGTHS))))
         found["storm"] = {"runs": draw(st.integers(1, 5)), "within": f"{within}m", "cooldown": f"{cooldown}m"}
     if draw(st.integers(0, 2)) == 0:
         labels = draw(st.sampled_from([{}, {"zone": "a"}]))
@@ -89,7 +90,8 @@ def some_guards(draw: Any) -> dict[str, Any]:
 
 @st.composite
 def a_past(draw: Any, number: int) -> Past:
-    started = BASE + timedelta(minutes=draw(minutes))
+    # Some come together, so that there are storms.
+    started = BASE + timedelta(minutes=draw(st.one_of(minutes, st.integers(600, 640))))
     ended = None if draw(st.integers(0, 4)) == 0 else started + timedelta(minutes=draw(st.integers(0, 60)))
     verdict = draw(st.sampled_from([None, *Verdict])) if ended else None
     return Past(
@@ -123,6 +125,10 @@ def a_world(draw: Any) -> tuple[Subject, list[Level], list[Past], Alerts, dateti
     ]
     runs = [draw(a_past(number)) for number in range(draw(st.integers(0, 8)))]
     now = BASE + timedelta(minutes=draw(st.integers(0, 3 * 24 * 60)), seconds=draw(st.integers(0, 59)))
+    if runs and draw(st.integers(0, 2)):
+        run = draw(st.sampled_from(runs))
+        near = draw(st.sampled_from([run.started, run.ended or run.started]))
+        now = near + timedelta(minutes=draw(st.sampled_from(LENGTHS)), seconds=draw(st.integers(-1, 1)))
     labels = [{"alertname": draw(st.sampled_from(ALERTS)), "zone": draw(st.sampled_from("ab"))}]
     alerts = draw(
         st.sampled_from(
