@@ -6,9 +6,11 @@ from itertools import pairwise
 from typing import Any
 
 from e2e.feed import Manifest
-from e2e.world import Place, acting, steps, until, web
+from e2e.world import Place, acting, phases, steps, until, web
 
 KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+READY = "has(object.status.readyReplicas) && object.status.readyReplicas > 0"
+MERGE = "application/merge-patch+json"
 PATHS = {kind: f"/apis/apps/v1/namespaces/{{}}/{kind.lower()}s" for kind in KINDS}
 
 
@@ -28,22 +30,21 @@ def workload(kind: str, name: str) -> Manifest:
 
 
 def settled(place: Place, kind: str) -> Manifest:
-    """Return a workload of two revisions, the newer one rolled out."""
+    """Return a workload of two revisions, as its controller has seen them."""
     path, name = PATHS[kind].format(place.namespace), kind.lower()
     answer = place.world.admin.request("POST", path, workload(kind, name))
     assert answer.ok, answer
 
     def observed() -> Any:
         seen = place.world.admin.request("GET", f"{path}/{name}").body
-        told = seen.get("status", {})
-        ready = told.get("numberReady", told.get("readyReplicas", 0))
-        return seen if told.get("observedGeneration") == seen["metadata"]["generation"] and ready else None
+        told = seen.get("status", {}).get("observedGeneration")
+        return seen if told == seen["metadata"]["generation"] else None
 
-    until(f"{name} is ready", observed)
+    until(f"{name} has a revision", observed)
     newer = {"spec": {"template": {"metadata": {"annotations": {"newer": "yes"}}}}}
     content = "application/merge-patch+json"
     assert place.world.admin.request("PATCH", f"{path}/{name}", newer, content_type=content).ok
-    seen: Manifest = until(f"{name} is ready again", observed)
+    seen: Manifest = until(f"{name} has another revision", observed)
     return seen
 
 
@@ -76,8 +77,10 @@ def test_the_role_that_is_shipped_is_used_as_a_whole(place: Place) -> None:
     place.workflow({"name": "tell", "action": "notify_only", "with": {"message": "x"}}, name="other")
     pod = {"apiVersion": "v1", "kind": "Pod", "labelSelector": "app=deployment"}
     watched = {"apiVersion": "v1", "kind": "Pod", "name": "statefulset-0"}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "deployment"}
     tell = {"name": "told", "action": "notify_only", "with": {"message": "=item.name"}}
     chain = [
+        {"name": "ready", "wait": {"object": deployment, "until": READY}, "timeout": "3m"},
         {"name": "look", "action": "collect_diagnostics"},
         *(step for kind in KINDS for step in of_kind(kind)),
         {
@@ -98,6 +101,7 @@ def test_the_role_that_is_shipped_is_used_as_a_whole(place: Place) -> None:
     templates = [{"name": "tell", "steps": [tell]}, {"name": "restart", "steps": [evict]}]
     place.workflow(*chain, templates=templates)
     run = place.run()
+    run.wait(lambda r: phases(r.get("status", {})).get("ready") == "Succeeded", "a pod is ready", 180)
     mark = {"metadata": {"annotations": {"go": "yes"}}}
     for kind in KINDS:
         run.step_is(f"wait-{kind.lower()}", "Waiting")
@@ -105,8 +109,12 @@ def test_the_role_that_is_shipped_is_used_as_a_whole(place: Place) -> None:
         assert place.world.admin.request("PATCH", path, mark, content_type="application/merge-patch+json").ok
     run.step_is("watch", "Waiting")
     path = f"/api/v1/namespaces/{place.namespace}/pods/statefulset-0"
-    assert place.world.admin.request("PATCH", path, mark, content_type="application/merge-patch+json").ok
-    status = run.end(120)
+    until(
+        "the pod is marked",
+        lambda: place.world.admin.request("PATCH", path, mark, content_type=MERGE).ok,
+        120,
+    )
+    status = run.end(180)
     assert status["phase"] == "Succeeded", steps(status)
 
 

@@ -75,7 +75,9 @@ def used(summaries: Iterable[Mapping[str, Any]]) -> set[Right]:
                     "kubernaut-analyst": role == ACCOUNTS[1],
                 }
                 if by.get(one["sender"], role not in (*TENANT, *ACCOUNTS)):
-                    found.add(Right(role, one["verb"], one["group"], one["resource"], one["name"]))
+                    right = Right(role, one["verb"], one["group"], one["resource"], one["name"])
+                    # What is given for all names is used by any.
+                    found |= {right, right._replace(name="")}
     return found | {right for right in _asked() if _shown(right, found)}
 
 
@@ -113,7 +115,7 @@ def lacking(summaries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     for summary in summaries:
         for one in summary["refused"]:
             key = tuple(one[part] for part in ("sender", "verb", "group", "resource", "name"))
-            if one["verb"] != "impersonate" and key not in held:
+            if one["sender"] in ACCOUNTS and one["verb"] != "impersonate" and key not in held:
                 told = str(Right(*key))
                 found[told] = found.get(told, 0) + one["times"]
     return found

@@ -14,6 +14,8 @@ from rights.granted import Right, lacking, shipped, used
 Event = dict[str, Any]
 OPERATOR, ANALYST = f"{uses.OWN}kubernaut-operator", f"{uses.OWN}kubernaut-analyst"
 
+ACTED: Event = {"impersonatedUser": {"username": "system:serviceaccount:shop:kubernaut-repair"}}
+
 
 def event(
     verb: str, resource: str, role: str, *, by: str = OPERATOR, kind: str = "Role", **more: Any
@@ -38,9 +40,10 @@ def rights(*events: Event) -> set[Right]:
 
 
 def test_a_request_uses_the_right_of_the_role_that_allowed_it() -> None:
-    assert rights(event("get", "secrets", "kubernaut-operator", name="kubernaut-signing")) == {
-        Right("kubernaut-operator", "get", "", "secrets", "kubernaut-signing")
-    }
+    found = rights(event("get", "secrets", "kubernaut-operator", name="kubernaut-signing"))
+    assert found & shipped() == {Right("kubernaut-operator", "get", "", "secrets", "kubernaut-signing")}
+    found = rights(event("get", "secrets", "kubernaut-before-images", name="any", **ACTED))
+    assert Right("kubernaut-before-images", "get", "", "secrets") in found
     found = rights(
         event("patch", "workflows", "kubernaut-operator", kind="ClusterRole", subresource="status")
     )
@@ -65,8 +68,7 @@ def test_what_failed_or_was_a_dry_run_or_was_somebody_elses_uses_nothing(more: E
 
 
 def test_what_is_done_as_an_account_uses_its_role_and_the_leave_to_act_as_it() -> None:
-    acted: Event = {"impersonatedUser": {"username": "system:serviceaccount:shop:kubernaut-repair"}}
-    assert rights(event("get", "pods", "kubernaut-repair", **acted)) == {
+    assert rights(event("get", "pods", "kubernaut-repair", **ACTED)) == {
         Right("kubernaut-repair", "get", "", "pods"),
         Right("kubernaut-impersonate", "impersonate", "", "serviceaccounts"),
     }
@@ -104,7 +106,8 @@ def test_a_refusal_for_want_of_a_right_shows_and_no_other() -> None:
     )
     of_account = event("get", "nodes", "", code=403, impersonatedUser={"username": "x"})
     people = event("get", "nodes", "", code=403, by="ada")
-    summary = uses.folded(iter((lacks, held, acting, of_account, people)))
+    others = event("get", "nodes", "", code=403, by=f"{uses.OWN}default")
+    summary = uses.folded(iter((lacks, held, acting, of_account, people, others)))
     assert lacking([summary]) == {"kubernaut-operator: get nodes": 1}
 
 
