@@ -79,7 +79,7 @@ def test_the_role_that_is_shipped_is_used_as_a_whole(place: Place) -> None:
     watched = {"apiVersion": "v1", "kind": "Pod", "name": "statefulset-0"}
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "deployment"}
     tell = {"name": "told", "action": "notify_only", "with": {"message": "=item.name"}}
-    chain: list[dict[str, Any]] = [
+    chain: list[Manifest] = [
         {"name": "ready", "wait": {"object": deployment, "until": READY}, "timeout": "3m"},
         {"name": "look", "action": "collect_diagnostics"},
         *(step for kind in KINDS for step in of_kind(kind)),
