@@ -21,8 +21,8 @@ from kubernaut.engine.live import LiveRun
 #: a storm looks back for its window and its cooldown, each of which may be a day
 _KEPT: Final = LONGEST * 2
 _TIDY_EVERY: Final = 1_000
-#: beyond so many (half a KiB each) only those are kept that a guard needs
-MOST: Final = 20_000
+#: beyond so many (half a KiB each) only those are kept that a guard needs; those that still exist are seen again
+MOST: Final = 5_000
 
 
 class PastRuns:
