@@ -144,7 +144,7 @@ def a_world(draw: Any) -> tuple[Subject, list[Level], list[Past], Alerts, dateti
     return subject, levels, sorted(runs, key=lambda run: run.started), alerts, now
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(a_world())
 def test_guards_refuse_what_the_oracle_refuses_and_nothing_else(
     world: tuple[Subject, list[Level], list[Past], Alerts, datetime],
