@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,10 @@ class Answer:
         return str(self.body.get("message", "")) if isinstance(self.body, dict) else str(self.body)
 
 
+# The API server closes a connection that nobody used for 90 s, which only the next request would notice.
+_IDLE = 60.0
+
+
 class Client:
     """One user's connection: the kubeconfig's own, or another one by impersonation."""
 
@@ -47,6 +52,7 @@ class Client:
             self._headers.append(("Authorization", f"Bearer {token}"))
         config = yaml.safe_load(kubeconfig.read_text())
         address = urlsplit(config["clusters"][0]["cluster"]["server"])
+        self._used = time.monotonic()
         self._connection = http.client.HTTPSConnection(
             address.hostname or "", address.port, context=_context(config, certificate=not token), timeout=30
         )
@@ -95,6 +101,23 @@ class Client:
         """Send one request with headers of its own."""
         target = f"{path}?{urlencode(query)}" if query else path
         data = json.dumps(body).encode() if body is not None else None
+        if time.monotonic() - self._used > _IDLE:
+            self._connection.close()
+        try:
+            return self._answer(method, target, headers, data, content_type)
+        except (http.client.HTTPException, OSError):
+            # Else every later request would be refused by a connection that waits for this one's answer.
+            self._connection.close()
+            raise
+
+    def _answer(
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        data: bytes | None,
+        content_type: str,
+    ) -> Answer:
         self._connection.putrequest(method, target)
         for name, value in (*self._headers, *headers):
             self._connection.putheader(name, value)
@@ -104,6 +127,7 @@ class Client:
         self._connection.endheaders(data)
         response = self._connection.getresponse()
         text = response.read()
+        self._used = time.monotonic()
         return Answer(response.status, json.loads(text) if text.startswith(b"{") else text.decode())
 
 

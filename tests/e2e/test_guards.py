@@ -102,16 +102,21 @@ def test_more_runs_than_may_in_an_hour_wait_and_are_declined_after_their_wait(pl
     assert "declined TooManyRuns" in why(place, run)
 
 
+def _down(place: Place, count: int) -> bool:
+    found = place.get("Deployment", "web")
+    status = found["status"]
+    told = [status.get(field) for field in ("replicas", "updatedReplicas", "unavailableReplicas")]
+    return status.get("observedGeneration") == found["metadata"]["generation"] and told == [count] * 3
+
+
 def test_nothing_is_changed_while_too_few_replicas_are_there(place: Place) -> None:
     all_at_once = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 0}}
     template = {"spec": {"nodeSelector": {"no": "where"}}}
-    place.change(
-        "Deployment", "web", {"spec": {"replicas": 4, "strategy": all_at_once, "template": template}}
-    )
-    until(
-        "no replica is available",
-        lambda: place.get("Deployment", "web")["status"].get("unavailableReplicas") == 4,
-    )
+    # One after the other: else the former template's pods may come up four times before they go.
+    place.change("Deployment", "web", {"spec": {"strategy": all_at_once, "template": template}})
+    until("its only pod is one that nobody takes", lambda: _down(place, 1))
+    place.change("Deployment", "web", {"spec": {"replicas": 4}})
+    until("no replica is available", lambda: _down(place, 4))
     place.workflow(note("only"), guards={"maxUnavailablePercent": 50})
     run = place.run()
     told = run.held("TooFewHealthy")

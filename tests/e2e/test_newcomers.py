@@ -38,6 +38,8 @@ def blocked(world: World) -> Place:
     thing = {"metadata": {"name": "nothing", "labels": {"team": "a"}}, "spec": {"hard": {"pods": "0"}}}
     assert world.admin.request("POST", quotas(place), thing).ok
     pods = f"/api/v1/namespaces/{place.namespace}/pods"
+    one = {"metadata": {"name": "one"}, "spec": {"containers": [{"name": "app", "image": "a:1"}]}}
+    until("the quota is in force", lambda: world.admin.request("POST", pods, one, dryRun="All").status == 403)
     for pod in world.admin.request("GET", pods).body["items"]:
         path = f"{pods}/{pod['metadata']['name']}"
         assert world.admin.request("DELETE", path, {"gracePeriodSeconds": 0}).ok
