@@ -31,7 +31,9 @@ _PATTERNS: Final = tuple(
         # "password": "..." with its quotes escaped or not, and password='...'
         rf"({_NAME}\\?[\"']?\s*[:=]\s*\\?)([\"'])(?:(?!\\?\2).)+",
         # password=..., token: ..., ?access_token=...
-        rf"({_NAME}\\?[\"']?\s*[:=]\s*)()(?!(?:bearer|basic|digest)\b)[^\s\"'\\&,;}}\]]+",
+        rf"({_NAME}\\?[\"']?\s*=\s*)()(?!(?:bearer|basic|digest)\b)[^\s\"'\\&,;}}\]]+",
+        # but not "/run/secrets: No such file"
+        rf"((?<!/){_NAME}\\?[\"']?\s*:\s*)()(?!(?:bearer|basic|digest)\b)[^\s\"'\\&,;}}\]]+",
         # --api-key ...
         rf"(--[\w.-]{{0,64}}?{_NAME}\s+)()[^\s\"'&,;-][^\s\"'&,;]*",
         # tokens of known forms: JSON Web Tokens, and those of AWS, GitHub, GitLab and Slack

@@ -100,3 +100,8 @@ REFUSALS = {
 @pytest.mark.parametrize(("told", "expected"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_does_not_quote_the_object(told: str, expected: str) -> None:
     assert refusal(told) == expected
+
+
+def test_a_path_that_does_not_exist_is_no_secret() -> None:
+    told = "ls: /var/run/secrets: No such file or directory"
+    assert redacted(told) == told
