@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from kubernaut.api.policies import required_policies
 from kubernaut.api.rbac import (
     BEFORE_IMAGE_ROLE,
+    REMEMBER_ROLE,
     before_image_manifests,
     remember_manifests,
     system_manifests,
@@ -16,6 +17,8 @@ from kubernaut.api.rbac import (
 )
 
 ACCOUNTS: Final = ("kubernaut-operator", "kubernaut-analyst")
+#: the operator's own roles; the second one where it remembers objects
+OPERATOR: Final = (ACCOUNTS[0], REMEMBER_ROLE)
 #: roles whose rights the operator uses, in the account's stead
 TENANT: Final = ("kubernaut-repair", "kubernaut-impersonate", BEFORE_IMAGE_ROLE)
 #: by which of Kubernetes' own roles one of ours is used too: it is aggregated to them
@@ -71,10 +74,10 @@ def used(summaries: Iterable[Mapping[str, Any]]) -> set[Right]:
             roles = _AGGREGATED.get(one["role"], (one["role"],))
             for role in roles:
                 by = {
-                    "kubernaut-operator": role in (*TENANT, ACCOUNTS[0]),
+                    "kubernaut-operator": role in (*TENANT, *OPERATOR),
                     "kubernaut-analyst": role == ACCOUNTS[1],
                 }
-                if by.get(one["sender"], role not in (*TENANT, *ACCOUNTS)):
+                if by.get(one["sender"], role not in (*TENANT, *ACCOUNTS, *OPERATOR)):
                     right = Right(role, one["verb"], one["group"], one["resource"], one["name"])
                     # What is given for all names is used by any.
                     found |= {right, right._replace(name="")}
