@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from pydantic import JsonValue
 
 from kubernaut.actions import pods
-from kubernaut.actions.fencing import births, pinned
+from kubernaut.actions.fencing import births, created
 from kubernaut.actions.jobs import job
 from kubernaut.actions.jobs.job import JOB, POD
 from kubernaut.actions.jobs.job_spec import CONTAINER, RunJobParameters, asked, job_of, job_ref
@@ -18,7 +17,7 @@ from kubernaut.actions.objects import rights
 from kubernaut.actions.workloads.workload import owned_by
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
-from kubernaut.core.errors import ClusterError, EffectFailed, Forbidden, NotFound, StepError
+from kubernaut.core.errors import ClusterError, EffectFailed, Forbidden, NotFound
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.core.redacting import redacted
 
@@ -108,13 +107,8 @@ class RunJob:
         Raises:
             ClusterError: that can't be seen now.
         """
-        try:
-            seen = await cluster.get(job_ref(context))
-        except ClusterError as error:
-            if error.transient:
-                raise
-            return None
-        return _going_on(seen) if births.ours(context, seen, asked(context, parameters)) else None
+        seen = await created.recalled(cluster, context, job_ref(context), asked(context, parameters))
+        return None if seen is None else _going_on(seen)
 
     async def fence(self, cluster: Cluster, context: StepContext, parameters: RunJobParameters) -> Done:
         """Take the Job's name with one that never runs: a create that was sent before finds it.
@@ -126,42 +120,24 @@ class RunJob:
             ClusterError: as the API server answers.
         """
         ref = job_ref(context)
-        try:
-            await births.create(cluster, context, job_of(context, parameters, stub=True), _STUB)
-        except StepError as error:
-            if error.reason is not Reason.PRECONDITION_FAILED:
-                raise
+        stub = job_of(context, parameters, stub=True)
+        if (taken := await created.take_name(cluster, context, stub, _STUB)) is not None:
             found = await self.recall(cluster, context, parameters)
-            return found or Done(False, f"{ref} can't be created any more: {error}")
+            return found or Done(False, f"{ref} can't be created any more: {taken}")
         return Done(False, f"{ref} can't be created any more: its name is taken")
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RunJobParameters) -> Done:
         """What a Job did can't be taken back. One that still runs is stopped: it is deleted, with its pods."""
-        ref = job_ref(context)
+        ref, what = job_ref(context), asked(context, parameters)
+        kept = f"{ref} has ended; what it did can't be taken back"
         try:
-            seen = await cluster.get(ref)
+            found = await created.withdraw(cluster, context, ref, what, self.ended, kept=kept)
         except NotFound:
             return Done(False, f"{ref} is gone; what it did can't be taken back")
-        uid = (context.intent or {}).get("uid", seen["metadata"]["uid"])
-        if not births.ours(context, seen, asked(context, parameters)) or seen["metadata"]["uid"] != uid:
-            return Done(False, f"{ref} was not created by this step and is left alone")
-        if self.ended(seen):
-            return Done(False, f"{ref} has ended; what it did can't be taken back")
-
-        async def check(again: Manifest) -> None:
-            if self.ended(again):
-                raise _Ended(f"{ref} has ended; what it did can't be taken back")
-
-        try:
-            await pinned.delete(cluster, replace(ref, uid=str(uid)), check)
-        except _Ended as error:
-            return Done(False, str(error))
+        if isinstance(found, Done):
+            return found
         told = f"{ref}: deleted, with its pods"
         return Done(True, f"{told}; what it had done can't be taken back", changed=(told,))
-
-
-class _Ended(StepError):
-    """The Job came to its end by itself."""
 
 
 def _going_on(seen: Manifest) -> Done:
@@ -171,11 +147,8 @@ def _going_on(seen: Manifest) -> Done:
 
 async def _created(cluster: Cluster, ref: ObjectRef, uid: str) -> Manifest:
     """Read the Job that this step is known to have created."""
-    try:
-        seen = await cluster.get(ref)
-    except NotFound:
-        seen = None
-    if seen is None or seen["metadata"]["uid"] != uid:
+    seen = await created.still_there(cluster, ref, uid)
+    if seen is None:
         raise EffectFailed(
             f"{ref} was deleted by somebody before its end was seen; how it ended is not known",
             reason=Reason.JOB_FAILED,

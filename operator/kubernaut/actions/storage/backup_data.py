@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, JsonValue
 
-from kubernaut.actions.fencing import births, fence, pinned
+from kubernaut.actions.fencing import births, created, fence
 from kubernaut.actions.objects import known_name, named, rights
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
-from kubernaut.core.errors import ClusterError, EffectFailed, NotFound, StepError
+from kubernaut.core.errors import EffectFailed, NotFound, StepError
 from kubernaut.core.naming import child_job
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
@@ -112,13 +111,8 @@ class BackupData:
         Raises:
             ClusterError: that can't be seen now.
         """
-        try:
-            seen = await cluster.get(snapshot_ref(context))
-        except ClusterError as error:
-            if error.transient:
-                raise
-            return None
-        return _going_on(seen) if births.ours(context, seen, _asked(context, parameters)) else None
+        seen = await created.recalled(cluster, context, snapshot_ref(context), _asked(context, parameters))
+        return None if seen is None else _going_on(seen)
 
     async def fence(self, cluster: Cluster, context: StepContext, parameters: BackupDataParameters) -> Done:
         """Take the snapshot's name with one of nothing, which goes with the run: a create that was sent before finds
@@ -130,45 +124,27 @@ class BackupData:
         """
         ref = snapshot_ref(context)
         stub = _named(ref, {"source": {"volumeSnapshotContentName": f"{ref.name}-none"}})
-        try:
-            await births.create(cluster, context, births.owned_by_run(context, stub), _STUB)
-        except StepError as error:
-            if error.reason is not Reason.PRECONDITION_FAILED:
-                raise
+        stub = births.owned_by_run(context, stub)
+        if (taken := await created.take_name(cluster, context, stub, _STUB)) is not None:
             found = await self.recall(cluster, context, parameters)
-            return found or Done(False, f"{ref} can't be created any more: {error}")
+            return found or Done(False, f"{ref} can't be created any more: {taken}")
         return Done(False, f"{ref} can't be created any more: its name is taken")
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: BackupDataParameters) -> Done:
         """A snapshot that is ready is kept: it changed nothing, and may be what is needed now. One that is not ready
         yet is deleted.
         """
-        ref = snapshot_ref(context)
+        ref, what = snapshot_ref(context), _asked(context, parameters)
         try:
-            seen = await cluster.get(ref)
+            found = await created.withdraw(
+                cluster, context, ref, what, self.ended, kept=f"{ref} is ready, and is kept"
+            )
         except NotFound:
             return Done(False, f"{ref} is gone")
-        uid = (context.intent or {}).get("uid", seen["metadata"]["uid"])
-        if not births.ours(context, seen, _asked(context, parameters)) or seen["metadata"]["uid"] != uid:
-            return Done(False, f"{ref} was not created by this step and is left alone")
-        kept = f"{ref} is ready, and is kept"
-        if self.ended(seen):
-            return Done(False, kept)
-
-        async def check(again: Manifest) -> None:
-            if self.ended(again):
-                raise _Ready(kept)
-
-        try:
-            await pinned.delete(cluster, replace(ref, uid=str(uid)), check)
-        except _Ready as error:
-            return Done(False, str(error))
-        told = f"{ref}: deleted, for it was not ready{_trouble(seen)}"
+        if isinstance(found, Done):
+            return found
+        told = f"{ref}: deleted, for it was not ready{_trouble(found)}"
         return Done(True, told, changed=(told,))
-
-
-class _Ready(StepError):
-    """The snapshot became ready by itself."""
 
 
 def snapshot_ref(context: StepContext) -> ObjectRef:
@@ -214,11 +190,8 @@ async def _bound(cluster: Cluster, context: StepContext, parameters: BackupDataP
 
 async def _created(cluster: Cluster, ref: ObjectRef, uid: str) -> Manifest:
     """Read the snapshot that this step is known to have created."""
-    try:
-        seen = await cluster.get(ref)
-    except NotFound:
-        seen = None
-    if seen is None or seen["metadata"]["uid"] != uid:
+    seen = await created.still_there(cluster, ref, uid)
+    if seen is None:
         raise EffectFailed(
             f"{ref} was deleted by somebody before it was ready",
             reason=Reason.PRECONDITION_FAILED,
