@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from kubernaut.history.asking import Asking
 from kubernaut.history.database import Connection, Database
-from kubernaut.history.errors import HistoryError, HistoryUnavailable
+from kubernaut.history.errors import HistoryError
 
 #: declarations that are kept of one object, the newest ones
 KEPT_OF_EACH: Final = 5
@@ -95,12 +96,11 @@ class KnownGoodStore:
         self._database = database
         self._keep = keep
         self._clock = clock
-        self._patience = patience
         self._most = most
         self._waiting: dict[tuple[str, str], GoodSighting] = {}
         self._writing: dict[tuple[str, str], GoodSighting] = {}
         self._work = asyncio.Event()
-        self._asking: set[asyncio.Task[GoodSighting | None]] = set()
+        self._asking: Asking[GoodSighting | None] = Asking(database, patience)
 
     @property
     def backlog(self) -> int:
@@ -194,22 +194,7 @@ class KnownGoodStore:
         ]
         if waiting:
             return max(waiting, key=lambda one: one.last_seen)
-        # A task, not a timeout: giving a connection back whose query hangs takes longer than patience.
-        task = asyncio.create_task(self._fetch(uid, good_for))
-        self._asking.add(task)
-        task.add_done_callback(self._drop)
-        done, _ = await asyncio.wait({task}, timeout=self._patience)
-        if not done:
-            task.cancel()
-            raise HistoryUnavailable(
-                f"Postgres at {self._database.where} did not answer within {self._patience} s"
-            )
-        return task.result()
-
-    def _drop(self, task: asyncio.Task[GoodSighting | None]) -> None:
-        self._asking.discard(task)
-        if not task.cancelled():
-            task.exception()  # an answer that came too late is nobody's
+        return await self._asking.answer(self._fetch(uid, good_for))
 
     async def _fetch(self, uid: str, good_for: timedelta) -> GoodSighting | None:
         async with self._database.connection() as connection:

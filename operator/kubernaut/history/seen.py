@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from kubernaut.core.ports import Manifest
+from kubernaut.history.asking import Asking
 from kubernaut.history.database import Database
-from kubernaut.history.errors import HistoryError, HistoryUnavailable
+from kubernaut.history.errors import HistoryError
 
 log = logging.getLogger(__name__)
 REVISION: Final = "deployment.kubernetes.io/revision"
@@ -74,13 +75,12 @@ class SeenAvailable:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
-        self._patience = patience
         self._most = most
         self._clock = clock
         self._waiting: dict[str, SeenReplicaSet] = {}
         self._writing: dict[str, SeenReplicaSet] = {}
         self._work = asyncio.Event()
-        self._asking: set[asyncio.Task[frozenset[str]]] = set()
+        self._asking: Asking[frozenset[str]] = Asking(database, patience)
 
     @property
     def backlog(self) -> int:
@@ -135,25 +135,7 @@ class SeenAvailable:
         """
         found = {uid for uid in uids if uid in self._waiting or uid in self._writing}
         rest = [uid for uid in uids if uid not in found]
-        return frozenset(found) | (await self._ask(rest) if rest else frozenset())
-
-    async def _ask(self, uids: Sequence[str]) -> frozenset[str]:
-        # A task, not a timeout: giving a connection back whose query hangs takes longer than patience.
-        task = asyncio.create_task(self._fetch(uids))
-        self._asking.add(task)
-        task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=self._patience)
-        if not done:
-            task.cancel()
-            raise HistoryUnavailable(
-                f"Postgres at {self._database.where} did not answer within {self._patience} s"
-            )
-        return task.result()
-
-    def _forget(self, task: asyncio.Task[frozenset[str]]) -> None:
-        self._asking.discard(task)
-        if not task.cancelled():
-            task.exception()  # an answer that came too late is nobody's
+        return frozenset(found) | (await self._asking.answer(self._fetch(rest)) if rest else frozenset())
 
     async def _fetch(self, uids: Sequence[str]) -> frozenset[str]:
         async with self._database.connection() as connection:
