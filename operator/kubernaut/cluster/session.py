@@ -136,5 +136,18 @@ class Session:
         """
         lease, self._lease = self._lease, None
         self._until, self._closed = float("-inf"), True
+        for _ in range(2):
+            if lease is None:
+                return
+            try:
+                await self._leases.remove(lease)
+            except NotFound:
+                return
+            except Conflict:
+                # A renewal that was broken off with its answer under way made the lease newer than we know.
+                found = (await self._leases.read()).get(self.name)
+                lease = found if found is not None and found.session == self.id else None
+            else:
+                return
         if lease is not None:
-            await self._leases.remove(lease)
+            raise Conflict(f"lease {self.name} keeps being changed by others", status=409)

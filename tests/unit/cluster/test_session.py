@@ -82,6 +82,31 @@ async def test_a_session_that_somebody_ended_is_over_for_good() -> None:
     assert replica.session.id != before
 
 
+async def test_a_session_ends_also_amid_a_renewal_that_landed_unseen() -> None:
+    time, store = Time(), LeaseStore()
+    replica = await joined(store, time, hold=True)
+    renewing = asyncio.create_task(replica.session.renew())
+    await asyncio.sleep(0)
+    replica.cluster.pending.pop().arrive()
+    renewing.cancel()
+    await asyncio.gather(renewing, return_exceptions=True)
+    replica.cluster.hold = False
+    await replica.session.close()
+    assert MEMBER not in store.objects
+
+
+async def test_a_session_that_ends_leaves_the_lease_of_the_one_after_it_alone() -> None:
+    time, store = Time(), LeaseStore()
+    replica = await joined(store, time)
+    del store.objects[MEMBER]
+    newer = Replica(store, "ann", time)
+    assert await newer.session.join(None)
+    await replica.session.close()
+    assert MEMBER in store.objects
+    await newer.session.close()
+    assert MEMBER not in store.objects
+
+
 async def test_a_restarted_replica_takes_its_own_lease_back_at_once() -> None:
     time, store = Time(), LeaseStore()
     await joined(store, time)
