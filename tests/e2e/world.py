@@ -61,6 +61,10 @@ def until(what: str, look: Callable[[], T], seconds: float = 30.0) -> T:
     return found
 
 
+#: what waits up to a minute before it asks an API server again that was away, and so is started anew
+WATCHING = ("kube-controller-manager", "kube-scheduler", "kwok")
+
+
 class World:
     """One cluster, one Postgres, one operator (or another one in its stead)."""
 
@@ -140,7 +144,7 @@ class World:
 
     @contextlib.contextmanager
     def without_api_server(self) -> Iterator[None]:
-        """Have the API server stopped."""
+        """Have the API server stopped; afterwards the cluster's own controllers work at once again."""
         self.cluster.stop("kube-apiserver")
         began = datetime.now(UTC)
         try:
@@ -150,6 +154,9 @@ class World:
             self.outages.append((began, datetime.now(UTC)))
             self.admin.__exit__()
             self.admin = Client(self.cluster.kubeconfig)
+            for component in WATCHING:
+                self.cluster.stop(component)
+                self.cluster.start(component)
 
     # Evidence
 
