@@ -131,7 +131,7 @@ class Engine:
             if (
                 act.step.spec.resources
                 and _phase(before, act.step.name) is StepPhase.PENDING
-                and not act.fence
+                and not (act.fence or act.undo)
             ):
                 assert act.step.name in self.granted, f"{act.step.name} begins without what it needs"
             self.flying[act.step.name] = Flight(act)

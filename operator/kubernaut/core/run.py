@@ -96,7 +96,9 @@ class Outcome:
 
     @property
     def transient(self) -> bool:
-        """Whether trying the same again later may help."""
+        """Whether trying the same again later may help; a fence whose answer was lost is asked for again."""
+        if self.fence and self.reason is Reason.UNKNOWN_OUTCOME:
+            return True
         info = REASONS.get(self.reason) if self.reason is not None else None
         return info is not None and info.transient
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from builders import Story, a_story, a_workflow, an_object
 from kubernaut.api.reasons import Reason
 from kubernaut.core.naming import child_run
@@ -49,10 +51,13 @@ def test_a_step_that_is_not_recorded_at_all_is_fenced_off_too() -> None:
     assert story.step("a").phase == "Succeeded"
 
 
-def test_a_fence_that_could_not_be_written_is_asked_for_again() -> None:
+@pytest.mark.parametrize("why", [Reason.UNAVAILABLE, Reason.UNKNOWN_OUTCOME])
+def test_a_fence_that_could_not_be_written_or_was_not_answered_is_asked_for_again(why: Reason) -> None:
     story = taken_over("a")
-    story.failed("a", Reason.UNAVAILABLE)
+    story.failed("a", why)
     assert story.begun == ["fence a"]
+    story.done("a", acted=False)
+    assert story.step("a").phase == "Skipped"
 
 
 def test_a_step_that_could_not_be_fenced_off_is_told_as_failed_with_what_is_unknown() -> None:
