@@ -174,6 +174,12 @@ class Cluster:
             if component in local.STORES:
                 local.wait(self._state, component, local.client_of(self._state).ready)
 
+    def restart_watching(self) -> None:
+        """Start the clients of an API server that was away anew: by themselves they wait up to a minute."""
+        for component in ("kube-controller-manager", "kube-scheduler", "kwok"):
+            self.stop(component)
+            self.start(component)
+
     def second_apiserver(self) -> str:
         """Start a second API server on the same etcd; return its URL.
 

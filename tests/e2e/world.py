@@ -61,10 +61,6 @@ def until(what: str, look: Callable[[], T], seconds: float = 30.0) -> T:
     return found
 
 
-#: what waits up to a minute before it asks an API server again that was away, and so is started anew
-WATCHING = ("kube-controller-manager", "kube-scheduler", "kwok")
-
-
 class World:
     """One cluster, one Postgres, one operator (or another one in its stead)."""
 
@@ -154,9 +150,7 @@ class World:
             self.outages.append((began, datetime.now(UTC)))
             self.admin.__exit__()
             self.admin = Client(self.cluster.kubeconfig)
-            for component in WATCHING:
-                self.cluster.stop(component)
-                self.cluster.start(component)
+            self.cluster.restart_watching()
 
     # Evidence
 

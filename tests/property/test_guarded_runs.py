@@ -146,6 +146,10 @@ def pause(name: str, minutes: int) -> Manifest:
     return {"name": name, "wait": {"duration": f"{minutes}m"}}
 
 
+#: the shape that scales its target to two
+SCALES_TO_TWO = 5
+
+
 def shapes(shape: int, wait: int) -> dict[str, Any]:
     """Return the steps of an adversarial Workflow; the ways to hide an effect."""
     late = pause("late", wait)
@@ -321,7 +325,10 @@ def judge(one: Play, scene: dict[str, Any]) -> None:
 
 def counted(run: Told) -> bool:
     began = "target" in run.status and "startedAt" in run.status
-    return began and run.status.get("verdict") not in ("Declined", "NoActionRequired", "SelfHealed")
+    acted = any(step.get("changed") for step in run.status.get("steps", ()))
+    return began and (
+        acted or run.status.get("verdict") not in ("Declined", "NoActionRequired", "SelfHealed")
+    )
 
 
 def check(one: Play, scene: dict[str, Any], run: Told, others: list[Told]) -> None:
@@ -355,7 +362,11 @@ def check(one: Play, scene: dict[str, Any], run: Told, others: list[Told]) -> No
         if "protectedLabels" in says:
             assert not (scene["precious"] and run.target == "db"), told
         if "maxUnavailablePercent" in says and scene["broken"] and run.target == "db":
-            assert says["maxUnavailablePercent"] == 50, told
+            # Two of two are enough where a run scaled it to as many as are there.
+            on_it = [other for other in others if other.target == "db"]
+            fewer = [other for other in on_it if scene["workflows"][other.flow]["shape"] == SCALES_TO_TWO]
+            scaled = any(at <= first for other in fewer for at in one.effects[other.uid])
+            assert scaled or says["maxUnavailablePercent"] == 50, told
     check_approval(scene, run, others, EPOCH + timedelta(seconds=one.effects[run.uid][-1]))
 
 

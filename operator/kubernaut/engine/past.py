@@ -73,6 +73,7 @@ class PastRuns:
                 phase if phase.final else None,
                 Verdict(verdict) if phase.final and verdict else None,
                 tuple(status.get("highRisk") or ()),
+                any(step.get("changed") for step in status.get("steps") or ()),
             )
         )
 
@@ -94,6 +95,7 @@ class PastRuns:
                 status.phase if final else None,
                 status.verdict if final else None,
                 tuple(status.high_risk or ()),
+                any(step.changed for step in status.steps),
             )
         )
 

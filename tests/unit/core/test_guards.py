@@ -104,6 +104,11 @@ def test_runs_that_changed_nothing_wear_nothing_out(verdict: Verdict) -> None:
     assert decide(levels, runs=[a_past(1, verdict=verdict)]) is None
 
 
+def test_a_run_whose_only_changes_were_made_under_finally_counts_whatever_its_verdict() -> None:
+    past = a_past(1, verdict=Verdict.NO_ACTION_REQUIRED, acted=True)
+    assert decide(at_workflow(cooldown="10m"), runs=[past]) is not None
+
+
 def test_a_run_that_was_lost_sight_of_counts() -> None:
     assert decide(at_workflow(cooldown="10m"), runs=[a_past(1, verdict=None)]) is not None
 

@@ -11,7 +11,7 @@ from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.guards import Breaker, Storm
 
 _HOUR: Final = timedelta(hours=1)
-# These changed nothing, so they wear nothing out.
+# Where nothing was changed under finally either, these wear nothing out.
 _NO_RUN: Final = frozenset({Verdict.DECLINED, Verdict.NO_ACTION_REQUIRED, Verdict.SELF_HEALED})
 
 
@@ -23,6 +23,7 @@ class Past:
         ended: None while it goes on.
         verdict: None while it goes on, and where it was lost sight of.
         risky: the actions of high risk that it began.
+        acted: whether a step of it changed an object. What is under finally acts after the verdict is given.
     """
 
     uid: str
@@ -35,11 +36,12 @@ class Past:
     phase: RunPhase | None = None
     verdict: Verdict | None = None
     risky: tuple[str, ...] = ()
+    acted: bool = False
 
     @property
     def counts(self) -> bool:
         """Whether it began and may have changed anything."""
-        return self.verdict not in _NO_RUN
+        return self.acted or self.verdict not in _NO_RUN
 
     @property
     def bad(self) -> bool:
