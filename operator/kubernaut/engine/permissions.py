@@ -28,7 +28,8 @@ from kubernaut.engine.keys import WorkflowKey
 from kubernaut.metrics import ACCESS_REVIEWS
 
 log = logging.getLogger(__name__)
-PER_SECOND: Final = 5.0
+#: what a client of controller-runtime may ask for by default
+PER_SECOND: Final = 20.0
 #: after a Workflow was written: its Role often comes with it
 FIRST: Final = 1.0
 #: within which those are asked for again that were told of before this process began
