@@ -44,6 +44,7 @@ from kubernaut.engine.gauges import show_wait
 from kubernaut.engine.guarding import Guarding, NoAlerts
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.owning import GitOps
 from kubernaut.engine.past import PastRuns
 from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.ports import OperatorCluster
@@ -150,6 +151,11 @@ class Application:
             memory=self.history.memory if self.history else None,
             protecting=guards.protecting,
             web=_web(self._settings, self._connection),
+            gitops=GitOps(
+                guards.levels_of,
+                partial(self.switch.features.on, Feature.GITOPS),
+                self._settings.argocd_namespace,
+            ),
         )
 
     def _history(self, own: OperatorCluster) -> History | None:

@@ -141,6 +141,9 @@ class Settings(BaseSettings):
         description="the Alertmanager that guards ask (stopWhileFiring) and where silence_alert makes its silences, "
         "as in http://alertmanager.monitoring:9093",
     )
+    argocd_namespace: str = Field(
+        "argocd", description="where Argo CD keeps Applications whose tracking names no namespace"
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )

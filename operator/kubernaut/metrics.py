@@ -142,6 +142,12 @@ BREAKER_STATE: Final = Gauge(
     ["service", "state"],
     registry=REGISTRY,
 )
+OWNED_CHANGES: Final = Counter(
+    "kubernaut_owned_changes",
+    "Changes of fields that another manager would set back, by whose they are and by the mode of guards.gitOps.",
+    ["tool", "mode"],
+    registry=REGISTRY,
+)
 HEARTBEAT: Final = Gauge(
     "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
 )

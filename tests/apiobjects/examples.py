@@ -121,6 +121,7 @@ _GUARDS: Object = {
     "respectBudgets": True,
     "approval": "OnRisk",
     "breaker": {"badRuns": 2, "within": "12h"},
+    "gitOps": "Refuse",
     "waitAtMost": "2h",
 }
 

@@ -49,6 +49,15 @@ class ApprovalPolicy(StrEnum):
     BY_POLICY = "ByPolicy"
 
 
+class GitOpsMode(StrEnum):
+    """What becomes of a change to a field that another manager would set back."""
+
+    REFUSE = "Refuse"
+    ACT = "Act"
+    PAUSE_SYNC = "PauseSync"
+    PROPOSE = "Propose"
+
+
 class Day(StrEnum):
     """A day of the week."""
 
@@ -168,5 +177,7 @@ class Guards(ApiModel):
     approval: ApprovalPolicy | None = None
     """When a person is asked first; the strictest of all levels counts."""
     breaker: Breaker | None = None
+    git_ops: GitOpsMode | None = None
+    """What to do where Argo CD, Flux or an autoscaler would set a field back; Refuse unless set."""
     wait_at_most: Duration | None = None
     """How long a run waits for its guards before it is declined; 1h unless set."""

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     GUARDS_INVALID = "GuardsInvalid"
     PROTECTED = "Protected"
     APPROVAL_REQUIRED = "ApprovalRequired"
+    KEPT_BY_ANOTHER = "KeptByAnother"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
     BEYOND_NAMESPACE = "BeyondNamespace"
@@ -302,6 +303,10 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.APPROVAL_REQUIRED: ReasonInfo(
         _C.HUMAN, "Approve or deny: `kubernaut approve RUN guards/approval`.", transient=True
     ),
+    Reason.KEPT_BY_ANOTHER: ReasonInfo(
+        _C.CONFLICT,
+        "Change the fields where the owner named takes them from, or set guards.gitOps to Propose, PauseSync or Act.",
+    ),
     Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
     Reason.JOB_FAILED: ReasonInfo(
         _C.EFFECT, "Look at the exit code and the log in the step's outputs, and at the Job's pods."
@@ -332,6 +337,7 @@ GUARD_REASONS: Final = frozenset(
         Reason.GUARDS_INVALID,
         Reason.PROTECTED,
         Reason.APPROVAL_REQUIRED,
+        Reason.KEPT_BY_ANOTHER,
     }
 )
 

@@ -23,6 +23,7 @@ from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.owning import GitOps
 from kubernaut.engine.past import PastRuns
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.targets import Lookout
@@ -110,6 +111,7 @@ class World:
         self.hold: Hold | None = None
         self.keeper: Keeper = NO_HISTORY
         self.web: Web = NoWeb()
+        self.looks = True
         self.woken: list[RunKey] = []
         self.guards = Guarding(PastRuns(self.clock), self.clock)
         self.guards.past.complete = True
@@ -134,6 +136,7 @@ class World:
             self.keeper,
             protecting=self.guards.protecting,
             web=self.web,
+            gitops=GitOps(self.guards.levels_of, lambda: self.looks),
         )
         return RunReconciler(
             self.cluster,

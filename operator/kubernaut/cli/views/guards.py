@@ -62,6 +62,8 @@ def declared(given: Guards) -> list[str]:
         found.append("respectBudgets")
     if given.approval is not None:
         found.append(f"approval {given.approval.value}")
+    if given.git_ops is not None:
+        found.append(f"gitOps {given.git_ops.value}")
     if given.breaker is not None:
         breaker = given.breaker
         found.append(f"breaker: {breaker.bad_runs} bad runs within {format_duration(breaker.within)}")

@@ -1,0 +1,178 @@
+"""Owners of fields, asked for before each request that would change some: whether it may be sent is what guards say.
+
+Nothing is read for an object that has no marks of an owner: what the action itself read tells. Where it has, the
+owner's own object is read, as the same account, once for each effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kubernaut.api.guards import GitOpsMode
+from kubernaut.api.reasons import Reason
+from kubernaut.core.errors import Forbidden, NotFound, StepError
+from kubernaut.core.fields import Path
+from kubernaut.core.gitops.changing import by_apply, by_patch, mode, refused, told
+from kubernaut.core.gitops.owners import WHOLE, Owner, Tool, marked, owners
+from kubernaut.core.gitops.standing import standing
+from kubernaut.core.guards.levels import Level
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.recent import Recent
+from kubernaut.engine.live import LiveRun
+from kubernaut.metrics import OWNED_CHANGES
+
+#: nobody keeps these in Git: they are made from templates, and made anew
+_MADE: Final = frozenset({("v1", "Pod"), ("batch/v1", "Job")})
+_CLAIMS: Final = ("HorizontalPodAutoscaler",)
+
+
+@dataclass(frozen=True, slots=True)
+class GitOps:
+    """How owners are looked for.
+
+    Attributes:
+        levels: the guards of a run, the Workflow's own first.
+        on: whether owners are looked for at all.
+        argo_namespace: where Argo CD keeps Applications that name no namespace.
+    """
+
+    levels: Callable[[LiveRun], tuple[Level, ...]]
+    on: Callable[[], bool] = lambda: True
+    argo_namespace: str = "argocd"
+
+    def of(self, live: LiveRun, cluster: Cluster, recent: Recent) -> Owning | None:
+        """Return what is asked in one effect of a run; None where nothing is."""
+        if not self.on():
+            return None
+        found, level = mode(self.levels(live))
+        return Owning(cluster, recent, found, level, self.argo_namespace)
+
+
+class Owning:
+    """Whose fields one effect would change.
+
+    Attributes:
+        notes: what is to be told of owners that may undo what was done.
+    """
+
+    def __init__(
+        self, cluster: Cluster, recent: Recent, found: GitOpsMode, level: Level | None, argo_namespace: str
+    ) -> None:
+        self._cluster = cluster
+        self._recent = recent
+        self._mode = found
+        self._level = level
+        self._argo_namespace = argo_namespace
+        self._seen: dict[ObjectRef, Manifest] = {}
+        self._autoscalers: list[Manifest] = []
+        self._said: dict[ObjectRef, Manifest | None] = {}
+        self.notes: list[str] = []
+
+    def note(self, manifest: Manifest) -> None:
+        """Take note of an object that was read."""
+        if "metadata" not in manifest:
+            return
+        if manifest.get("kind") in _CLAIMS:
+            self._autoscalers.append(manifest)
+        self._seen[_key(ObjectRef.of(manifest))] = manifest
+
+    # Asked before requests
+
+    async def patched(
+        self, ref: ObjectRef, body: Manifest, version: str, what: str, *, strategic: bool, dry: bool
+    ) -> None:
+        """Let a patch be sent.
+
+        Raises:
+            StepError: KeptByAnother, where an owner would set a field back, and guards refuse that.
+            ClusterError: it can't be found out whose the fields are.
+        """
+        seen = await self._as_read(ref, version)
+        if not _owned(ref, seen):
+            return
+        changed = by_apply(seen, body) if strategic else by_patch(seen, body)
+        if changed:
+            await self._ask(ref, seen, changed, what, dry=dry)
+
+    async def applied(self, manifest: Manifest, version: str, what: str, *, dry: bool) -> None:
+        """Let a manifest be applied; raises as ``patched``."""
+        ref = ObjectRef.of(manifest)
+        seen = await self._as_read(ref, version)
+        if not _owned(ref, seen):
+            return
+        changed = by_apply(seen, manifest)
+        if changed:
+            await self._ask(ref, seen, changed, what, dry=dry)
+
+    async def deleted(self, ref: ObjectRef, uid: str, what: str, *, dry: bool) -> None:
+        """Let an object be deleted; raises as ``patched``."""
+        if (ref.api_version, ref.kind) in _MADE:
+            return
+        seen = self._seen.get(_key(ref))
+        if seen is None or seen["metadata"].get("uid") != uid:
+            try:
+                seen = await self._cluster.get(ref)
+            except (NotFound, Forbidden):
+                # What is gone is told by the request itself; who may not read it can't be asked to.
+                return
+        if _owned(ref, seen):
+            await self._ask(ref, seen, WHOLE, what, dry=dry)
+
+    async def _as_read(self, ref: ObjectRef, version: str) -> Manifest:
+        """Return the object as the action decided on it."""
+        for seen in (self._seen.get(_key(ref)), self._recent.seen(ref)):
+            if seen is not None and seen["metadata"].get("resourceVersion") == version:
+                return seen
+        seen = await self._cluster.get(ref)
+        self.note(seen)
+        return seen
+
+    async def _ask(
+        self, ref: ObjectRef, seen: Manifest, changed: Sequence[Path], what: str, *, dry: bool
+    ) -> None:
+        found = [
+            await self._standing(owner, ref)
+            for owner in owners(
+                seen, changed, argo_namespace=self._argo_namespace, autoscalers=self._autoscalers
+            )
+        ]
+        undoing = [owner for owner in found if owner.undoes]
+        for owner in undoing:
+            OWNED_CHANGES.labels(owner.tool.value, self._mode.value).inc()
+        if not undoing:
+            if self._level is not None and self._mode is GitOpsMode.ACT:
+                self._tell(found)
+            return
+        if self._mode is GitOpsMode.ACT:
+            self._tell(found)
+            return
+        raise StepError(refused(what, undoing[0], self._mode, self._level), reason=Reason.KEPT_BY_ANOTHER)
+
+    def _tell(self, found: Sequence[Owner]) -> None:
+        for line in map(told, found):
+            if line not in self.notes:
+                self.notes.append(line)
+
+    async def _standing(self, owner: Owner, target: ObjectRef) -> Owner:
+        if owner.ref is None or not owner.undoes or owner.tool is Tool.AUTOSCALER:
+            return owner
+        if owner.ref not in self._said:
+            try:
+                self._said[owner.ref] = await self._cluster.get(owner.ref)
+            except NotFound:
+                self._said[owner.ref] = None
+            except Forbidden:
+                return replace(
+                    owner, why=f"{owner.why}; the account may not read it, so it counts as syncing"
+                )
+        return standing(owner, self._said[owner.ref], target)
+
+
+def _owned(ref: ObjectRef, seen: Mapping[str, object]) -> bool:
+    return (ref.api_version, ref.kind) not in _MADE and marked(seen)
+
+
+def _key(ref: ObjectRef) -> ObjectRef:
+    return replace(ref, uid="")
