@@ -122,6 +122,7 @@ _GUARDS: Object = {
     "approval": "OnRisk",
     "breaker": {"badRuns": 2, "within": "12h"},
     "gitOps": "Refuse",
+    "pauseSync": {"expiresAfter": "30m", "resume": "AtRunEnd"},
     "waitAtMost": "2h",
 }
 

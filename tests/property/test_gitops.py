@@ -110,4 +110,6 @@ def test_what_is_ignored_is_never_among_what_would_be_set_back(
 def test_a_patch_that_changes_nothing_has_no_fields(spec: dict[str, Any]) -> None:
     seen = deployment()
     paths = by_patch(seen, {"spec": spec})
-    assert set(paths) == {("spec", name) for name, value in spec.items() if seen["spec"].get(name) != value}
+    assert {one.path for one in paths} == {
+        ("spec", name) for name, value in spec.items() if seen["spec"].get(name) != value
+    }

@@ -58,6 +58,13 @@ class GitOpsMode(StrEnum):
     PROPOSE = "Propose"
 
 
+class Resume(StrEnum):
+    """When a paused sync goes on."""
+
+    AT_EXPIRY = "AtExpiry"
+    AT_RUN_END = "AtRunEnd"
+
+
 class Day(StrEnum):
     """A day of the week."""
 
@@ -146,6 +153,15 @@ class Breaker(ApiModel):
     """The time in which they ended."""
 
 
+class PauseSync(ApiModel):
+    """How long the sync of an Application, Kustomization or HelmRelease is paused."""
+
+    expires_after: DayDuration = timedelta(hours=1)
+    """How long at most, whatever becomes of the run and of the operator."""
+    resume: Resume = Resume.AT_EXPIRY
+    """When it goes on; a run that left nothing changed lets it go on when it ends."""
+
+
 class Guards(ApiModel):
     """What has to hold before a run changes anything."""
 
@@ -179,5 +195,6 @@ class Guards(ApiModel):
     breaker: Breaker | None = None
     git_ops: GitOpsMode | None = None
     """What to do where Argo CD, Flux or an autoscaler would set a field back; Refuse unless set."""
+    pause_sync: PauseSync | None = None
     wait_at_most: Duration | None = None
     """How long a run waits for its guards before it is declined; 1h unless set."""

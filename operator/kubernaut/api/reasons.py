@@ -67,6 +67,7 @@ class Reason(StrEnum):
     PROTECTED = "Protected"
     APPROVAL_REQUIRED = "ApprovalRequired"
     KEPT_BY_ANOTHER = "KeptByAnother"
+    PROPOSED = "Proposed"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
     BEYOND_NAMESPACE = "BeyondNamespace"
@@ -307,6 +308,9 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
         _C.CONFLICT,
         "Change the fields where the owner named takes them from, or set guards.gitOps to Propose, PauseSync or Act.",
     ),
+    Reason.PROPOSED: ReasonInfo(
+        _C.HUMAN, "Put the manifest in the step's outputs into Git, where the owner named takes it from."
+    ),
     Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
     Reason.JOB_FAILED: ReasonInfo(
         _C.EFFECT, "Look at the exit code and the log in the step's outputs, and at the Job's pods."
@@ -338,6 +342,7 @@ GUARD_REASONS: Final = frozenset(
         Reason.PROTECTED,
         Reason.APPROVAL_REQUIRED,
         Reason.KEPT_BY_ANOTHER,
+        Reason.PROPOSED,
     }
 )
 

@@ -23,6 +23,7 @@ _DENIED = frozenset(
         Reason.APPROVAL_REQUIRED,
         Reason.PROTECTED,
         Reason.KEPT_BY_ANOTHER,
+        Reason.PROPOSED,
     }
 )
 

@@ -34,6 +34,7 @@ from kubernaut.engine.gated import GatedCluster, GatedWeb
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.owning import GitOps, Owning
 from kubernaut.engine.ports import Accounts
+from kubernaut.engine.proposing import Proposed
 from kubernaut.engine.protection import Protection
 from kubernaut.engine.reach import Reach
 from kubernaut.metrics import STEP_SECONDS, STEPS
@@ -85,6 +86,8 @@ class Performer:
         except TimeoutError:
             message = f"{action.name} was not done within {act.step.timeout}; it may have happened"
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.STEP_TIMEOUT)
+        except Proposed as error:
+            outcome = await self._proposed(live, act, error)
         except EffectFailed as error:
             outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason, outputs=dict(error.outputs))
         except Unfinished as error:
@@ -98,6 +101,14 @@ class Performer:
         STEP_SECONDS.labels(action.name).observe(time.monotonic() - began)
         STEPS.labels(action.name, _result(outcome, act)).inc()
         return replace(outcome, attempt=act.attempt, undo=act.undo, fence=act.fence)
+
+    async def _proposed(self, live: LiveRun, act: Act, proposed: Proposed) -> Outcome:
+        """Have a change proposed that was not made; a dry run tells nobody but who reads it."""
+        told = ""
+        if self._gitops is not None and not live.execution.spec.dry_run:
+            told = await self._gitops.proposals.tell(live, act.step.name, proposed)
+        message = "; ".join(filter(None, (str(proposed), told)))
+        return Outcome(OutcomeKind.FAILED, message, proposed.reason, outputs=dict(proposed.outputs))
 
     async def recall(self, live: LiveRun, act: Act) -> Outcome | None:
         """Look up whether an act of an earlier life of the operator happened; nothing is changed.
@@ -169,7 +180,7 @@ class Performer:
         protection = Protection(levels, account) if levels else None
         owning = None
         if self._gitops is not None and not (act.undo or act.fence or act.prepare):
-            owning = self._gitops.of(live, account, context.recent)
+            owning = self._gitops.of(live, account, context.recent, hold)
         gated = GatedCluster(account, hold, namespace, beyond, dry=dry, protection=protection, owning=owning)
         return gated, context, owning
 

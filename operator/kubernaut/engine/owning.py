@@ -6,21 +6,25 @@ owner's own object is read, as the same account, once for each effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kubernaut.api.guards import GitOpsMode
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, NotFound, StepError
-from kubernaut.core.fields import Path
-from kubernaut.core.gitops.changing import by_apply, by_patch, mode, refused, told
-from kubernaut.core.gitops.owners import WHOLE, Owner, Tool, marked, owners
+from kubernaut.core.fields import FieldChange
+from kubernaut.core.gitops import pausing
+from kubernaut.core.gitops.changing import by_apply, by_patch, mode, pause_terms, refused, told
+from kubernaut.core.gitops.owners import Owner, Tool, marked, owners
 from kubernaut.core.gitops.standing import standing
-from kubernaut.core.guards.levels import Level
+from kubernaut.core.guards.levels import Level, protected_labels, protected_namespace
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 from kubernaut.core.recent import Recent
+from kubernaut.core.run import Hold
 from kubernaut.engine.live import LiveRun
+from kubernaut.engine.pauses import Pauses
+from kubernaut.engine.proposing import Nobody, Proposed, Tells, proposal
 from kubernaut.metrics import OWNED_CHANGES
 
 #: nobody keeps these in Git: they are made from templates, and made anew
@@ -36,18 +40,26 @@ class GitOps:
         levels: the guards of a run, the Workflow's own first.
         on: whether owners are looked for at all.
         argo_namespace: where Argo CD keeps Applications that name no namespace.
+        proposals: is told of changes that are proposed.
+        pauses: pauses the sync of owners; None where that can't be.
     """
 
     levels: Callable[[LiveRun], tuple[Level, ...]]
     on: Callable[[], bool] = lambda: True
     argo_namespace: str = "argocd"
+    proposals: Tells = field(default_factory=Nobody)
+    pauses: Pauses | None = None
 
-    def of(self, live: LiveRun, cluster: Cluster, recent: Recent) -> Owning | None:
-        """Return what is asked in one effect of a run; None where nothing is."""
-        if not self.on():
-            return None
-        found, level = mode(self.levels(live))
-        return Owning(cluster, recent, found, level, self.argo_namespace)
+    def of(
+        self, live: LiveRun, cluster: Cluster, recent: Recent, hold: Callable[[], Hold | None]
+    ) -> Owning | None:
+        """Return what is asked in one effect of a run; None where nothing is.
+
+        Args:
+            cluster: as the Workflow's account sees it.
+            hold: why nothing may be sent now, or None.
+        """
+        return Owning(self, live, cluster, recent, hold) if self.on() else None
 
 
 class Owning:
@@ -58,13 +70,20 @@ class Owning:
     """
 
     def __init__(
-        self, cluster: Cluster, recent: Recent, found: GitOpsMode, level: Level | None, argo_namespace: str
+        self,
+        gitops: GitOps,
+        live: LiveRun,
+        cluster: Cluster,
+        recent: Recent,
+        hold: Callable[[], Hold | None],
     ) -> None:
+        self._gitops = gitops
+        self._live = live
         self._cluster = cluster
         self._recent = recent
-        self._mode = found
-        self._level = level
-        self._argo_namespace = argo_namespace
+        self._hold = hold
+        self._levels = gitops.levels(live)
+        self._mode, self._level = mode(self._levels)
         self._seen: dict[ObjectRef, Manifest] = {}
         self._autoscalers: list[Manifest] = []
         self._said: dict[ObjectRef, Manifest | None] = {}
@@ -118,7 +137,7 @@ class Owning:
                 # What is gone is told by the request itself; who may not read it can't be asked to.
                 return
         if _owned(ref, seen):
-            await self._ask(ref, seen, WHOLE, what, dry=dry)
+            await self._ask(ref, seen, (), what, dry=dry)
 
     async def _as_read(self, ref: ObjectRef, version: str) -> Manifest:
         """Return the object as the action decided on it."""
@@ -130,28 +149,61 @@ class Owning:
         return seen
 
     async def _ask(
-        self, ref: ObjectRef, seen: Manifest, changed: Sequence[Path], what: str, *, dry: bool
+        self, ref: ObjectRef, seen: Manifest, changed: Sequence[FieldChange], what: str, *, dry: bool
     ) -> None:
-        found = [
-            await self._standing(owner, ref)
-            for owner in owners(
-                seen, changed, argo_namespace=self._argo_namespace, autoscalers=self._autoscalers
-            )
-        ]
+        paths = [one.path for one in changed]
+        namespace = self._gitops.argo_namespace
+        told_by = owners(seen, paths, argo_namespace=namespace, autoscalers=self._autoscalers)
+        found = [await self._standing(owner, ref) for owner in told_by]
         undoing = [owner for owner in found if owner.undoes]
         for owner in undoing:
             OWNED_CHANGES.labels(owner.tool.value, self._mode.value).inc()
-        if not undoing:
-            if self._level is not None and self._mode is GitOpsMode.ACT:
-                self._tell(found)
+        if self._mode is GitOpsMode.PAUSE_SYNC:
+            for owner in found:
+                await self._pause(owner, what, dry=dry)
             return
-        if self._mode is GitOpsMode.ACT:
-            self._tell(found)
+        if self._mode is GitOpsMode.ACT and (undoing or self._level is not None):
+            self._tell(map(told, found))
+        if self._mode is GitOpsMode.ACT or not undoing:
             return
-        raise StepError(refused(what, undoing[0], self._mode, self._level), reason=Reason.KEPT_BY_ANOTHER)
+        message = refused(what, undoing[0], self._mode, self._level)
+        if self._mode is GitOpsMode.PROPOSE:
+            raise Proposed(f"{message}; the change is proposed", ref, undoing[0], proposal(seen, changed))
+        raise StepError(message, reason=Reason.KEPT_BY_ANOTHER)
 
-    def _tell(self, found: Sequence[Owner]) -> None:
-        for line in map(told, found):
+    async def _pause(self, owner: Owner, what: str, *, dry: bool) -> None:
+        """Pause the sync of an owner that would set a field back, or hold on to a pause that another run made."""
+        pauses = self._gitops.pauses
+        said = self._said.get(owner.ref) if owner.ref is not None else None
+        held = pauses is not None and said is not None and pausing.read(said, pauses.signer) is not None
+        if not owner.undoes and not held:
+            return
+        why = "" if pauses is not None else "; nothing can be paused here"
+        if said is None or said.get("kind") not in pausing.FIELDS:
+            why = "; it can't be paused from here"
+        elif protected := self._protected(said):
+            why = f"; it was not paused: {protected}"
+        if why or said is None or pauses is None:
+            message = refused(what, owner, self._mode, self._level, more=why)
+            raise StepError(message, reason=Reason.KEPT_BY_ANOTHER)
+        if dry:
+            self._tell([f"the sync of {owner.name} would be paused"])
+            return
+        hold = self._hold()
+        if hold is not None:
+            raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
+        terms = pause_terms(self._levels)
+        line = await pauses.pause(self._live, self._cluster, said, terms, self._gitops.argo_namespace)
+        self._tell([line])
+
+    def _protected(self, said: Manifest) -> str:
+        meta = said["metadata"]
+        return protected_namespace(self._levels, meta.get("namespace", "")) or protected_labels(
+            self._levels, meta.get("labels") or {}
+        )
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        for line in lines:
             if line not in self.notes:
                 self.notes.append(line)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from kubernaut.api.guards import GitOpsMode
+from kubernaut.api.guards import GitOpsMode, PauseSync, Resume
 from kubernaut.api.names import GROUP
 from kubernaut.core import fields
-from kubernaut.core.fields import Path
+from kubernaut.core.fields import FieldChange, Path
 from kubernaut.core.gitops.owners import Owner
 from kubernaut.core.guards.levels import Level
 
@@ -32,12 +32,22 @@ def mode(levels: Sequence[Level]) -> tuple[GitOpsMode, Level | None]:
     return found
 
 
-def by_patch(seen: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[Path, ...]:
+def pause_terms(levels: Sequence[Level]) -> PauseSync:
+    """Return how a sync is paused: as briefly as any level says."""
+    said = [level.guards.pause_sync for level in levels if level.guards.pause_sync is not None]
+    if not said:
+        return PauseSync()
+    ends = any(one.resume is Resume.AT_RUN_END for one in said)
+    shortest = min(one.expires_after for one in said)
+    return PauseSync(expires_after=shortest, resume=Resume.AT_RUN_END if ends else Resume.AT_EXPIRY)
+
+
+def by_patch(seen: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[FieldChange, ...]:
     """Return the fields that a merge patch changes on an object as read; our own annotations are nobody else's."""
     return _theirs(fields.diff(seen, fields.apply_merge_patch(seen, body)))
 
 
-def by_apply(seen: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[Path, ...]:
+def by_apply(seen: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[FieldChange, ...]:
     """Return the fields that differ where an object is applied; what the manifest does not name is left alone."""
     return _theirs(fields.diff(seen, _merged(seen, manifest)))
 
@@ -56,9 +66,9 @@ def _named(items: Any) -> bool:
     return isinstance(items, list) and all(isinstance(one, Mapping) and "name" in one for one in items)
 
 
-def _theirs(changes: Any) -> tuple[Path, ...]:
+def _theirs(changes: Iterable[FieldChange]) -> tuple[FieldChange, ...]:
     return tuple(
-        change.path
+        change
         for change in changes
         if change.path[0] not in ("apiVersion", "kind", "status")
         and (change.path[0] != "metadata" or change.path[1:2] in (("labels",), ("annotations",)))
