@@ -162,6 +162,7 @@ class Application:
                 self._settings.argocd_namespace,
                 _proposals(self._settings, self._connection),
                 self._pauses,
+                signer,
             ),
         )
 

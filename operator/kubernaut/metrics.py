@@ -168,6 +168,11 @@ PAUSES_OVERDUE: Final = Gauge(
     "Paused syncs that should go on and do not, because acting is stopped or the account may not.",
     registry=REGISTRY,
 )
+CHANGES_UNDONE: Final = Counter(
+    "kubernaut_changes_undone",
+    "Changes that were not made because another manager had undone the same before.",
+    registry=REGISTRY,
+)
 HEARTBEAT: Final = Gauge(
     "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
 )

@@ -122,6 +122,7 @@ _GUARDS: Object = {
     "approval": "OnRisk",
     "breaker": {"badRuns": 2, "within": "12h"},
     "gitOps": "Refuse",
+    "oscillation": {"within": "10m", "cooldown": "2h"},
     "pauseSync": {"expiresAfter": "30m", "resume": "AtRunEnd"},
     "waitAtMost": "2h",
 }

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from e2e.gitops import Git, grant, install, scale
-from e2e.world import Place, World, note, steps, until
+from e2e.world import Place, World, condition, note, steps, until
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -290,3 +290,39 @@ def test_what_somebody_else_has_paused_is_never_let_go_on(place: Place, gits: Gi
     assert tickets(place) == []
     assert git.own()["spec"]["suspend"] is True
     assert not holds(git)
+
+
+# Undone
+
+
+def test_what_git_undoes_is_not_done_again_for_a_while_and_run_and_workflow_name_who_did(
+    place: Place, gits: Gits
+) -> None:
+    git = gits(place)
+    grant(place, "get")
+    guards = {"gitOps": "Act", "oscillation": {"within": "5m", "cooldown": "15s"}}
+    place.workflow(scale(3), guards=guards)
+
+    with git.healing():
+        assert place.run("a").end()["phase"] == "Succeeded"
+        until("Git has its way", lambda: replicas(place) == 1)
+    written = len(place.world.persisted(place.namespace, user=place.account))
+    status = place.run("b").end()
+    assert (status["verdict"], status["reason"]) == ("NotFixed", "UndoneByAnother")
+    assert "field manager argocd-controller set spec.replicas back" in status["message"]
+    assert len(place.world.persisted(place.namespace, user=place.account)) == written
+    flow = place.world.workflows.wait(
+        (place.namespace, "flow"),
+        lambda w: bool(condition(w, "UndoneByAnother")),
+        "the Workflow tells of it",
+    )
+    assert "argocd-controller" in condition(flow, "UndoneByAnother")["message"]
+    seen = len(place.world.workflows.versions((place.namespace, "flow")))
+    place.world.workflows.wait(
+        (place.namespace, "flow"),
+        lambda w: not condition(w, "UndoneByAnother"),
+        "the cooldown is over",
+        since=seen,
+    )
+    assert place.run("c").end()["phase"] == "Succeeded"
+    assert replicas(place) == 3

@@ -162,6 +162,15 @@ class PauseSync(ApiModel):
     """When it goes on; a run that left nothing changed lets it go on when it ends."""
 
 
+class Oscillation(ApiModel):
+    """When a change of ours counts as undone by another manager, and how long it is not made again."""
+
+    within: DayDuration = timedelta(minutes=10)
+    """How soon after the change it was set back."""
+    cooldown: DayDuration = timedelta(hours=1)
+    """How long the same fields are not changed again, since they were set back."""
+
+
 class Guards(ApiModel):
     """What has to hold before a run changes anything."""
 
@@ -196,5 +205,6 @@ class Guards(ApiModel):
     git_ops: GitOpsMode | None = None
     """What to do where Argo CD, Flux or an autoscaler would set a field back; Refuse unless set."""
     pause_sync: PauseSync | None = None
+    oscillation: Oscillation | None = None
     wait_at_most: Duration | None = None
     """How long a run waits for its guards before it is declined; 1h unless set."""

@@ -68,6 +68,7 @@ class Reason(StrEnum):
     APPROVAL_REQUIRED = "ApprovalRequired"
     KEPT_BY_ANOTHER = "KeptByAnother"
     PROPOSED = "Proposed"
+    UNDONE_BY_ANOTHER = "UndoneByAnother"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
     BEYOND_NAMESPACE = "BeyondNamespace"
@@ -310,6 +311,11 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.PROPOSED: ReasonInfo(
         _C.HUMAN, "Put the manifest in the step's outputs into Git, where the owner named takes it from."
+    ),
+    Reason.UNDONE_BY_ANOTHER: ReasonInfo(
+        _C.CONFLICT,
+        "Change the field where the manager named takes it from, or have guards.gitOps pause the sync; it is tried "
+        "again after guards.oscillation.cooldown.",
     ),
     Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
     Reason.JOB_FAILED: ReasonInfo(

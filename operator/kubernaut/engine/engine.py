@@ -87,6 +87,7 @@ class Engine:
         self._queue = queue
         self._known = known = Known(parts.shards, parts.target_key)
         parts.runs.starter.find = known.live.get
+        parts.workflows.fights.workflow = known.workflows.get
         if parts.guards is not None:
             parts.guards.workflow = known.workflows.get
         self._standing = standing = RunStanding(known, parts.gate.off)
@@ -132,6 +133,8 @@ class Engine:
         seen = self._known.version(key)
         if self._guards is not None:
             self._guards.past.see(manifest)
+        if (fight := self._parts.workflows.fights.see(manifest)) is not None:
+            self._queue.add(fight)
         if event == "DELETED":
             self._departed(key, uid)
             return
@@ -385,7 +388,7 @@ class Engine:
             workflow = self._known.workflows.get(key)
             if workflow is not None and self._tenure.is_global:
                 await self._parts.workflows.reconcile(workflow)
-            return None
+            return self._parts.workflows.fights.left(key)
         live = self._known.live.get(key)
         if live is not None and live.shard in self._known.active:
             delay = await self._drive(key, live)

@@ -6,26 +6,29 @@ owner's own object is read, as the same account, once for each effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from kubernaut.api.guards import GitOpsMode
+from kubernaut.api.names import MARKER_PREFIX
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, NotFound, StepError
 from kubernaut.core.fields import FieldChange
-from kubernaut.core.gitops import pausing
+from kubernaut.core.gitops import oscillating, pausing
 from kubernaut.core.gitops.changing import by_apply, by_patch, mode, pause_terms, refused, told
 from kubernaut.core.gitops.owners import Owner, Tool, marked, owners
 from kubernaut.core.gitops.standing import standing
 from kubernaut.core.guards.levels import Level, protected_labels, protected_namespace
+from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Hold
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.proposing import Nobody, Proposed, Tells, proposal
-from kubernaut.metrics import OWNED_CHANGES
+from kubernaut.metrics import CHANGES_UNDONE, OWNED_CHANGES
 
 #: nobody keeps these in Git: they are made from templates, and made anew
 _MADE: Final = frozenset({("v1", "Pod"), ("batch/v1", "Job")})
@@ -42,6 +45,7 @@ class GitOps:
         argo_namespace: where Argo CD keeps Applications that name no namespace.
         proposals: is told of changes that are proposed.
         pauses: pauses the sync of owners; None where that can't be.
+        signer: has signed what earlier runs left on objects; None where nobody looks whether that was undone.
     """
 
     levels: Callable[[LiveRun], tuple[Level, ...]]
@@ -49,6 +53,8 @@ class GitOps:
     argo_namespace: str = "argocd"
     proposals: Tells = field(default_factory=Nobody)
     pauses: Pauses | None = None
+    signer: Signer | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def of(
         self, live: LiveRun, cluster: Cluster, recent: Recent, hold: Callable[[], Hold | None]
@@ -84,6 +90,8 @@ class Owning:
         self._hold = hold
         self._levels = gitops.levels(live)
         self._mode, self._level = mode(self._levels)
+        self._counted: set[Tool] = set()
+        self._stopped = False
         self._seen: dict[ObjectRef, Manifest] = {}
         self._autoscalers: list[Manifest] = []
         self._said: dict[ObjectRef, Manifest | None] = {}
@@ -113,6 +121,7 @@ class Owning:
             return
         changed = by_apply(seen, body) if strategic else by_patch(seen, body)
         if changed:
+            self._undone(seen, changed, what)
             await self._ask(ref, seen, changed, what, dry=dry)
 
     async def applied(self, manifest: Manifest, version: str, what: str, *, dry: bool) -> None:
@@ -123,7 +132,27 @@ class Owning:
             return
         changed = by_apply(seen, manifest)
         if changed:
+            self._undone(seen, changed, what)
             await self._ask(ref, seen, changed, what, dry=dry)
+
+    def _undone(self, seen: Manifest, changed: Sequence[FieldChange], what: str) -> None:
+        """Leave alone what another manager has undone before; who has its sync paused is in no fight.
+
+        Raises:
+            StepError: UndoneByAnother, which names that manager.
+        """
+        signer = self._gitops.signer
+        if signer is None or self._mode is GitOpsMode.PAUSE_SYNC:
+            return
+        declared = oscillating.terms(self._levels)
+        found = oscillating.undone(seen, signer, declared, self._gitops.clock())
+        one = oscillating.stops(found, self._live.uid, [change.path for change in changed])
+        if one is not None:
+            if not self._stopped:
+                CHANGES_UNDONE.inc()
+            self._stopped = True
+            message = oscillating.refused(what, one, declared)
+            raise StepError(message, reason=Reason.UNDONE_BY_ANOTHER)
 
     async def deleted(self, ref: ObjectRef, uid: str, what: str, *, dry: bool) -> None:
         """Let an object be deleted; raises as ``patched``."""
@@ -157,7 +186,10 @@ class Owning:
         found = [await self._standing(owner, ref) for owner in told_by]
         undoing = [owner for owner in found if owner.undoes]
         for owner in undoing:
-            OWNED_CHANGES.labels(owner.tool.value, self._mode.value).inc()
+            # Asked twice where the object was read again before it was refused, and still one change.
+            if owner.tool not in self._counted:
+                self._counted.add(owner.tool)
+                OWNED_CHANGES.labels(owner.tool.value, self._mode.value).inc()
         if self._mode is GitOpsMode.PAUSE_SYNC:
             for owner in found:
                 await self._pause(owner, what, dry=dry)
@@ -222,8 +254,11 @@ class Owning:
         return standing(owner, self._said[owner.ref], target)
 
 
-def _owned(ref: ObjectRef, seen: Mapping[str, object]) -> bool:
-    return (ref.api_version, ref.kind) not in _MADE and marked(seen)
+def _owned(ref: ObjectRef, seen: Manifest) -> bool:
+    if (ref.api_version, ref.kind) in _MADE:
+        return False
+    notes = seen["metadata"].get("annotations") or {}
+    return marked(seen) or any(key.startswith(MARKER_PREFIX) for key in notes)
 
 
 def _key(ref: ObjectRef) -> ObjectRef:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from kubernaut.api.execution import Verdict
 from kubernaut.api.guards import PauseSync, Resume
 from kubernaut.cluster.tickets import Ticket
 from kubernaut.core.errors import Forbidden
 from kubernaut.core.gitops import pausing
+from kubernaut.core.guards.counting import Past
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import ObjectRef
 from unit.actions.fake import Lost
@@ -235,3 +237,18 @@ def _seen() -> dict[str, Any]:
     found = application()
     found["metadata"]["uid"] = "u1"
     return found
+
+
+@pytest.mark.parametrize(
+    ("verdict", "due"), [(Verdict.ROLLED_BACK, True), (Verdict.DECLINED, True), (Verdict.REMEDIATED, False)]
+)
+async def test_a_run_that_left_nothing_changed_lets_the_sync_go_on_when_it_ends(
+    verdict: Verdict, due: bool
+) -> None:
+    world = World()
+    ticket = Ticket(ObjectRef("v1", "X", "", "x", "u"), "shop", "repair", "run", "r1", HOUR, Resume.AT_EXPIRY)
+    past = Past("r1", "shop", "run", "flow", "t", EPOCH, EPOCH, verdict=verdict)
+    world.pauses.past = {"r1": past}.get
+    assert not world.pauses.due(ticket)
+    world.pauses.over = lambda uid: True
+    assert world.pauses.due(ticket) is due

@@ -148,7 +148,12 @@ class World:
             protecting=self.guards.protecting,
             web=self.web,
             gitops=GitOps(
-                self.guards.levels_of, lambda: self.looks, proposals=self.proposals, pauses=self.pauses
+                self.guards.levels_of,
+                lambda: self.looks,
+                proposals=self.proposals,
+                pauses=self.pauses,
+                signer=Signer(b"k" * 32),
+                clock=self.clock,
             ),
         )
         return RunReconciler(
