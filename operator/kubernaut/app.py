@@ -28,6 +28,7 @@ from kubernaut.cluster.sharedwatches import SharedWatches
 from kubernaut.cluster.signing import load_signer
 from kubernaut.cluster.slots import Slots
 from kubernaut.cluster.switch import ActingSwitch
+from kubernaut.cluster.tickets import Tickets
 from kubernaut.cluster.watchsession import watch_session
 from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, KubernautError
@@ -44,10 +45,13 @@ from kubernaut.engine.gauges import show_wait
 from kubernaut.engine.guarding import Guarding, NoAlerts
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.owning import GitOps
 from kubernaut.engine.past import PastRuns
+from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.postgres import History, keeper_of
+from kubernaut.engine.proposing import Nobody, Webhook, host_of
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.remembering import Remembering
 from kubernaut.engine.runs import RunReconciler
@@ -98,6 +102,7 @@ class Application:
         self._watches = SharedWatches(connection)
         mirror = history.mirror if history else None
         guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
+        self._pauses = self._pausing(signer, gate, guards)
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
@@ -132,6 +137,7 @@ class Application:
             target_key=claims.target_key,
             capacities=capacities,
             guards=guards,
+            pauses=self._pauses,
         )
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
@@ -150,6 +156,25 @@ class Application:
             memory=self.history.memory if self.history else None,
             protecting=guards.protecting,
             web=_web(self._settings, self._connection),
+            gitops=GitOps(
+                guards.levels_of,
+                partial(self.switch.features.on, Feature.GITOPS),
+                self._settings.argocd_namespace,
+                _proposals(self._settings, self._connection),
+                self._pauses,
+                signer,
+            ),
+        )
+
+    def _pausing(self, signer: Signer, gate: Gate, guards: Guarding) -> Pauses:
+        tickets = Tickets(self._connection.own(), self._settings.namespace)
+        return Pauses(
+            self._connection,
+            tickets,
+            signer,
+            utcnow,
+            guards.past.get,
+            may_act=lambda: gate.hold() is None,
         )
 
     def _history(self, own: OperatorCluster) -> History | None:
@@ -327,6 +352,16 @@ class Probes:
         """Return what to say where it is ready."""
         standby = self.application is not None and self.application.shards.standby
         return "ok; other replicas hold all shards, and this one stands by" if standby else "ok"
+
+
+def _proposals(settings: Settings, connection: ApiConnection) -> Webhook | Nobody:
+    """Return what is told of proposed changes."""
+    if settings.proposals_url is None:
+        return Nobody()
+    url = settings.proposals_url.get_secret_value()
+    breaker = Breaker("the webhook of proposals", fail_max=3, probe_every=5.0)
+    show_breaker("proposals", lambda: breaker.state)
+    return Webhook(url, HttpClient(Hosts.parse(host_of(url)), connection.host), breaker)
 
 
 def _alerts(settings: Settings) -> Alertmanager | NoAlerts:

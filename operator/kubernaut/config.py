@@ -141,6 +141,14 @@ class Settings(BaseSettings):
         description="the Alertmanager that guards ask (stopWhileFiring) and where silence_alert makes its silences, "
         "as in http://alertmanager.monitoring:9093",
     )
+    argocd_namespace: str = Field(
+        "argocd", description="where Argo CD keeps Applications whose tracking names no namespace"
+    )
+    proposals_url: SecretStr | None = Field(
+        None,
+        description="webhook that is told of changes which are proposed instead of made (guards.gitOps: Propose), "
+        "from a Secret where its address is one",
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )

@@ -142,6 +142,37 @@ BREAKER_STATE: Final = Gauge(
     ["service", "state"],
     registry=REGISTRY,
 )
+OWNED_CHANGES: Final = Counter(
+    "kubernaut_owned_changes",
+    "Changes of fields that another manager would set back, by whose they are and by the mode of guards.gitOps.",
+    ["tool", "mode"],
+    registry=REGISTRY,
+)
+PROPOSALS: Final = Counter(
+    "kubernaut_proposals",
+    "Changes that were proposed instead of made, by what became of telling the webhook (sent, refused, unsent).",
+    ["webhook"],
+    registry=REGISTRY,
+)
+PAUSES: Final = Counter(
+    "kubernaut_sync_pauses",
+    "Syncs of Argo CD and Flux that were paused, that go on, and attempts to let them go on that failed.",
+    ["what"],
+    registry=REGISTRY,
+)
+PAUSES_HELD: Final = Gauge(
+    "kubernaut_sync_pauses_held", "Syncs that are paused now, by run.", registry=REGISTRY
+)
+PAUSES_OVERDUE: Final = Gauge(
+    "kubernaut_sync_pauses_overdue",
+    "Paused syncs that should go on and do not, because acting is stopped or the account may not.",
+    registry=REGISTRY,
+)
+CHANGES_UNDONE: Final = Counter(
+    "kubernaut_changes_undone",
+    "Changes that were not made because another manager had undone the same before.",
+    registry=REGISTRY,
+)
 HEARTBEAT: Final = Gauge(
     "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
 )

@@ -121,6 +121,9 @@ _GUARDS: Object = {
     "respectBudgets": True,
     "approval": "OnRisk",
     "breaker": {"badRuns": 2, "within": "12h"},
+    "gitOps": "Refuse",
+    "oscillation": {"within": "10m", "cooldown": "2h"},
+    "pauseSync": {"expiresAfter": "30m", "resume": "AtRunEnd"},
     "waitAtMost": "2h",
 }
 

@@ -23,7 +23,7 @@ from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
-from kubernaut.engine.effects import GatedCluster
+from kubernaut.engine.gated import GatedCluster
 from localcluster import Cluster as LocalCluster
 from localcluster.build import Build, Builder
 from localcluster.progress import Progress

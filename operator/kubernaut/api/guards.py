@@ -49,6 +49,22 @@ class ApprovalPolicy(StrEnum):
     BY_POLICY = "ByPolicy"
 
 
+class GitOpsMode(StrEnum):
+    """What becomes of a change to a field that another manager would set back."""
+
+    REFUSE = "Refuse"
+    ACT = "Act"
+    PAUSE_SYNC = "PauseSync"
+    PROPOSE = "Propose"
+
+
+class Resume(StrEnum):
+    """When a paused sync goes on."""
+
+    AT_EXPIRY = "AtExpiry"
+    AT_RUN_END = "AtRunEnd"
+
+
 class Day(StrEnum):
     """A day of the week."""
 
@@ -137,6 +153,24 @@ class Breaker(ApiModel):
     """The time in which they ended."""
 
 
+class PauseSync(ApiModel):
+    """How long the sync of an Application, Kustomization or HelmRelease is paused."""
+
+    expires_after: DayDuration = timedelta(hours=1)
+    """How long at most, whatever becomes of the run and of the operator."""
+    resume: Resume = Resume.AT_EXPIRY
+    """When it goes on; a run that left nothing changed lets it go on when it ends."""
+
+
+class Oscillation(ApiModel):
+    """When a change of ours counts as undone by another manager, and how long it is not made again."""
+
+    within: DayDuration = timedelta(minutes=10)
+    """How soon after the change it was set back."""
+    cooldown: DayDuration = timedelta(hours=1)
+    """How long the same fields are not changed again, since they were set back."""
+
+
 class Guards(ApiModel):
     """What has to hold before a run changes anything."""
 
@@ -168,5 +202,9 @@ class Guards(ApiModel):
     approval: ApprovalPolicy | None = None
     """When a person is asked first; the strictest of all levels counts."""
     breaker: Breaker | None = None
+    git_ops: GitOpsMode | None = None
+    """What to do where Argo CD, Flux or an autoscaler would set a field back; Refuse unless set."""
+    pause_sync: PauseSync | None = None
+    oscillation: Oscillation | None = None
     wait_at_most: Duration | None = None
     """How long a run waits for its guards before it is declined; 1h unless set."""

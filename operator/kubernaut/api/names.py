@@ -32,6 +32,12 @@ LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 ANNOTATION_AVAILABLE: Final = f"{GROUP}/available-since"
 ANNOTATION_REPLACED_BY: Final = f"{GROUP}/replaced-by"
 
+# On an Application, Kustomization or HelmRelease whose sync runs have paused: by whom, until when, what it was like.
+PAUSED_ANNOTATION: Final = f"gitops.{GROUP}/paused"
+# On a Lease of the operator: which sync is paused.
+LABEL_PAUSE: Final = f"{GROUP}/pause"
+TICKET_ANNOTATION: Final = f"{GROUP}/pause"
+
 SWITCH_CONFIGMAP: Final = "kubernaut-switch"
 SIGNING_SECRET: Final = "kubernaut-signing"
 

@@ -66,6 +66,9 @@ class Reason(StrEnum):
     GUARDS_INVALID = "GuardsInvalid"
     PROTECTED = "Protected"
     APPROVAL_REQUIRED = "ApprovalRequired"
+    KEPT_BY_ANOTHER = "KeptByAnother"
+    PROPOSED = "Proposed"
+    UNDONE_BY_ANOTHER = "UndoneByAnother"
     # A step that failed.
     MISSING_RIGHT = "MissingRight"
     BEYOND_NAMESPACE = "BeyondNamespace"
@@ -302,6 +305,18 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.APPROVAL_REQUIRED: ReasonInfo(
         _C.HUMAN, "Approve or deny: `kubernaut approve RUN guards/approval`.", transient=True
     ),
+    Reason.KEPT_BY_ANOTHER: ReasonInfo(
+        _C.CONFLICT,
+        "Change the fields where the owner named takes them from, or set guards.gitOps to Propose, PauseSync or Act.",
+    ),
+    Reason.PROPOSED: ReasonInfo(
+        _C.HUMAN, "Put the manifest in the step's outputs into Git, where the owner named takes it from."
+    ),
+    Reason.UNDONE_BY_ANOTHER: ReasonInfo(
+        _C.CONFLICT,
+        "Change the field where the manager named takes it from, or have guards.gitOps pause the sync; it is tried "
+        "again after guards.oscillation.cooldown.",
+    ),
     Reason.SUBFLOW_FAILED: ReasonInfo(_C.EFFECT, "Look at the run named: its own reason says what to do."),
     Reason.JOB_FAILED: ReasonInfo(
         _C.EFFECT, "Look at the exit code and the log in the step's outputs, and at the Job's pods."
@@ -332,6 +347,8 @@ GUARD_REASONS: Final = frozenset(
         Reason.GUARDS_INVALID,
         Reason.PROTECTED,
         Reason.APPROVAL_REQUIRED,
+        Reason.KEPT_BY_ANOTHER,
+        Reason.PROPOSED,
     }
 )
 

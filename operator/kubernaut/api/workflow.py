@@ -235,7 +235,7 @@ class WorkflowStatus(ApiModel):
     conditions: Annotated[list[Condition], Field(max_length=16), ListMap("type")] = Field(
         default_factory=list
     )
-    """Ready; PermissionsReady; Stalled and, while a feature that it uses is switched off, FeatureOff while true."""
+    """Ready; PermissionsReady; Stalled, UndoneByAnother and, for features switched off, FeatureOff while true."""
 
 
 class Workflow(ApiModel):

@@ -60,6 +60,7 @@ FLAGS: Final[Mapping[Feature, Flag]] = {
     Feature.PRIORITIES: Flag("Who waits longest goes first, whatever its priority.", True),
     Feature.DISCOVERY: Flag("No patterns are looked for; those that were found stay as they are.", True),
     Feature.REMEMBER: Flag("Nothing new is remembered of objects; what was can still be restored.", True),
+    Feature.GITOPS: Flag("Nobody looks whose a field is; runs act, and others may undo it.", True),
 }
 
 

@@ -15,6 +15,7 @@ from kubernaut.core.run import Hold
 READY, RECONCILING, STALLED, SUCCEEDED, VERIFIED = "Ready", "Reconciling", "Stalled", "Succeeded", "Verified"
 FEATURE_OFF = "FeatureOff"
 PERMISSIONS_READY = "PermissionsReady"
+UNDONE = "UndoneByAnother"
 _SUCCEEDED = {RunPhase.SUCCEEDED: True, RunPhase.FAILED: False, RunPhase.CANCELLED: False}
 _VERIFIED = {
     Verdict.REMEDIATED: True,
@@ -117,9 +118,11 @@ def ready(
     generation: int,
     off: Collection[str] = (),
     permissions: Permissions | None = None,
+    undone: str = "",
 ) -> list[Condition]:
     """Return the conditions of a declared object: Ready, and Stalled where only a person can mend it.
 
+    UndoneByAnother is there for a while after a run met a manager that undoes what runs change.
     FeatureOff is among them only while a feature in ``off``, which the object uses, is switched off. What was said of
     its account's rights stays as it is until something else is known; its ``observedGeneration`` tells of when it is.
     """
@@ -128,6 +131,8 @@ def ready(
         told.append((STALLED, True, reason, message))
     if off:
         told.append((FEATURE_OFF, True, Reason.FEATURE_OFF, feature_off_told(off)))
+    if undone:
+        told.append((UNDONE, True, Reason.UNDONE_BY_ANOTHER, undone))
     if ok and permissions is not None:
         told.append((PERMISSIONS_READY, permissions.ready, permissions.reason, permissions.message))
     former = [one for one in old if one.type == PERMISSIONS_READY] if ok and permissions is None else []

@@ -17,7 +17,14 @@ STOPS_SHORT = frozenset(
     {Reason.RUN_TIMEOUT, Reason.TARGET_NOT_FOUND, Reason.TARGET_REPLACED, Reason.PROTECTED}
 )
 _DENIED = frozenset(
-    {Reason.APPROVAL_DENIED, Reason.APPROVAL_EXPIRED, Reason.APPROVAL_REQUIRED, Reason.PROTECTED}
+    {
+        Reason.APPROVAL_DENIED,
+        Reason.APPROVAL_EXPIRED,
+        Reason.APPROVAL_REQUIRED,
+        Reason.PROTECTED,
+        Reason.KEPT_BY_ANOTHER,
+        Reason.PROPOSED,
+    }
 )
 
 

@@ -23,6 +23,7 @@ class Feature(StrEnum):
     PRIORITIES = "priorities"
     DISCOVERY = "discovery"
     REMEMBER = "remember"
+    GITOPS = "gitops"
 
 
 def used_by(spec: WorkflowSpec) -> frozenset[Feature]:

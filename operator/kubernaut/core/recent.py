@@ -21,6 +21,8 @@ class Recent:
     _objects: dict[ObjectRef, Manifest] = field(default_factory=dict)
     #: objects that somebody else wrote right after this run did, as their controllers do
     _raced: set[ObjectRef] = field(default_factory=set)
+    #: objects as they were when they were taken
+    _taken: dict[ObjectRef, Manifest] = field(default_factory=dict)
 
     def put(self, ref: ObjectRef, manifest: Manifest) -> None:
         """Remember an object as it was read, or as the answer to a write told it."""
@@ -30,7 +32,16 @@ class Recent:
 
     def take(self, ref: ObjectRef) -> Manifest | None:
         """Return an object and forget it: once it is acted on, it is another."""
-        return self._objects.pop(_by_name(ref), None)
+        found = self._objects.pop(_by_name(ref), None)
+        if found is not None:
+            self._taken[_by_name(ref)] = found
+            if len(self._taken) > MOST:
+                del self._taken[next(iter(self._taken))]
+        return found
+
+    def seen(self, ref: ObjectRef) -> Manifest | None:
+        """Return an object as it was last taken; its resourceVersion tells whether that is what is meant."""
+        return self._taken.get(_by_name(ref))
 
     def lost(self, ref: ObjectRef) -> None:
         """Note that somebody else wrote an object first."""
@@ -47,6 +58,7 @@ class Recent:
     def clear(self) -> None:
         """Forget all objects."""
         self._objects.clear()
+        self._taken.clear()
         self._raced.clear()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final
 
+from kubernaut.api.guards import GitOpsMode
 from kubernaut.api.names import API_VERSION
 from kubernaut.core.action import Action, MayKeep
 from kubernaut.core.candidates import UNKNOWN, Candidates, Unclear, Values, known
@@ -17,6 +18,11 @@ from kubernaut.core.ports import ObjectRef, Right
 # What needs a right where no step does; no step can have such a name.
 TARGET: Final = "the target"
 VERIFY: Final = "the verification"
+#: what PauseSync needs is in the namespace of an owner that shows only when a field is about to change
+PAUSES: Final = (
+    "PauseSync needs get and patch on the Application, Kustomization or HelmRelease that keeps the target, in its "
+    "own namespace; which that is shows only then"
+)
 _WATCH: Final = ("list", "watch")
 
 
@@ -103,6 +109,9 @@ class _Reader:
             self._watch(target.api_version, target.kind, names, VERIFY)
         for step in self._plan.steps:
             self._step(step)
+        guards = self._plan.spec.guards
+        if guards is not None and guards.git_ops is GitOpsMode.PAUSE_SYNC:
+            self._unclear["guards.gitOps", PAUSES] = None
         return Needs(tuple(self._needs), tuple(self._unclear))
 
     def _step(self, step: PlannedStep) -> None:

@@ -83,5 +83,11 @@ def _stabilize(draft: Draft, window: timedelta) -> None:
         draft.status = draft.status.replace(healthy_since=since)
         draft.wakes.append(since + window)
         return
+    proposed = any(record.reason == Reason.PROPOSED for record in draft.steps.values())
+    if draft.acted and proposed:
+        # Half of the repair waits for a person: what holds now is no evidence for the whole.
+        message = "Every expectation holds on the target, but a change was only proposed."
+        draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.PROPOSED, message)
+        return
     verdict = Verdict.REMEDIATED if draft.acted else Verdict.NO_ACTION_REQUIRED
     draft.end(RunPhase.SUCCEEDED, verdict, Reason.EXPECTATION_MET, "Every expectation holds on the target.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,9 +22,6 @@ from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory, NoMemory
 from kubernaut.core.ports import (
     Cluster,
-    HttpAnswer,
-    HttpRequest,
-    Manifest,
     NoWeb,
     ObjectRef,
     RevisionEvidence,
@@ -33,8 +30,11 @@ from kubernaut.core.ports import (
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
+from kubernaut.engine.gated import GatedCluster, GatedWeb
 from kubernaut.engine.live import LiveRun
+from kubernaut.engine.owning import GitOps, Owning
 from kubernaut.engine.ports import Accounts
+from kubernaut.engine.proposing import Proposed
 from kubernaut.engine.protection import Protection
 from kubernaut.engine.reach import Reach
 from kubernaut.metrics import STEP_SECONDS, STEPS
@@ -42,205 +42,6 @@ from kubernaut.metrics import STEP_SECONDS, STEPS
 log = logging.getLogger(__name__)
 FENCE_PAUSE = 1.0
 _DRY = NotKept("a dry run keeps nothing")
-
-
-class GatedCluster:
-    """A cluster that refuses to change anything while acting is not allowed.
-
-    The gate is asked before every mutating request, so a stop takes hold between two requests of one action. What
-    changes an object outside the run's namespace has to be allowed there, whatever the account may do.
-
-    Args:
-        namespace: the run's.
-        beyond: raises StepError where runs of that namespace may not act on what is told, which is outside it.
-        dry: whether the requests are those of a dry run.
-        protection: says what guards protect from this effect, where they protect anything.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        hold: Callable[[], Hold | None],
-        namespace: str,
-        beyond: Callable[[str, str], Awaitable[None]],
-        *,
-        dry: bool = False,
-        protection: Protection | None = None,
-    ) -> None:
-        self._cluster = cluster
-        self._protection = protection
-        self._hold = hold
-        self._namespace = namespace
-        self._beyond = beyond
-        self._dry = dry
-
-    async def _pass(self, what: str, namespace: str, dry_run: bool) -> None:
-        if namespace != self._namespace:
-            await self._beyond(self._namespace, what)
-        hold = self._hold()
-        if hold is not None and hold.binds(dry_run=self._dry and dry_run):
-            raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
-
-    async def get(self, ref: ObjectRef) -> Manifest:
-        found = await self._cluster.get(ref)
-        if self._protection is not None:
-            self._protection.note(found)
-        return found
-
-    async def list(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str,
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        limit: int = 500,
-    ) -> list[Manifest]:
-        found = await self._cluster.list(
-            api_version,
-            kind,
-            namespace,
-            label_selector=label_selector,
-            field_selector=field_selector,
-            limit=limit,
-        )
-        if self._protection is not None:
-            for one in found:
-                self._protection.note(one)
-        return found
-
-    async def logs(
-        self,
-        ref: ObjectRef,
-        *,
-        container: str,
-        previous: bool = False,
-        tail_lines: int = 100,
-        limit_bytes: int = 65536,
-    ) -> str:
-        return await self._cluster.logs(
-            ref, container=container, previous=previous, tail_lines=tail_lines, limit_bytes=limit_bytes
-        )
-
-    def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
-        return self._cluster.watch(ref)
-
-    async def patch(
-        self,
-        ref: ObjectRef,
-        body: Manifest,
-        *,
-        resource_version: str,
-        strategic: bool = False,
-        subresource: str = "",
-        dry_run: bool = False,
-    ) -> Manifest:
-        await self._pass(f"the patch of {ref}", ref.namespace, dry_run)
-        if self._protection is not None:
-            await self._protection.demand(ref, f"the patch of {ref}")
-        return await self._cluster.patch(
-            ref,
-            body,
-            resource_version=resource_version,
-            strategic=strategic,
-            subresource=subresource,
-            dry_run=dry_run,
-        )
-
-    async def apply(
-        self,
-        manifest: Manifest,
-        *,
-        uid: str,
-        resource_version: str,
-        manager: str,
-        force: bool = False,
-        dry_run: bool = False,
-    ) -> Manifest:
-        meta = manifest["metadata"]
-        what = f"the apply of {manifest.get('kind')} {meta['name']}"
-        await self._pass(what, meta.get("namespace", ""), dry_run)
-        if self._protection is not None:
-            await self._protection.demand(ObjectRef.of(manifest), what)
-        return await self._cluster.apply(
-            manifest,
-            uid=uid,
-            resource_version=resource_version,
-            manager=manager,
-            force=force,
-            dry_run=dry_run,
-        )
-
-    async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
-        meta = manifest["metadata"]
-        what = f"the create of {manifest.get('kind')} {meta['name']}"
-        await self._pass(what, meta.get("namespace", ""), dry_run)
-        if self._protection is not None:
-            await self._protection.demand_namespace(meta.get("namespace", ""), what)
-        return await self._cluster.create(manifest, dry_run=dry_run)
-
-    async def delete(
-        self,
-        ref: ObjectRef,
-        *,
-        uid: str,
-        resource_version: str = "",
-        grace_period_seconds: int | None = None,
-        propagation: str = "Background",
-        dry_run: bool = False,
-    ) -> None:
-        await self._pass(f"the delete of {ref}", ref.namespace, dry_run)
-        if self._protection is not None:
-            await self._protection.demand_deletion(ref, uid, f"the delete of {ref}")
-        await self._cluster.delete(
-            ref,
-            uid=uid,
-            resource_version=resource_version,
-            grace_period_seconds=grace_period_seconds,
-            propagation=propagation,
-            dry_run=dry_run,
-        )
-
-    async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
-        await self._pass(f"the eviction of {ref}", ref.namespace, dry_run)
-        if self._protection is not None:
-            await self._protection.demand(ref, f"the eviction of {ref}")
-        await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
-
-
-class GatedWeb:
-    """A way out that sends nothing while acting is not allowed, and in a dry run nothing but what reads."""
-
-    def __init__(
-        self,
-        web: Web,
-        hold: Callable[[], Hold | None],
-        namespace: str,
-        beyond: Callable[[str, str], Awaitable[None]],
-        *,
-        dry: bool = False,
-    ) -> None:
-        self._web = web
-        self._hold = hold
-        self._namespace = namespace
-        self._beyond = beyond
-        self._dry = dry
-
-    @property
-    def alertmanager(self) -> str:
-        return self._web.alertmanager
-
-    async def send(self, request: HttpRequest) -> HttpAnswer:
-        what = f"the {request.method} request"
-        if request.beyond:
-            await self._beyond(self._namespace, what)
-        hold = self._hold()
-        if hold is not None and hold.binds(dry_run=self._dry):
-            raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
-        if self._dry and not request.reads:
-            return HttpAnswer(0)
-        return await self._web.send(request)
 
 
 class Performer:
@@ -257,7 +58,9 @@ class Performer:
         memory: Memory | None = None,
         protecting: Callable[[LiveRun], tuple[Level, ...]] = lambda live: (),
         web: Web | None = None,
+        gitops: GitOps | None = None,
     ) -> None:
+        self._gitops = gitops
         self._keeper = keeper
         self._protecting = protecting
         self._accounts = accounts
@@ -283,6 +86,8 @@ class Performer:
         except TimeoutError:
             message = f"{action.name} was not done within {act.step.timeout}; it may have happened"
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.STEP_TIMEOUT)
+        except Proposed as error:
+            outcome = await self._proposed(live, act, error)
         except EffectFailed as error:
             outcome = Outcome(OutcomeKind.FAILED, str(error), error.reason, outputs=dict(error.outputs))
         except Unfinished as error:
@@ -297,6 +102,14 @@ class Performer:
         STEPS.labels(action.name, _result(outcome, act)).inc()
         return replace(outcome, attempt=act.attempt, undo=act.undo, fence=act.fence)
 
+    async def _proposed(self, live: LiveRun, act: Act, proposed: Proposed) -> Outcome:
+        """Have a change proposed that was not made; a dry run tells nobody but who reads it."""
+        told = ""
+        if self._gitops is not None and not live.execution.spec.dry_run:
+            told = await self._gitops.proposals.tell(live, act.step.name, proposed)
+        message = "; ".join(filter(None, (str(proposed), told)))
+        return Outcome(OutcomeKind.FAILED, message, proposed.reason, outputs=dict(proposed.outputs))
+
     async def recall(self, live: LiveRun, act: Act) -> Outcome | None:
         """Look up whether an act of an earlier life of the operator happened; nothing is changed.
 
@@ -306,14 +119,14 @@ class Performer:
         action = act.step.action
         if not isinstance(action, Recalls):
             return None
-        cluster, context = self._place(live, act)
+        cluster, context, _ = self._place(live, act)
         done = await action.recall(cluster, context, action.parameters.model_validate(act.parameters))
         return None if done is None else replace(_done(done), attempt=act.attempt)
 
     async def _call(self, live: LiveRun, act: Act) -> Outcome:
         action = act.step.action
         assert action is not None
-        cluster, context = self._place(live, act)
+        cluster, context, owning = self._place(live, act)
         parameters = action.parameters.model_validate(act.parameters)
         if act.fence:
             return await _fenced(action, cluster, context, parameters)
@@ -322,11 +135,17 @@ class Performer:
             return Outcome(OutcomeKind.PREPARED, intent=intent)
         perform = action.undo if act.undo else action.perform
         if live.execution.spec.dry_run:
-            return _done(as_dry_run(await _at_once(perform(DryRunCluster(cluster), context, parameters))))
-        return _done(await perform(cluster, context, parameters))
+            outcome = _done(as_dry_run(await _at_once(perform(DryRunCluster(cluster), context, parameters))))
+        else:
+            outcome = _done(await perform(cluster, context, parameters))
+        notes = owning.notes if owning is not None else []
+        return replace(outcome, message="; ".join(filter(None, (outcome.message, *notes))))
 
-    def _place(self, live: LiveRun, act: Act) -> tuple[GatedCluster, StepContext]:
-        """Return where an act happens: the cluster as the Workflow's account, and what the action may know."""
+    def _place(self, live: LiveRun, act: Act) -> tuple[GatedCluster, StepContext, Owning | None]:
+        """Return where an act happens: the cluster as the Workflow's account, and what the action may know.
+
+        Beside them stands who is asked whose the fields are that it would change.
+        """
         claim, target = live.status.workflow, live.status.target
         assert claim is not None
         assert target is not None
@@ -359,7 +178,11 @@ class Performer:
         # What the run itself did it may always put back.
         levels = () if act.undo or act.fence else self._protecting(live)
         protection = Protection(levels, account) if levels else None
-        return GatedCluster(account, hold, namespace, beyond, dry=dry, protection=protection), context
+        owning = None
+        if self._gitops is not None and not (act.undo or act.fence or act.prepare):
+            owning = self._gitops.of(live, account, context.recent, hold)
+        gated = GatedCluster(account, hold, namespace, beyond, dry=dry, protection=protection, owning=owning)
+        return gated, context, owning
 
 
 async def _fenced(action: Any, cluster: Cluster, context: StepContext, parameters: Any) -> Outcome:

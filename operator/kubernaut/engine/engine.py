@@ -17,9 +17,9 @@ from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.backoff import Backoff
 from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.endings import final, lacked_a_right, watch_endings
-from kubernaut.engine.events import EventBudget, finished_event
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.expiry import Expiry
+from kubernaut.engine.farewell import Farewell
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.holds import Gate
@@ -29,6 +29,7 @@ from kubernaut.engine.listing import Listing
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.ownership import Alone, Keeper, Shards
+from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.runs import RunReconciler
@@ -38,7 +39,6 @@ from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.metrics import (
-    EVENTS_WITHHELD,
     HEARTBEAT,
     LOCK_WAITERS,
     LOCKS,
@@ -46,9 +46,6 @@ from kubernaut.metrics import (
     QUEUE_DEPTH,
     RECONCILE_SECONDS,
     RECONCILES,
-    RUN_SECONDS,
-    RUNS_FINISHED,
-    WRITES,
 )
 
 log = logging.getLogger(__name__)
@@ -78,6 +75,7 @@ class Parts:
     target_key: Callable[[Manifest, Manifest], str | None] = lambda workflow, run: None
     capacities: Capacities | None = None
     guards: Guarding | None = None
+    pauses: Pauses | None = None
 
 
 class Engine:
@@ -89,6 +87,7 @@ class Engine:
         self._queue = queue
         self._known = known = Known(parts.shards, parts.target_key)
         parts.runs.starter.find = known.live.get
+        parts.workflows.fights.workflow = known.workflows.get
         if parts.guards is not None:
             parts.guards.workflow = known.workflows.get
         self._standing = standing = RunStanding(known, parts.gate.off)
@@ -113,13 +112,17 @@ class Engine:
         # Which run a worker is with, and a future that ends with that.
         self._busy: dict[RunKey, tuple[LiveRun, asyncio.Future[None]]] = {}
         self._backoff: Backoff[Key] = Backoff()
-        self._events = EventBudget(parts.settings.event_rate)
+        self._farewell = Farewell(
+            parts.cluster, parts.gate, parts.clock, parts.instance, parts.settings.event_rate
+        )
         self._off: frozenset[Feature] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._beat_at = time.monotonic()
         self._look = parts.gate.watcher(self.wake_all)
         parts.shards.listen(self._tenure)
+        if parts.pauses is not None:
+            parts.pauses.over, parts.pauses.active = known.over, lambda: self._tenure.is_global
 
     # What watches bring
 
@@ -130,6 +133,8 @@ class Engine:
         seen = self._known.version(key)
         if self._guards is not None:
             self._guards.past.see(manifest)
+        if (fight := self._parts.workflows.fights.see(manifest)) is not None:
+            self._queue.add(fight)
         if event == "DELETED":
             self._departed(key, uid)
             return
@@ -383,7 +388,7 @@ class Engine:
             workflow = self._known.workflows.get(key)
             if workflow is not None and self._tenure.is_global:
                 await self._parts.workflows.reconcile(workflow)
-            return None
+            return self._parts.workflows.fights.left(key)
         live = self._known.live.get(key)
         if live is not None and live.shard in self._known.active:
             delay = await self._drive(key, live)
@@ -417,26 +422,7 @@ class Engine:
             return
         if self._guards is not None:
             self._guards.past.learn(live)
-        status = live.stored
-        verdict = status.verdict.value if status.verdict else "None"
-        RUNS_FINISHED.labels(status.phase.value, verdict).inc()
-        if status.started_at and status.finished_at:
-            RUN_SECONDS.labels(verdict).observe((status.finished_at - status.started_at).total_seconds())
-        log.info(
-            "run finished",
-            extra={"run": str(key), "uid": live.uid, "phase": status.phase.value, "verdict": verdict},
-        )
-        if not self._parts.gate.on(Feature.EVENTS):
-            return
-        event = finished_event(live, self._parts.clock(), self._parts.instance)
-        if not self._events.admits(event):
-            EVENTS_WITHHELD.inc()
-            return
-        try:
-            WRITES.labels("event").inc()
-            await self._parts.cluster.create_event(event)
-        except ClusterError as error:
-            log.warning("the Event could not be written", extra={"run": str(key), "error": str(error)})
+        await self._farewell.say(live)
 
     # Loops
 
@@ -469,8 +455,9 @@ class Engine:
         endings = watch_endings(self._parts.cluster, self)
         sharing = (self._parts.capacities.run(),) if self._parts.capacities is not None else ()
         asking = (self._permissions.run(),) if self._permissions is not None else ()
-        expiring = self._expiry.run()
-        return self._beat(), self._check(), relisting, resyncing, endings, expiring, *sharing, *asking
+        resuming = (self._parts.pauses.run(),) if self._parts.pauses is not None else ()
+        every = (self._beat(), self._check(), relisting, resyncing, endings, self._expiry.run())
+        return *every, *sharing, *asking, *resuming
 
     def _expirable(self, run: FinishedRun) -> bool:
         known = self._known.finished.get(run.key) is run and self._known.looked_after(run)

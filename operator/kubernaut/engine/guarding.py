@@ -167,9 +167,13 @@ class Guarding:
             found = refusal(subject, levels, known, now)
         return guarded(levels, found, live.key.namespace, name, self.past.bad(plan.high), now)
 
+    def levels_of(self, live: LiveRun) -> tuple[Level, ...]:
+        """Return the levels that have guards for a run, its Workflow's own first."""
+        return self._levels(live, live.plan) if live.plan is not None else ()
+
     def protecting(self, live: LiveRun) -> tuple[Level, ...]:
         """Return the levels that protect objects from what a run does; none where no level protects any."""
-        levels = self._levels(live, live.plan) if live.plan is not None else ()
+        levels = self.levels_of(live)
         return levels if protects(levels) else ()
 
     def _levels(self, live: LiveRun, plan: Plan) -> tuple[Level, ...]:

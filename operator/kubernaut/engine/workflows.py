@@ -19,6 +19,7 @@ from kubernaut.core.features import Feature, used_by
 from kubernaut.core.permissions import Permissions
 from kubernaut.core.plan import Catalogue, Plan, PlanInvalid
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.fights import Fights
 from kubernaut.engine.keys import WorkflowKey
 from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.ports import OperatorCluster
@@ -41,7 +42,9 @@ class WorkflowReconciler:
         clock: Callable[[], datetime],
         off: Callable[[], frozenset[Feature]] = frozenset,
         permissions: PermissionWatch | None = None,
+        fights: Fights | None = None,
     ) -> None:
+        self.fights = fights or Fights(clock)
         self._off = off
         self.permissions = permissions
         self._cluster = cluster
@@ -138,6 +141,7 @@ class WorkflowReconciler:
                 generation,
                 used_by(spec) & self._off(),
                 self._may(manifest, plan, old),
+                self.fights.told(WorkflowKey(meta["namespace"], meta["name"])),
             ),
         )
 

@@ -244,3 +244,15 @@ data:
     assert lint(text) == 1
     lint.finding(8, "GuardsInvalid", "guards.namespace.shop", "coolDown")
     assert lint(text.replace("coolDown", "cooldown")) == 0
+
+
+def test_what_pausing_a_sync_needs_is_told_and_where_it_is_declared_in_vain(lint: Lint) -> None:
+    def guarded(text: str) -> str:
+        return GOOD.replace("  parameters:", f"  guards: {{{text}}}\n  parameters:")
+
+    assert lint(guarded("gitOps: PauseSync")) == 0
+    assert "PauseSync needs get and patch on the Application" in lint.err
+    assert lint(guarded("pauseSync: {expiresAfter: 5m}")) == 0
+    assert "pauseSync does nothing unless gitOps" in lint.err
+    assert lint(guarded("gitOps: Refuse")) == 0
+    assert "PauseSync" not in lint.err

@@ -15,6 +15,7 @@ from kubernaut.cli.outline import rows
 from kubernaut.cli.times import span
 from kubernaut.cli.views import patterns, progress, runs, why
 from kubernaut.cli.views import run as run_view
+from kubernaut.cli.views.guards import declared
 from unit.cli.samples import NOW, REFUSED, REPAIRED, RESOLVED, pattern, rendered, run, spec
 
 
@@ -243,3 +244,37 @@ def test_exit_code_of_a_run_follows_phase_and_verdict(status: dict[str, Any] | N
 )
 def test_durations_read_like_kubectl(seconds: float, text: str) -> None:
     assert span(timedelta(seconds=seconds)) == text
+
+
+def test_a_proposal_is_shown_as_it_is_to_be_copied_and_once() -> None:
+    manifest = "apiVersion: apps/v1\nspec:\n  replicas: 3\n"
+    outputs = {"proposal": manifest, "owner": "Application argocd/shop", "object": "Deployment shop/web"}
+    step = {
+        "name": "grow",
+        "phase": "Failed",
+        "reason": "Proposed",
+        "message": "not sent",
+        "outputs": outputs,
+    }
+    found = run({**RESOLVED, "phase": "Failed", "verdict": "Declined", "reason": "Proposed", "steps": [step]})
+    text = rendered(why.trail(found, rows(found, spec()), spec(), NOW), 160)
+    assert "Proposed, to be put into Git" in text
+    assert "grow: for Application argocd/shop, which has Deployment shop/web" in text
+    assert "    spec:\n      replicas: 3" in "\n".join(line.rstrip() for line in text.splitlines())
+    assert text.count("replicas: 3") == 1
+
+
+def test_what_a_workflow_says_of_owners_is_shown() -> None:
+
+    given = Guards.model_validate(
+        {
+            "gitOps": "PauseSync",
+            "pauseSync": {"expiresAfter": "30m", "resume": "AtRunEnd"},
+            "oscillation": {"within": "5m", "cooldown": "2h"},
+        }
+    )
+    assert declared(given) == [
+        "gitOps PauseSync",
+        "pauseSync 30m, resumed AtRunEnd",
+        "oscillation: undone within 5m, then left alone for 2h",
+    ]

@@ -8,9 +8,10 @@ import pytest
 
 from builders import WorkflowBuilder, a_workflow, steps
 from kubernaut.actions.registry import ActionRegistry
+from kubernaut.api.guards import GitOpsMode, Guards
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.ports import Right
-from kubernaut.core.rights import TARGET, VERIFY, Needs, Weight, kinds, needed
+from kubernaut.core.rights import PAUSES, TARGET, VERIFY, Needs, Weight, kinds, needed
 from kubernaut.core.rules import merged
 
 REGISTRY = ActionRegistry(installed=False)
@@ -255,3 +256,10 @@ def test_kinds_are_those_of_applied_manifests_too() -> None:
         a_workflow().step("a", "apply_manifest", with_={"manifest": manifest}).spec(), REGISTRY
     )
     assert ("example.com/v1", "Thing") in kinds(plan)
+
+
+def test_what_pausing_a_sync_needs_is_said_to_show_only_then() -> None:
+    spec = note().spec()
+    guarded = spec.replace(guards=Guards(git_ops=GitOpsMode.PAUSE_SYNC))
+    assert needed(compile_plan(guarded, REGISTRY)).unclear == (("guards.gitOps", PAUSES),)
+    assert needed(compile_plan(spec, REGISTRY)).unclear == ()

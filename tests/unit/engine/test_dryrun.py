@@ -22,7 +22,7 @@ from kubernaut.core.errors import (
 from kubernaut.core.ports import ObjectRef
 from kubernaut.core.run import Hold
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
-from kubernaut.engine.effects import GatedCluster
+from kubernaut.engine.gated import GatedCluster
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.reach import Reach
 from unit.actions.builders import context, deployment

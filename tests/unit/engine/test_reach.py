@@ -15,7 +15,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.cluster.resources import WELL_KNOWN
 from kubernaut.core.errors import StepError, Unavailable
 from kubernaut.core.ports import Manifest, ObjectRef
-from kubernaut.engine.effects import GatedCluster
+from kubernaut.engine.gated import GatedCluster
 from kubernaut.engine.homes import target_home
 from kubernaut.engine.reach import TRUSTED, Reach
 from unit.actions.builders import context, deployment, pod

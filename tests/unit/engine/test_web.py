@@ -8,7 +8,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import HttpRequest
 from kubernaut.core.run import Hold
-from kubernaut.engine.effects import GatedWeb
+from kubernaut.engine.gated import GatedWeb
 from unit.actions.web import FakeWeb
 
 STOPPED = Hold(Reason.STOPPED, "stopped by ada")

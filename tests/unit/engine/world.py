@@ -11,6 +11,7 @@ from typing import Any
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION
 from kubernaut.cluster.collections import Event
+from kubernaut.cluster.tickets import Tickets
 from kubernaut.core.errors import AlreadyExists
 from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
@@ -23,7 +24,10 @@ from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.owning import GitOps
 from kubernaut.engine.past import PastRuns
+from kubernaut.engine.pauses import Pauses
+from kubernaut.engine.proposing import Nobody, Tells
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.targets import Lookout
 from unit.actions.fake import FakeCluster
@@ -110,9 +114,18 @@ class World:
         self.hold: Hold | None = None
         self.keeper: Keeper = NO_HISTORY
         self.web: Web = NoWeb()
+        self.looks = True
+        self.proposals: Tells = Nobody()
         self.woken: list[RunKey] = []
         self.guards = Guarding(PastRuns(self.clock), self.clock)
         self.guards.past.complete = True
+        self.pauses = Pauses(
+            self.cluster,
+            Tickets(self.cluster, "kubernaut-system"),
+            Signer(b"k" * 32),
+            self.clock,
+            self.guards.past.get,
+        )
         self.locks = TargetLocks(self.woken.append)
         self.cluster.add(
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "repair"}}, deployment("web")
@@ -134,6 +147,14 @@ class World:
             self.keeper,
             protecting=self.guards.protecting,
             web=self.web,
+            gitops=GitOps(
+                self.guards.levels_of,
+                lambda: self.looks,
+                proposals=self.proposals,
+                pauses=self.pauses,
+                signer=Signer(b"k" * 32),
+                clock=self.clock,
+            ),
         )
         return RunReconciler(
             self.cluster,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from kubernaut.api.guards import GitOpsMode
 from kubernaut.api.names import API_VERSION, GROUP, SWITCH_CONFIGMAP
 from kubernaut.api.reasons import REASONS, Reason
 from kubernaut.api.workflow import Workflow
@@ -17,6 +18,7 @@ from kubernaut.cli.lint.fields import describe, path_of
 from kubernaut.cluster.levels import levels_of
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.plan import Catalogue, PlanInvalid
+from kubernaut.core.rights import PAUSES
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
@@ -100,7 +102,10 @@ def check(document: Document, catalogue: Catalogue) -> Report:
         return Report(skipped=(f"{where}: {version} {known} is no Workflow of {API_VERSION}",))
     found = _named(document, known) + _modelled(document, known, catalogue)
     return Report(
-        (known,), (), tuple(sorted(found, key=lambda finding: finding.line)), _life(document, known)
+        (known,),
+        (),
+        tuple(sorted(found, key=lambda finding: finding.line)),
+        _life(document, known) + _pauses(document, known),
     )
 
 
@@ -129,6 +134,22 @@ def _life(document: Document, known: str) -> tuple[str, ...]:
     said = spec.get("lifecycle") if isinstance(spec, dict) else None
     told = LIFECYCLES.get(said) if isinstance(said, str) else None
     return (f"{document.source}:{document.line('spec.lifecycle')}: {known} is {told}",) if told else ()
+
+
+def _pauses(document: Document, known: str) -> tuple[str, ...]:
+    """Say what pausing a sync needs beside what the steps need, and where it is declared in vain."""
+    spec = document.data.get("spec")
+    guards = spec.get("guards") if isinstance(spec, dict) else None
+    if not isinstance(guards, dict):
+        return ()
+    if guards.get("gitOps") == GitOpsMode.PAUSE_SYNC.value:
+        return (f"{document.source}:{document.line('spec.guards.gitOps')}: {known}: {PAUSES}",)
+    if "pauseSync" in guards:
+        where = f"{document.source}:{document.line('spec.guards.pauseSync')}"
+        return (
+            f"{where}: {known}: pauseSync does nothing unless gitOps, here or at a wider level, is PauseSync",
+        )
+    return ()
 
 
 def _named(document: Document, known: str) -> list[Finding]:

@@ -62,6 +62,15 @@ def declared(given: Guards) -> list[str]:
         found.append("respectBudgets")
     if given.approval is not None:
         found.append(f"approval {given.approval.value}")
+    if given.git_ops is not None:
+        found.append(f"gitOps {given.git_ops.value}")
+    if given.pause_sync is not None:
+        pause = given.pause_sync
+        found.append(f"pauseSync {format_duration(pause.expires_after)}, resumed {pause.resume.value}")
+    if given.oscillation is not None:
+        times = given.oscillation
+        within, cooldown = format_duration(times.within), format_duration(times.cooldown)
+        found.append(f"oscillation: undone within {within}, then left alone for {cooldown}")
     if given.breaker is not None:
         breaker = given.breaker
         found.append(f"breaker: {breaker.bad_runs} bad runs within {format_duration(breaker.within)}")

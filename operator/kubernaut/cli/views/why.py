@@ -19,6 +19,7 @@ from kubernaut.cli.times import age, clock, moment
 from kubernaut.cli.views.asking import asking
 from kubernaut.cli.views.expected import expected
 from kubernaut.cli.views.guards import guards
+from kubernaut.cli.views.proposals import PROPOSAL, proposals
 from kubernaut.cli.views.result import changed, ending, mode, outputs, relatives, short_json
 from kubernaut.cli.views.run import asked, conditions, lifecycle, trouble
 from kubernaut.cli.views.steps import started, took
@@ -50,6 +51,8 @@ def trail(
         parts += [heading("Waits for a person"), *(_in(text) for text in asking(run, rows, spec, at))]
     if run.spec.dry_run:
         parts += [heading("Result"), _in(changed(run))]
+    if proposals(run):
+        parts += [heading("Proposed, to be put into Git"), *(_in(text) for text in proposals(run))]
     if outputs(run):
         parts += [heading("Outputs"), _in(fields([(name, safe(value)) for name, value in outputs(run)]))]
     parts += [heading("Verification"), _in(_verification(run, spec))]
@@ -85,7 +88,9 @@ def step(number: int, row: Row, at: datetime) -> RenderableType:
     lines.append(("message", safe(record.message or "")))
     lines += _failure(record)
     lines += [
-        (f"outputs.{line(key)}", safe(short_json(value))) for key, value in (record.outputs or {}).items()
+        (f"outputs.{line(key)}", safe(short_json(value)))
+        for key, value in (record.outputs or {}).items()
+        if key != PROPOSAL
     ]
     return Group(head, Padding(fields(lines), (0, 0, 0, 5)))
 
