@@ -17,21 +17,35 @@ from kubernaut.core.compiling import compile_plan
 from kubernaut.core.plan import PlanInvalid
 from property.test_machine_kinds import broad, chains
 from replayed import recorded, replayed
+from simulation import Engine
 
+# What the record of a run does not tell: of nested items whose expression it was, and of a step that was put back
+# how it had failed.
+KNOWN = ("to which item of nested forEach steps", "and not Failed RolledBack", "could be put back")
 REASONS = (Reason.CONFLICT, Reason.REJECTED, Reason.INTERNAL, Reason.STEP_TIMEOUT)
 
 
 @settings(max_examples=200)
-@given(st.one_of(chains(), broad(), chains(REASONS)), happenings)
+@given(st.one_of(chains(), broad()), happenings)
 def test_under_the_same_content_nothing_goes_otherwise(case: Case, events: list[tuple[int, int]]) -> None:
     engine = case.engine()
     live(engine, events)
-    record = recorded(engine.run, case.plan.spec, NOW)
-    result = replayed(record, case.plan.spec, case.plan.spec)
+    check_same(case, engine)
+
+
+@settings(max_examples=100)
+@given(chains(REASONS))
+def test_nor_where_effects_happened_though_their_answers_were_errors(case: Case) -> None:
+    engine = case.engine()
+    engine.drain()
+    check_same(case, engine)
+
+
+def check_same(case: Case, engine: Engine) -> None:
+    """Fail where a replay under the same content says anything but Same, or why it can't say that."""
+    result = replayed(recorded(engine.run, case.plan.spec, NOW), case.plan.spec, case.plan.spec)
     event(result.verdict)
-    if result.unknown:
-        event(result.unknown)
-    assert result.verdict != "Otherwise", result
+    assert result.verdict == "Same" or any(known in result.unknown for known in KNOWN), result
 
 
 def _all_steps(wire: dict[str, Any]) -> list[dict[str, Any]]:
@@ -84,8 +98,8 @@ def test_what_a_replay_says_is_what_happens_where_the_other_content_is_run(
     except PlanInvalid:
         return
     then, now = case.engine(), replace(case, plan=plan).engine()
-    live(then, [])
-    live(now, [])
+    then.drain()
+    now.drain()
     result = replayed(recorded(then.run, case.plan.spec, NOW), case.plan.spec, new)
     status = now.run.status
     ended = (status.phase.value, status.verdict, status.reason)

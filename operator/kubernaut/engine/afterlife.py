@@ -176,7 +176,7 @@ class RecordLoader:
             return record_of(run, spec, self._content(run, spec))
 
     def _content(self, run: WorkflowExecution, spec: WorkflowSpec | None) -> Mapping[str, Any] | None:
-        """Return the content of a run's Workflow as it is kept, made once for each; none that the run did not claim."""
+        """Return the content of a run's Workflow as it is kept, made once for each; only what the run claimed."""
         if spec is None or run.status is None or run.status.workflow is None:
             return None
         digest = run.status.workflow.content_hash

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -35,7 +35,7 @@ class BegunRuns:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def pages(self, chosen: Chosen, size: int = 200) -> AsyncIterator[Sequence[RunRecord]]:
+    async def pages(self, chosen: Chosen, size: int = 200) -> AsyncGenerator[Sequence[RunRecord], None]:
         """Yield runs with their steps, oldest first by (started_at, uid), dry runs apart; a page at a time."""
         after: tuple[datetime, str] = (chosen.since, "")
         while page := await self._page(chosen, after, size):

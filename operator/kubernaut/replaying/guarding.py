@@ -1,7 +1,7 @@
 """The Workflow's own guards in the order in which runs began: a run that is refused changes what later ones meet.
 
-Guards of namespaces and of the cluster, alerts, labels and the health of targets are not recorded. What they said then
-stands, and where a guard on these is declared otherwise now, nothing is said of what it would say.
+Guards of namespaces and of the cluster, alerts, labels and the health of targets are not recorded. What they said
+then stands, and where a guard on these is declared otherwise now, nothing is said of what it would say.
 """
 
 from __future__ import annotations

@@ -160,7 +160,9 @@ class Player:
         wanted = frozenset(want.step for want in decision.wants)
         more = wanted - self._granted or decision.objects - self._looked_at
         self._granted, self._looked_at = wanted, decision.objects
-        if not more:
+        # An object that was seen to have ended is looked at once more, as it is while it is watched.
+        moving = bool(decision.objects) and decision.status.steps != before.steps
+        if not more and not moving:
             self._go_on(decision, held)
         return True
 

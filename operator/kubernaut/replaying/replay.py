@@ -59,7 +59,7 @@ class Replay:
         self._targets: dict[tuple[str, str], str] = {}
 
     def content(self, digest: str, kept: Mapping[str, Any] | None) -> Content | None:
-        """Return a content as it is kept, compiled; None where it was not kept whole, or does not compile any more."""
+        """Return a content as it is kept, compiled; None where it was not kept whole, or compiles no more."""
         if digest == self.new.digest:
             return self.new
         if kept is None:

@@ -1,4 +1,4 @@
-"""What a replay of past runs needs: the content of their Workflow, and what of a run's object the columns leave out."""
+"""What a replay of past runs needs: the content of their Workflow, and what the columns leave out of a run."""
 
 from alembic import op
 
