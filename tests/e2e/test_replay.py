@@ -31,7 +31,7 @@ def many_sided(place: Place) -> Manifest:
     scale = {
         "name": "scale",
         "action": "scale_deployment",
-        "with": {"deployment": "web", "replicas": "=params.replicas"},
+        "with": {"name": "web", "replicas": "=params.replicas"},
     }
     cases = [{"name": "odd", "when": "params.replicas % 2 == 1", "template": "odd"}]
     return {
@@ -134,7 +134,7 @@ def test_what_happened_is_what_a_replay_says_and_another_content_differs_just_wh
     world, spec = past.world, many_sided(past)
     rows = world.rows("select * from kubernaut.runs where namespace = $1 order by uid", past.namespace)
     same = replay(world, written(tmp_path, spec), past)
-    assert same["summary"] == {"runs": 9, "same": 9, "otherwise": 0, "unknown": 0}, same
+    assert same["summary"] == {"runs": 9, "same": 9, "otherwise": 0, "unknown": 0}, str(same)
 
     threshold = many_sided(past)
     threshold["steps"][1]["when"] = "steps.scale.outputs.replicas > 3"
@@ -186,7 +186,7 @@ def test_a_cooldown_refuses_those_that_came_too_soon_after_one_that_it_lets_begi
     place.world.await_rows([run.uid for run in runs])
     spec = made["spec"]
     same = replay(place.world, written(tmp_path, spec), place)
-    assert same["summary"] == {"runs": 3, "same": 3, "otherwise": 0, "unknown": 0}, same
+    assert same["summary"] == {"runs": 3, "same": 3, "otherwise": 0, "unknown": 0}, str(same)
     without = replay(place.world, written(tmp_path, {**spec, "guards": {}}), place)
     admitted = {"guards let it begin (Cooldown)"}
     assert told(without) == {"run-1": admitted, "run-2": admitted}
@@ -204,6 +204,6 @@ def test_differences_may_be_made_an_error_and_bad_input_is_told(past: Place, tmp
     failed = world.kubernaut("replay", "-w", file, *where, "--fail-on-difference", "--limit", "1")
     assert failed.returncode == 2
     assert failed.stdout.startswith(f"9 runs of Workflow {past.namespace}/flow since ")
-    assert "and 2 more; --limit lists them" in failed.stdout
+    assert "and 4 more; --limit lists them" in failed.stdout
     nothing = world.kubernaut("replay", "-w", file, "--of", "other", "--dsn", world.postgres.dsn)
     assert nothing.returncode == 4

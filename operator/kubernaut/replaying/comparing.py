@@ -6,6 +6,7 @@ from kubernaut.api.execution import StepPhase, StepStatus
 from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.core.plan import Kind, Plan
 from kubernaut.history.records import StepRecord
+from kubernaut.replaying.effects import forward
 from kubernaut.replaying.playing import Played
 from kubernaut.replaying.recorded import Difference, Ending, Recorded
 
@@ -64,6 +65,9 @@ def _outputs(recorded: Recorded, played: Played) -> list[Difference]:
 
 def _step(name: str, record: StepRecord | None, one: StepStatus | None, played: Played) -> Difference | None:
     before = record.phase if record is not None else StepPhase.PENDING.value
+    if record is not None and not played.over:
+        # Whether it is put back later is not known.
+        before = forward(record).value
     now = one.phase.value if one is not None else StepPhase.PENDING.value
     ran_before = record is not None and record.attempts > 0
     ran_now = one is not None and one.attempt > 0

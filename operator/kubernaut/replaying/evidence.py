@@ -204,14 +204,17 @@ class Evidence:
             raise Unrecorded(told)
         if self._met is not None and self._clock.moved(self._met) <= now:
             return True
-        declared = self._recorded.plan.spec.verify
+        declared, here = self._recorded.plan.spec.verify, self._plan.spec.verify
+        if self._met is not None and here is not None and now < self._clock.moved(since + here.timeout):
+            # There is time left, so it does not matter yet.
+            return False
         if self._met is not None and declared is not None and declared.stabilization:
             raise Unrecorded(f"{told} before {self._met:%H:%M:%S}")
         if not old <= new:
             raise Unrecorded(f"{told} before all that was expected was so")
         end = self._recorded.run.finished_at
-        if self._met is None and declared is not None and self._plan.spec.verify is not None:
-            longer = self._plan.spec.verify.timeout > declared.timeout
+        if self._met is None and declared is not None and here is not None:
+            longer = here.timeout > declared.timeout
             if end is None or (longer and self._clock.moved(end) < now):
                 raise Unrecorded(f"{told} after the time for it was over")
         return False

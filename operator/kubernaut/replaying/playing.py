@@ -160,8 +160,9 @@ class Player:
         wanted = frozenset(want.step for want in decision.wants)
         more = wanted - self._granted or decision.objects - self._looked_at
         self._granted, self._looked_at = wanted, decision.objects
-        # An object that was seen to have ended is looked at once more, as it is while it is watched.
-        moving = bool(decision.objects) and decision.status.steps != before.steps
+        # What is watched, and what people say, has a run decided anew; here all of it is there from the beginning.
+        watched = bool(decision.objects or self._run.control.interventions)
+        moving = watched and decision.status.steps != before.steps
         if not more and not moving:
             self._go_on(decision, held)
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kubernaut.api.reasons import GUARD_REASONS, Reason
@@ -115,8 +115,8 @@ class Replay:
         levels = guarding.own(plan, self._workflow)
 
         def admit() -> Admission:
-            found = guarding.admit(who, levels, self._now, run.created_at, run.created_at, None)
-            self._sure(who, found, run.created_at, run.created_at)
+            found = guarding.admit(who, levels, self._now, run.created_at, _ready(run), None)
+            self._sure(who, found, run.created_at, _ready(run))
             return found
 
         try:
@@ -179,7 +179,7 @@ class Replay:
             raise Unrecorded(f"its parameters: {error}") from None
         who = guarding.subject(run, old.plan, run.target_uid or "")
         levels = guarding.own(old.plan, self._workflow)
-        admission = guarding.admit(who, levels, self._then, run.created_at, run.created_at, None)
+        admission = guarding.admit(who, levels, self._then, run.created_at, _ready(run), None)
         if admission.refusal is not None or admission.began > recorded.began + SLACK:
             told = (admission.refusal or admission.waited or Refusal(Reason.INTERNAL, "")).message
             raise Unrecorded(f"why guards let it begin: {told}")
@@ -196,9 +196,9 @@ class Replay:
     ) -> tuple[Admission, list[Difference]]:
         """Return when the run begins under the new guards, and what is otherwise in that."""
         run, began, levels = recorded.run, recorded.began, guarding.own(self.new.plan, self._workflow)
-        held = then.began > run.created_at and began - then.began <= SLACK
+        held = then.began > _ready(run) and began - then.began <= SLACK
         # What else held it up is not known; where guards did, it was ready at once.
-        ready = run.created_at if held else began
+        ready = _ready(run) if held else began
         found = guarding.admit(who, levels, self._now, run.created_at, ready, None)
         self._sure(who, found, run.created_at, ready)
         if found.refusal is not None:
@@ -322,6 +322,12 @@ class Replay:
             self._now.add(Entry(changed, sure=not later))
         elif result.would is None:
             self._now.add(Entry(replace(past, ended=None, verdict=None), sure=False))
+
+
+def _ready(run: RunRecord) -> datetime:
+    """Return when a run was looked at first: creationTimestamp is cut to seconds."""
+    later = run.created_at.replace(microsecond=0) + timedelta(seconds=1)
+    return later if run.started_at is None else min(later, run.started_at)
 
 
 def _declined(reason: Reason) -> Ending:
