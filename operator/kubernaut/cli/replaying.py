@@ -113,7 +113,7 @@ async def _replayed(wanted: Wanted, workflow: Workflow, since: datetime) -> int:
         runs = BegunRuns(database)
         namespace = wanted.namespace or workflow.metadata.namespace or await _namespace(runs, name)
         replay = Replay(name, namespace, workflow.spec, actions())
-        summary = await _all(runs, replay, Chosen(namespace, name, since, now()), wanted.limit)
+        summary = await replay_all(runs, replay, Chosen(namespace, name, since, now()), wanted.limit)
     finally:
         await database.close()
     if wanted.form.for_programs:
@@ -138,7 +138,8 @@ async def _namespace(runs: BegunRuns, name: str) -> str:
     raise CliError(f"there are Workflows {name!r} in {', '.join(found)}", "Name the namespace with -n.")
 
 
-async def _all(runs: BegunRuns, replay: Replay, chosen: Chosen, limit: int) -> Summary:
+async def replay_all(runs: BegunRuns, replay: Replay, chosen: Chosen, limit: int) -> Summary:
+    """Replay run after run, and tell now and then how far it is."""
     summary, told = Summary(limit), time.monotonic()
     contents: OrderedDict[str, Content | None] = OrderedDict()
     # Guards look back at runs from before.

@@ -40,6 +40,8 @@ def differences(recorded: Recorded, played: Played) -> list[Difference]:
     for name in names:
         one, record = here.get(name), recorded.steps.get(name)
         if not played.over and (one is None or not one.phase.final):
+            if one is not None and one.branch and record is not None and record.attempts:
+                found += _branch(name, record, one)
             continue
         difference = _step(name, record, one, played)
         if difference is not None:
@@ -86,9 +88,8 @@ def _step(name: str, record: StepRecord | None, one: StepStatus | None, played: 
         )
     if record is None or one is None:
         return None
-    if record.branch != one.branch:
-        told = f"step {name} takes {one.branch or 'no case'} and not {record.branch or 'no case'}"
-        return Difference("BranchChanged", told, told)
+    if branched := _branch(name, record, one):
+        return branched[0]
     reasons = (record.reason, one.reason) if one.phase in _WITH_REASON else (None, None)
     if before != now or reasons[0] != reasons[1]:
         told = f"step {name} is {_told(now, reasons[1])} and not {_told(before, reasons[0])}"
@@ -97,6 +98,13 @@ def _step(name: str, record: StepRecord | None, one: StepStatus | None, played: 
         told = f"step {name} takes {one.attempt} attempts"
         return Difference("Retried", told, f"{told} and not {record.attempts}")
     return None
+
+
+def _branch(name: str, record: StepRecord, one: StepStatus) -> list[Difference]:
+    if record.branch == one.branch:
+        return []
+    told = f"step {name} takes {one.branch or 'no case'} and not {record.branch or 'no case'}"
+    return [Difference("BranchChanged", told, told)]
 
 
 def _told(phase: str, reason: str | None) -> str:

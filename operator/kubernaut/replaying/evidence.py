@@ -167,11 +167,16 @@ class Evidence:
         verdicts = (Verdict.REMEDIATED, Verdict.NO_ACTION_REQUIRED)
         if declared is None or run.verdict not in verdicts or run.finished_at is None:
             return None
+        return self._recorded.time("healthySince") or self._end
+
+    @cached_property
+    def _end(self) -> datetime:
+        """When the steps, and the verification after them, were over."""
+        run = self._recorded.run
         last = [
             step.started_at for step in run.steps if step.started_at and self._recorded.is_last(step.name)
         ]
-        end = min([*last, run.finished_at])
-        return self._recorded.time("healthySince") or end
+        return min([*last, run.finished_at or self._clock.now])
 
     def visible(self) -> bool:
         """Whether the target can be seen while the result is verified.
@@ -203,6 +208,8 @@ class Evidence:
         if expression.text not in old or since is None:
             raise Unrecorded(told)
         if self._met is not None and self._clock.moved(self._met) <= now:
+            if self._clock.moved(self._end) < now:
+                raise Unrecorded(f"{told} after {self._end:%H:%M:%S}, as long as stabilization asks for now")
             return True
         declared, here = self._recorded.plan.spec.verify, self._plan.spec.verify
         if self._met is not None and here is not None and now < self._clock.moved(since + here.timeout):

@@ -6,7 +6,7 @@ then stands, and where a guard on these is declared otherwise now, nothing is sa
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -44,19 +44,22 @@ class Timeline:
     def __init__(self, keep: timedelta) -> None:
         self._keep = keep
         self._entries: dict[str, Entry] = {}
-        self._on: dict[str, list[str]] = {}
+        self._on: dict[str, list[tuple[datetime, str]]] = {}
+        self._longest = timedelta(0)
         self._begun: list[tuple[datetime, str]] = []
 
     def add(self, entry: Entry) -> None:
         """Take note of a run, and forget those that are too old."""
         past = entry.past
         self._entries[past.uid] = entry
-        self._on.setdefault(past.target, []).append(past.uid)
+        insort(self._on.setdefault(past.target, []), (past.started, past.uid))
         insort(self._begun, (past.started, past.uid))
+        if past.ended is not None:
+            self._longest = max(self._longest, past.ended - past.started)
         while self._begun and self._over(self._entries[self._begun[0][1]].past, past.started):
-            uid = self._begun.pop(0)[1]
-            gone = self._entries.pop(uid).past
-            self._on[gone.target].remove(uid)
+            first = self._begun.pop(0)
+            gone = self._entries.pop(first[1]).past
+            self._on[gone.target].remove(first)
             if not self._on[gone.target]:
                 del self._on[gone.target]
 
@@ -67,26 +70,38 @@ class Timeline:
         """Return the name of a run of which is not known what it came to; empty where there is none."""
         return next((one.past.name for one in self._entries.values() if not one.sure), "")
 
-    def known(self, target: str, but: str, until: datetime, now: datetime, sure: bool | None) -> Known:
-        """Return what is known at a time.
+    def known(
+        self,
+        target: str,
+        but: str,
+        until: datetime,
+        now: datetime,
+        sure: bool | None,
+        levels: Sequence[Level],
+    ) -> Known:
+        """Return what is known at a time, as far as these levels look back.
 
         Args:
             until: only runs that had begun by then.
             sure: whether to leave out those of which is not known what they came to; None to count them in.
         """
-        here = [uid for uid in self._on.get(target, ()) if uid != but]
-        all_ = [uid for _, uid in self._begun if uid != but]
+        oldest = now - lookback(levels) - self._longest
 
-        def seen(uids: Sequence[str]) -> list[Past]:
-            entries = [self._entries[uid] for uid in uids]
-            return [
-                _at(one.past, now) for one in entries if one.past.started <= until and (one.sure or not sure)
-            ]
+        def seen(begun: Sequence[tuple[datetime, str]]) -> list[Past]:
+            found = []
+            for started, uid in begun[bisect_left(begun, (oldest, "")) :]:
+                entry = self._entries[uid]
+                if started <= until and uid != but and (entry.sure or not sure):
+                    found.append(_at(entry.past, now))
+            return found
 
-        return Known(seen(here), seen(all_))
+        storms = any(level.guards.storm is not None for level in levels)
+        return Known(seen(self._on.get(target, ())), seen(self._begun) if storms else ())
 
     def bad(self, actions: frozenset[str], now: datetime) -> Mapping[str, Sequence[Past]]:
         """Return by action the runs that began it and had ended badly by then."""
+        if not actions:
+            return {}
         pasts = [
             one.past for one in self._entries.values() if one.past.ended is None or one.past.ended <= now
         ]
@@ -164,7 +179,9 @@ def admit(
     now, end, waited = ready, created + wait_at_most(levels), None
     for _ in range(_MOST_LOOKS):
         found = (
-            refusal(who, levels, timeline.known(who.target, who.uid, now, now, sure), now) if levels else None
+            refusal(who, levels, timeline.known(who.target, who.uid, now, now, sure, levels), now)
+            if levels
+            else None
         )
         if found is None:
             return Admission(now, None, waited)
@@ -177,16 +194,22 @@ def admit(
 
 
 def within(
-    recorded: Recorded, plan: Plan, who: Subject, timeline: Timeline, began: datetime, now: datetime
+    recorded: Recorded,
+    plan: Plan,
+    who: Subject,
+    timeline: Timeline,
+    began: datetime,
+    now: datetime,
+    acted: bool,
 ) -> Guarded | None:
-    """Return what guards say of a run that has begun."""
+    """Return what guards say of a run that has begun; ``acted`` says whether it changes things already."""
     levels = own(plan, who.workflow)
     asked = recorded.steps.get(GUARD_APPROVAL)
     if not levels and not plan.high and asked is None:
         return None
-    found = (
-        refusal(who, levels, timeline.known(who.target, who.uid, began, now, None), now) if levels else None
-    )
+    found = None
+    if levels and not acted:
+        found = refusal(who, levels, timeline.known(who.target, who.uid, began, now, None, levels), now)
     said = guarded(levels, found, who.namespace, who.workflow, timeline.bad(plan.high, now), now)
     if asked is not None and asked.attempts and not (said.asks_always or said.asks_on_risk or said.tripped):
         mine = own(recorded.plan, who.workflow)

@@ -35,7 +35,7 @@ from kubernaut.replaying.recorded import Difference, Recorded, Unrecorded
 
 _MOST_DECISIONS: Final = 50_000
 _WAITING_KINDS: Final = (Kind.WAIT, Kind.APPROVAL, Kind.WORKFLOW)
-Guards = Callable[[datetime], Guarded | None]
+Guards = Callable[[datetime, bool], Guarded | None]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Player:
         plan: with expressions that ask this player (``recalling.remembering``).
         params: the run's parameters as this plan types them.
         began: when it begins.
-        guards: what the Workflow's own guards say at a time.
+        guards: what the Workflow's own guards say at a time, once it acts or before.
         baseline: the same under the plan that it followed; None where this is that.
         blind: what is not known of all that it does; empty where nothing is.
     """
@@ -90,6 +90,8 @@ class Player:
         self._flights: dict[str, Flight] = {}
         self._children: dict[str, tuple[str, int]] = {}
         self._halted: set[str] = set()
+        self._later = [(one.started_at, one.name) for one in recorded.run.steps if one.started_at is not None]
+        self._acted = False
         self._granted: frozenset[str] = frozenset()
         self._looked_at: frozenset[Watched] = frozenset()
         self._shape = unfold(plan, {one.name: one for one in self._run.status.steps})
@@ -217,7 +219,7 @@ class Player:
         return Seen({"metadata": {"uid": self.recorded.run.target_uid}})
 
     def _guarded(self) -> Guarded | None:
-        guarded = self._guards(self.now)
+        guarded = self._guards(self.now, self._acted)
         if not self._cut(Reason.PROTECTED):
             return guarded
         refusal = Refusal(Reason.PROTECTED, self.recorded.run.message or "", final=True)
@@ -239,18 +241,20 @@ class Player:
 
         They count as under way, so that they are not begun.
         """
-        if self._run.control.cancel or self._cut(*Reason) or self._run.status.phase is RunPhase.ROLLING_BACK:
+        cut = self.recorded.cut
+        over = cut is not None and self.moved(cut[1]) <= self.now
+        if self._run.control.cancel or over or self._run.status.phase is RunPhase.ROLLING_BACK:
             return frozenset()
         timeout = self._plan.timeout
         if self._run.status.started_at is not None and self.now >= self._run.status.started_at + timeout:
             return frozenset()
-        found = set()
-        for name, record in self.recorded.steps.items():
-            begin, step = record.started_at, self._shape.by_name.get(name)
-            if step is None or begin is None or self.moved(begin) <= self.now:
-                continue
+        refused, found = guarded is not None and guarded.refusal is not None, set()
+        # A step that is not there yet begins once it is.
+        later = [one for one in self._later if self.moved(one[0]) > self.now]
+        for _, name in later:
+            step = self._shape.by_name.get(name)
             # A refusal holds what acts, and would not if something counted as begun.
-            if guarded is not None and guarded.refusal is not None and acts(step):
+            if step is None or (refused and acts(step)):
                 continue
             if self._run.step(name).phase is StepPhase.PENDING:
                 found.add(name)
@@ -329,6 +333,7 @@ class Player:
         if not act.undo and not self._in_time(act, record, flight):
             return
         self._flights[name] = flight
+        self._acted = self._acted or (acts(act.step) and not act.prepare)
 
     def _same_act(self, act: Act, action: str) -> bool:
         """Whether a step does what it did, while all before it was as it was; else what it does is not known."""

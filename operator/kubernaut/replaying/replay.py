@@ -274,8 +274,8 @@ class Replay:
         base: Played | None,
         blind: str,
     ) -> Played:
-        def guards(now: datetime) -> Any:
-            return guarding.within(recorded, content.plan, who, timeline, began, now)
+        def guards(now: datetime, acted: bool) -> Any:
+            return guarding.within(recorded, content.plan, who, timeline, began, now, acted)
 
         player = Player(recorded, content.asking, params, began, guards, base, blind)
         self._stage.answers = player
