@@ -58,42 +58,57 @@ def spec(threshold: int) -> Any:
     )
 
 
+def steps(at: datetime, before: int) -> tuple[Any, ...]:
+    """Return the records of the steps of a run that began then, and found so many replicas."""
+    from kubernaut.history.records import StepRecord
+
+    def ended(name: str, position: int, second: float, took: float = 1.0, **more: Any) -> Any:
+        begin = at + timedelta(seconds=second)
+        times = {
+            "started_at": begin,
+            "finished_at": begin + timedelta(seconds=took),
+            "duration_seconds": took,
+        }
+        values = {"action": "scale_deployment", "attempts": 1, **times, **more}
+        return StepRecord(name, position, "Succeeded", **values)
+
+    left_out: dict[str, Any] = {
+        "action": "scale_deployment",
+        "reason": "WhenFalse",
+        "finished_at": at + timedelta(seconds=1),
+    }
+    return (
+        ended("first", 0, 0, outputs={"before": before, "replicas": 2}, changed=("replicas",)),
+        ended("many", 1, 1) if before > 4 else StepRecord("many", 1, "Skipped", **left_out),
+        ended("pause", 2, 2, 2.0, action=None),
+        ended("second", 3, 4),
+        ended("third", 4, 5),
+    )
+
+
 def records(count: int) -> Iterator[Any]:
     """Yield runs as the operator would have stored them, five minutes apart."""
     from kubernaut.core.content import content_hash
     from kubernaut.history.facts import content_of
-    from kubernaut.history.records import RunRecord, StepRecord
+    from kubernaut.history.records import RunRecord
 
     old = spec(4)
-    digest, content = content_hash(old), content_of(old)
+    always: dict[str, Any] = {
+        "namespace": "shop",
+        "workflow": "repair",
+        "phase": "Succeeded",
+        "content_hash": content_hash(old),
+        "content": content_of(old),
+        "service_account": "repair",
+        "verdict": "Remediated",
+        "target_kind": "Deployment",
+        "target_name": "web",
+        "target_uid": "web",
+        "duration_seconds": 8.0,
+        "reason": "ExpectationMet",
+    }
     for number in range(count):
-        at, before = _BEGAN + timedelta(minutes=5 * number), number % 10
-        many = before > 4
-
-        def ended(
-            name: str, position: int, second: float, took: float = 1.0, at: datetime = at, **more: Any
-        ) -> Any:
-            begin = at + timedelta(seconds=second)
-            return StepRecord(
-                name, position, "Succeeded", more.pop("action", "scale_deployment"), 1, None, None, begin,
-                begin + timedelta(seconds=took), took, **more,
-            )  # fmt: skip
-
-        skipped = StepRecord(
-            "many",
-            1,
-            "Skipped",
-            "scale_deployment",
-            reason="WhenFalse",
-            finished_at=at + timedelta(seconds=1),
-        )
-        steps = (
-            ended("first", 0, 0, outputs={"before": before, "replicas": 2}, changed=("replicas",)),
-            ended("many", 1, 1) if many else skipped,
-            ended("pause", 2, 2, 2.0, action=None),
-            ended("second", 3, 4),
-            ended("third", 4, 5),
-        )
+        at = _BEGAN + timedelta(minutes=5 * number)
         facts = {
             "approvals": [],
             "interventions": [],
@@ -103,25 +118,14 @@ def records(count: int) -> Iterator[Any]:
         }
         yield RunRecord(
             uid=f"run-{number:08d}",
-            namespace="shop",
             name=f"run-{number}",
-            workflow="repair",
-            phase="Succeeded",
             created_at=at,
-            content_hash=digest,
-            service_account="repair",
-            verdict="Remediated",
-            target_kind="Deployment",
-            target_name="web",
-            target_uid="web",
             started_at=at,
             finished_at=at + timedelta(seconds=8),
-            duration_seconds=8.0,
-            reason="ExpectationMet",
-            steps=steps,
+            steps=steps(at, number % 10),
             facts=facts,
-            content=content,
-        )  # fmt: skip
+            **always,
+        )
 
 
 async def fill(dsn: str, runs: int) -> None:

@@ -40,8 +40,15 @@ def begun(number: int, **more: Any) -> Any:
     """Return a run that began so many minutes later, and did nothing."""
     at = MOMENT + timedelta(minutes=number)
     values: dict[str, Any] = {
-        "uid": f"run-{number:04}", "name": f"run-{number}", "workflow": "repair", "content_hash": DIGEST,
-        "created_at": at, "started_at": at, "finished_at": at, "steps": (), "facts": FACTS,
+        "uid": f"run-{number:04}",
+        "name": f"run-{number}",
+        "workflow": "repair",
+        "content_hash": DIGEST,
+        "created_at": at,
+        "started_at": at,
+        "finished_at": at,
+        "steps": (),
+        "facts": FACTS,
         "content": content_of(SPEC),
     }
     return a_run(**{**values, **more})
