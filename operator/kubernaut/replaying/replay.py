@@ -100,6 +100,9 @@ class Replay:
                 result, played = self._admitted(Recorded(run, old.plan), old, params)
         except Unrecorded as missing:
             result = Result(run, UNKNOWN, ending, unknown=str(missing))
+        except ValueError:
+            # Another version may have stored words that this one does not know.
+            result = Result(run, UNKNOWN, ending, unknown="its record as this version reads it")
         self._note(run, result, played)
         return result
 

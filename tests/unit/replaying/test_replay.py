@@ -240,6 +240,12 @@ def test_what_an_earlier_version_stored_is_unknown() -> None:
     assert "the content of its Workflow" in replay.one(record, None).unknown
 
 
+def test_a_record_with_words_of_another_version_is_unknown_and_stops_nothing() -> None:
+    record, old = failed(failing(0), 1)
+    odd = replace(record, steps=(replace(record.steps[0], reason="NotYetInvented"),))
+    assert replayed(odd, old, failing(2).spec()).unknown == "its record as this version reads it"
+
+
 def test_another_account_may_do_other_things() -> None:
     record, old = lived(a_check())
     result = replayed(record, old, a_check().set(serviceAccountName="other").spec())
