@@ -30,7 +30,7 @@ OUT = ROOT / "build" / "bench"
 #: what needs a cluster, and shares one; each module has ``measure(ground, plan) -> Report``
 ON_A_CLUSTER = ("throughput", "latency", "requests", "memory", "soak")
 #: what is a program of its own
-APART = ("discovery", "backfill")
+APART = ("discovery", "backfill", "replay")
 NAMES = (*ON_A_CLUSTER, *APART)
 
 

@@ -37,6 +37,7 @@ _EMPTY = """
 DELETE FROM kubernaut.runs; DELETE FROM kubernaut.steps; DELETE FROM kubernaut.bundles;
 DELETE FROM kubernaut.seen_available; DELETE FROM kubernaut.patterns; DELETE FROM kubernaut.feature_sets;
 DELETE FROM kubernaut.analysis; DELETE FROM kubernaut.known_good; DELETE FROM kubernaut.declarations;
+DELETE FROM kubernaut.contents;
 """
 
 

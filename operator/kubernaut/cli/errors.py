@@ -24,7 +24,8 @@ class Exit(IntEnum):
 MEANINGS: Final = {
     Exit.OK: "done; a run that was waited for succeeded (Remediated, NoActionRequired, Inconclusive)",
     Exit.BAD_INPUT: "wrong usage or bad input; lint found problems",
-    Exit.RUN_FAILED: "the run that was waited for failed, was cancelled or declined, or did not help",
+    Exit.RUN_FAILED: "the run that was waited for failed, was cancelled or declined, or did not help; "
+    "with --fail-on-difference, past runs would have gone otherwise",
     Exit.UNREACHABLE: "no cluster (or history) could be reached with what was given",
     Exit.NOT_FOUND: "the object named, or Kubernaut in this cluster, does not exist",
     Exit.FORBIDDEN: "your account lacks a right",

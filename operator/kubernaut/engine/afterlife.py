@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.names import FINALIZER
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cluster.snapshots import Snapshots
+from kubernaut.core.content import content_hash
 from kubernaut.core.errors import ClusterError, Conflict, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import ObjectRef
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.ports import OperatorCluster
+from kubernaut.history.facts import content_of
 from kubernaut.history.records import RunKey as HistoryKey
 from kubernaut.history.records import RunRecord, record_of
 from kubernaut.metrics import EXPIRED, SPOOLED, WRITES
@@ -149,6 +151,7 @@ class RecordLoader:
         self._cluster = cluster
         self._snapshots = Snapshots(cluster)
         self._specs: dict[str, WorkflowSpec] = {}
+        self._contents: dict[str, Mapping[str, Any] | None] = {}
         self._slots = asyncio.Semaphore(16)
 
     async def __call__(self, keys: Sequence[HistoryKey]) -> list[RunRecord | None]:
@@ -169,7 +172,19 @@ class RecordLoader:
             if manifest["metadata"]["uid"] != key.uid:
                 return None
             run = WorkflowExecution.model_validate(manifest)
-            return record_of(run, await self._spec(run))
+            spec = await self._spec(run)
+            return record_of(run, spec, self._content(run, spec))
+
+    def _content(self, run: WorkflowExecution, spec: WorkflowSpec | None) -> Mapping[str, Any] | None:
+        """Return the content of a run's Workflow as it is kept, made once for each; only what the run claimed."""
+        if spec is None or run.status is None or run.status.workflow is None:
+            return None
+        digest = run.status.workflow.content_hash
+        if digest not in self._contents:
+            if len(self._contents) > 1000:
+                self._contents.clear()
+            self._contents[digest] = content_of(spec) if content_hash(spec) == digest else None
+        return self._contents[digest]
 
     async def _spec(self, run: WorkflowExecution) -> WorkflowSpec | None:
         claim = run.status.workflow if run.status else None

@@ -27,6 +27,7 @@ class Database:
         migrating: whether to migrate at first contact; readers leave that to the operator.
         connections: at most so many at once.
         connect_timeout, command_timeout: seconds.
+        read_only: have Postgres refuse whatever would write.
         breaker: opened by failures; by default three in a row, probing every 5 s.
 
     Raises:
@@ -41,6 +42,7 @@ class Database:
         connections: int = 4,
         connect_timeout: float = 5.0,
         command_timeout: float = 60.0,
+        read_only: bool = False,
         breaker: Breaker | None = None,
     ) -> None:
         self._dsn = check(dsn)
@@ -50,6 +52,9 @@ class Database:
         self._connections = connections
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout
+        self._settings = {"application_name": "kubernaut", "timezone": "UTC"}
+        if read_only:
+            self._settings["default_transaction_read_only"] = "on"
         self._pool: Any = None
         self._opening = asyncio.Lock()
 
@@ -100,7 +105,7 @@ class Database:
                     timeout=self._connect_timeout,
                     command_timeout=self._command_timeout,
                     init=_prepare,
-                    server_settings={"application_name": "kubernaut", "timezone": "UTC"},
+                    server_settings=self._settings,
                 )
             return self._pool
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from kubernaut.api.execution import StepPhase, StepStatus, WorkflowExecution
-from kubernaut.api.workflow import WorkflowSpec, is_secret_reference
-from kubernaut.core import redacting
+from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.paths import DeclaredSteps, Order, items_below
+from kubernaut.history.facts import facts_of, kept
 
 MAX_SYMPTOMS = 64
 # Behind all that the Workflow declares.
@@ -77,6 +77,8 @@ class RunRecord:
         workflow_revision: the Workflow's revision that the run followed.
         undone: the steps that were put back, in the order of the Workflow.
         priority: the Workflow's.
+        facts: what a replay needs beside (see ``facts``); None of a run that an earlier version stored.
+        content: the Workflow's content as it is kept, for the writer; None where it is not known, or is kept already.
     """
 
     uid: str
@@ -110,18 +112,23 @@ class RunRecord:
     workflow_revision: int | None = None
     undone: tuple[str, ...] = ()
     priority: int = 0
+    facts: Mapping[str, Any] | None = None
+    content: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> RunKey:
         return RunKey(self.uid, self.namespace, self.name)
 
 
-def record_of(run: WorkflowExecution, spec: WorkflowSpec | None = None) -> RunRecord:
+def record_of(
+    run: WorkflowExecution, spec: WorkflowSpec | None = None, content: Mapping[str, Any] | None = None
+) -> RunRecord:
     """Return the record of a run.
 
     Args:
         run: the run as read from the API server.
         spec: its Workflow as it was when the run began (the snapshot); without it the actions stay unknown.
+        content: the same as it is kept (``facts.content_of``).
 
     Raises:
         ValueError: the object has no uid or no creationTimestamp, so it was never stored by an API server.
@@ -155,7 +162,7 @@ def record_of(run: WorkflowExecution, spec: WorkflowSpec | None = None) -> RunRe
         reason=status.reason if status else None,
         message=status.message if status else None,
         symptoms=_symptoms(steps),
-        parameters={name: _kept(name, text) for name, text in run.given().items()},
+        parameters={name: kept(name, text) for name, text in run.given().items()},
         steps=steps,
         revision=_revision(meta.resource_version),
         trigger_by=run.spec.trigger.by,
@@ -167,13 +174,9 @@ def record_of(run: WorkflowExecution, spec: WorkflowSpec | None = None) -> RunRe
         workflow_revision=workflow.revision if workflow else None,
         undone=tuple(step.name for step in steps if step.phase == StepPhase.ROLLED_BACK.value),
         priority=spec.priority if spec else 0,
+        facts=facts_of(run),
+        content=content,
     )
-
-
-def _kept(name: str, text: str) -> str:
-    """Return a parameter as the history keeps it: a secret by its reference alone, as NAME/KEY."""
-    secret = redacting.named_secret(name) and not is_secret_reference(text)
-    return redacting.HIDDEN if secret else text
 
 
 def _revision(resource_version: str) -> int:

@@ -18,7 +18,7 @@ from kubernaut.history.records import RunRecord, StepRecord
 from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
 
 _LIST_COLUMNS = ", ".join(RUN_COLUMNS)
-_BRIEF_RUN = ", ".join(column for column in RUN_COLUMNS if column not in ("parameters", "outputs"))
+_BRIEF_RUN = ", ".join(column for column in RUN_COLUMNS if column not in ("parameters", "outputs", "facts"))
 _STEP = ", ".join(STEP_COLUMNS)
 _BRIEF_STEP = ", ".join(column for column in STEP_COLUMNS if column not in ("outputs", "changed"))
 _FINISHED = ("Succeeded", "Failed", "Cancelled")
@@ -97,7 +97,7 @@ class Repository:
             row = await connection.fetchrow(query, *values)
             if row is None:
                 return None
-            steps = await _steps_of(connection, [row], _STEP)
+            steps = await steps_of(connection, [row], _STEP)
         return run_of(row, steps.get(row["uid"], ()))
 
     async def finished_runs_after(
@@ -115,7 +115,7 @@ class Repository:
         )
         async with self._database.connection() as connection:
             rows = await connection.fetch(query, position, _FINISHED, limit)
-            steps = await _steps_of(connection, rows, _STEP if details else _BRIEF_STEP)
+            steps = await steps_of(connection, rows, _STEP if details else _BRIEF_STEP)
         runs = tuple(run_of(row, steps.get(row["uid"], ())) for row in rows)
         return RunBatch(runs, rows[-1]["position"] if rows else position)
 
@@ -189,9 +189,10 @@ def _lower_rank(count: int) -> int:
     return rank
 
 
-async def _steps_of(
+async def steps_of(
     connection: Connection, runs: Sequence[Any], columns: str
 ) -> dict[str, tuple[StepRecord, ...]]:
+    """Return the steps of runs by their uid."""
     if not runs:
         return {}
     created = [run["created_at"] for run in runs]

@@ -76,7 +76,15 @@ class Retention:
                 await connection.execute(
                     f"DELETE FROM kubernaut.{table} WHERE run_uid IN (SELECT uid FROM kubernaut.runs_{suffix})"
                 )
+            contents = await connection.fetch(
+                f"SELECT DISTINCT content_hash FROM kubernaut.runs_{suffix} WHERE content_hash IS NOT NULL"
+            )
             await connection.execute(f"DROP TABLE kubernaut.runs_{suffix}, kubernaut.steps_{suffix}")
+            await connection.execute(
+                "DELETE FROM kubernaut.contents WHERE digest = ANY($1::text[]) "
+                "AND NOT EXISTS (SELECT FROM kubernaut.runs WHERE content_hash = digest)",
+                [row["content_hash"] for row in contents],
+            )
             # A bundle may have waited on a disk until its run's month was gone.
             await connection.execute(
                 "DELETE FROM kubernaut.bundles WHERE taken_at < $1 "

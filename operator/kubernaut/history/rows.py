@@ -21,6 +21,7 @@ RUN_COLUMNS = (
     *("trigger", "phase", "verdict", "target_kind", "target_name", "target_uid", "started_at", "finished_at"),
     *("duration_seconds", "reason", "message", "symptoms", "parameters", "trigger_by", "trigger_reason"),
     *("dry_run", "retry_from", "parent_uid", "outputs", "workflow_revision", "undone", "priority"),
+    "facts",
 )
 STEP_COLUMNS = (
     *("run_uid", "created_at", "position", "name", "action", "phase", "attempts", "reason", "message"),
@@ -65,6 +66,7 @@ def run_row(run: RunRecord) -> Row:
         run.workflow_revision,
         run.undone,
         run.priority,
+        None if run.facts is None else to_json(run.facts),
     )
 
 
@@ -99,6 +101,8 @@ def run_of(row: Mapping[str, Any], steps: Iterable[StepRecord] = ()) -> RunRecor
     values["undone"] = tuple(values.get("undone") or ())
     values["parameters"] = from_json(values.get("parameters"))
     values["outputs"] = from_json(values.get("outputs"))
+    if values.get("facts") is not None:
+        values["facts"] = from_json(values["facts"])
     return RunRecord(**values, steps=tuple(steps))
 
 
@@ -151,6 +155,8 @@ def storable(run: RunRecord) -> RunRecord:
         trigger_reason=_clean(run.trigger_reason),
         outputs=_clean_all(run.outputs),
         steps=steps,
+        facts=None if run.facts is None else _clean_all(run.facts),
+        content=None if run.content is None else _clean_all(run.content),
     )
 
 

@@ -11,7 +11,7 @@ import asyncpg
 from kubernaut.history.database import Connection, Database
 from kubernaut.history.errors import Rejected
 from kubernaut.history.records import RunRecord
-from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, Row, run_row, step_rows
+from kubernaut.history.rows import RUN_COLUMNS, STEP_COLUMNS, Row, run_row, step_rows, to_json
 from kubernaut.history.schema import ensure_months, month_of
 
 POSITION_LOCK = 7239104581
@@ -90,6 +90,7 @@ class RunWriter:
         async with self._database.transaction() as connection:
             # Held until commit: readers who go by position must never see one before a lower one.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", POSITION_LOCK)
+            await _keep_contents(connection, runs)
             try:
                 async with connection.transaction():
                     return await _insert(connection, runs)
@@ -111,6 +112,18 @@ class RunWriter:
                 )
                 found.update(row["uid"] for row in rows)
         return frozenset(found)
+
+
+async def _keep_contents(connection: Connection, runs: Sequence[RunRecord]) -> None:
+    """Keep the contents that the runs followed, each once; nobody else writes any now."""
+    found = {run.content_hash: run.content for run in runs if run.content_hash and run.content is not None}
+    if found:
+        await connection.execute(
+            "INSERT INTO kubernaut.contents (digest, spec) "
+            "SELECT * FROM unnest($1::text[], $2::jsonb[]) ON CONFLICT DO NOTHING",
+            list(found),
+            [to_json(content) for content in found.values()],
+        )
 
 
 def _steps(runs: Iterable[RunRecord]) -> Iterable[Row]:
