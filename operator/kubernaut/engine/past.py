@@ -22,7 +22,7 @@ from kubernaut.engine.live import LiveRun
 _KEPT: Final = LONGEST * 2
 _TIDY_EVERY: Final = 1_000
 #: beyond so many (half a KiB each) only those are kept that a guard needs; those that still exist are seen again
-MOST: Final = 5_000
+MOST: Final = 1_000
 
 
 class PastRuns:
