@@ -112,6 +112,7 @@ def _on_cluster(act: Callable[[Cluster, argparse.Namespace], None]) -> Callable[
 
 #: what is done to a cluster that is up, without further options
 _ADDITIONS: dict[str, tuple[Callable[[Cluster, argparse.Namespace], None], str]] = {
+    "metrics": (lambda cluster, _: cluster.metrics(), "start metrics-server; it is built the first time"),
     "second-node": (
         lambda cluster, _: print(cluster.second_node()),
         "boot a second real node in a network namespace of its own; print its name",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from localcluster import images, local, process, providers, second, second_node, uses
+from localcluster import images, local, metrics, process, providers, second, second_node, uses
 from localcluster.audit import Level
 from localcluster.errors import ClusterError
 from localcluster.network import Block, inside
@@ -197,6 +197,16 @@ class Cluster:
         with self._changing():
             self._require_node()
             return second_node.start(self._state)
+
+    def metrics(self, progress: Progress | None = None) -> None:
+        """Start metrics-server, which is built the first time; return when it serves the usage of the real nodes.
+
+        Raises:
+            ClusterError: there is no real node, whose kubelet could be asked, or it serves nothing in time.
+        """
+        with self._changing():
+            self._require_node()
+            metrics.start(self._state, progress or Progress())
 
     def node_down(self) -> None:
         """Pull the real node's plug; the control plane has to notice by itself (about 50 s)."""

@@ -28,9 +28,11 @@ SLOW = ["sh", "-c", "trap 'exit 0' TERM; sleep 2 & wait; touch /tmp/ready; while
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     cluster = Cluster.up("test-node-two", nodes="real")
-    cluster.second_node()
-    yield cluster
-    cluster.down()
+    try:
+        cluster.second_node()
+        yield cluster
+    finally:
+        cluster.down()
 
 
 @pytest.fixture
