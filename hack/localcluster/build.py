@@ -7,6 +7,8 @@ A build is a directory of parts, each renamed into place when it is complete, an
 - ``runc``: runc with seccomp, else Debian's
 - ``system``: nft and busybox out of Debian packages, and the images made of busybox
 - ``helm``: only when asked for
+
+metrics-server is a build of its own, made when a cluster is asked for metrics.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ COMPONENTS = (
 )
 CONTROL_PARTS = ("kube",)
 NODE_PARTS = ("node", "runc", "system")
-_LANES = (("kube", "node", "helm"), ("system", "runc"))
+METRICS_PARTS = ("metrics",)
+_LANES = (("kube", "node", "helm", "metrics"), ("system", "runc"))
 
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _CNI = "github.com/containernetworking/plugins/plugins"
@@ -68,6 +71,10 @@ class Build:
     def current(cls) -> Build:
         key = versions.build_key(versions.build_inputs())
         return cls(paths.cache_root() / "kubernetes" / key)
+
+    @classmethod
+    def of_metrics(cls) -> Build:
+        return cls(paths.cache_root() / "kubernetes" / versions.metrics_key())
 
     @property
     def bin(self) -> Path:
@@ -113,7 +120,7 @@ class Builder:
 
     def _make_all(self, wanted: Sequence[str]) -> None:
         self.progress.say(
-            f"building {', '.join(wanted)} of Kubernetes {versions.KUBERNETES} into {self.build.root}"
+            f"building {', '.join(wanted)} for Kubernetes {versions.KUBERNETES} into {self.build.root}"
         )
         if set(wanted) != {"system"}:
             self._go = find_go(self.progress)
@@ -130,6 +137,7 @@ class Builder:
             "runc": self._runc,
             "system": self._system,
             "helm": self._helm,
+            "metrics": self._metrics,
         }
         for name in names:
             if name in NODE_PARTS:
@@ -192,6 +200,11 @@ class Builder:
     def _helm(self, out: Path) -> None:
         flags = f"-X helm.sh/helm/v4/internal/version.version={versions.HELM}"
         self._compile("helm", versions.KUBE_MODULE, ["helm.sh/helm/v4/cmd/helm"], out / "bin", flags)
+
+    def _metrics(self, out: Path) -> None:
+        flags = f"-X k8s.io/client-go/pkg/version.gitVersion={versions.METRICS_SERVER}"
+        program = ["sigs.k8s.io/metrics-server/cmd/metrics-server"]
+        self._compile("metrics-server", versions.METRICS_MODULE, program, out / "bin", flags)
 
     def _runc(self, out: Path) -> None:
         (out / "bin").mkdir()

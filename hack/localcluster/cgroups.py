@@ -19,8 +19,9 @@ _V2_CONTROLLERS = {*_NEEDED, "cpuset", "hugetlb"}
 _V1_CONTROLLERS = {*_NEEDED, "cpuset", "cpuacct", "devices", "blkio", "freezer", "hugetlb"}
 
 
-def group_name(cluster: str) -> str:
-    return f"kubernaut-{cluster}"
+def group_name(cluster: str, number: int = 1) -> str:
+    """The group of one of the cluster's real nodes; the dot keeps it apart from other clusters' names."""
+    return f"kubernaut-{cluster}" if number == 1 else f"kubernaut-{cluster}.{number}"
 
 
 def hierarchies(mounts: str) -> dict[str, Path]:

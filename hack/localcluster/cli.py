@@ -80,7 +80,7 @@ def _status(options: argparse.Namespace) -> None:
 
 def _logs(options: argparse.Namespace) -> None:
     folder = ClusterPaths.of(Cluster.find(options.name).name).logs
-    known = sorted(path.stem for path in folder.glob("*.log"))
+    known = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.log"))
     if options.component not in known:
         raise ClusterError(f"no log of {options.component!r}: there is {', '.join(known) or 'none'}")
     follow = ["-F"] if options.follow else []
@@ -108,6 +108,18 @@ def _on_cluster(act: Callable[[Cluster, argparse.Namespace], None]) -> Callable[
             act(Cluster.find(options.name), options)
 
     return command
+
+
+#: what is done to a cluster that is up, without further options
+_ADDITIONS: dict[str, tuple[Callable[[Cluster, argparse.Namespace], None], str]] = {
+    "metrics": (lambda cluster, _: cluster.metrics(), "start metrics-server; it is built the first time"),
+    "second-node": (
+        lambda cluster, _: print(cluster.second_node()),
+        "boot a second real node in a network namespace of its own; print its name",
+    ),
+    "node-down": (lambda cluster, _: cluster.node_down(), "pull the real node's plug"),
+    "node-up": (lambda cluster, _: cluster.node_up(), "boot the real node again"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -158,8 +170,8 @@ def parser() -> argparse.ArgumentParser:
         "load-image", _on_cluster(lambda c, o: c.load_image(o.archive)), "give the real node an OCI archive"
     )
     load.add_argument("archive", type=Path)
-    add("node-down", _on_cluster(lambda c, o: c.node_down()), "pull the real node's plug")
-    add("node-up", _on_cluster(lambda c, o: c.node_up()), "boot the real node again")
+    for name, (act, told) in _ADDITIONS.items():
+        add(name, _on_cluster(act), told)
     for verb, text in (
         ("stop", "kill the API server, or freeze it with --pause"),
         ("start", "and bring it back"),

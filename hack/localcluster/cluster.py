@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from localcluster import images, local, process, providers, second, uses
+from localcluster import images, local, metrics, process, providers, second, second_node, uses
 from localcluster.audit import Level
 from localcluster.errors import ClusterError
 from localcluster.network import Block, inside
@@ -188,6 +188,26 @@ class Cluster:
         with self._changing():
             return second.start(self._state)
 
+    def second_node(self) -> str:
+        """Start a second real node in a network namespace of its own; return its name when it is Ready.
+
+        Raises:
+            ClusterError: the first one is not real, or the second did not get Ready; nothing of it is left then.
+        """
+        with self._changing():
+            self._require_node()
+            return second_node.start(self._state)
+
+    def metrics(self, progress: Progress | None = None) -> None:
+        """Start metrics-server, which is built the first time; return when it serves the usage of the real nodes.
+
+        Raises:
+            ClusterError: there is no real node, whose kubelet could be asked, or it serves nothing in time.
+        """
+        with self._changing():
+            self._require_node()
+            metrics.start(self._state, progress or Progress())
+
     def node_down(self) -> None:
         """Pull the real node's plug; the control plane has to notice by itself (about 50 s)."""
         with self._changing():
@@ -273,8 +293,8 @@ def _revive(state: State, progress: Progress) -> bool:
         *(name for name in dead if name not in local.STORES),
     ):
         progress.say(f"  {name} of cluster {state.name} was not running: starting it")
-        if name == "node":
-            local.boot_node(state)
+        if name in ("node", local.SECOND_NODE):
+            (local.boot_node if name == "node" else second_node.boot)(state)
             continue
         local.start_component(state, name)
         if name == "kube-apiserver":

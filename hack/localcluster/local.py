@@ -20,9 +20,10 @@ from localcluster.network import Block
 from localcluster.paths import ClusterPaths, locked, state_root
 from localcluster.progress import Progress
 from localcluster.request import Request
-from localcluster.state import Component, Nodes, Provider, State
+from localcluster.state import Component, Nodes, Provider, SecondNode, State
 
 KWOK = "kwok"
+SECOND_NODE = "node-2"
 #: what has to be there before anything else
 STORES = ("etcd", "kube-apiserver")
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
@@ -290,7 +291,9 @@ def start_component(state: State, name: str) -> None:
         process.send(component.process, signal.SIGCONT)
         return
     cluster_paths = ClusterPaths.of(state.name)
-    prefix = network.inside(state.holder) if state.holder else []
+    second = state.second_node
+    holder = second.holder if second and name == SECOND_NODE else state.holder
+    prefix = network.inside(holder) if holder else []
     component.process = process.spawn(
         [*prefix, *component.argv], cluster_paths.logs / f"{name}.log", environment()
     )
@@ -349,13 +352,16 @@ def stop_node(state: State) -> None:
 
 def stop(state: State) -> None:
     """End every process of the cluster and remove its network, cgroups and files. Safe to repeat."""
-    everyone = [component.process for component in state.components.values()]
-    for each in (state.node_init, *everyone):
+    second = state.second_node or SecondNode("")
+    everyone = [state.node_init, second.init, *(each.process for each in state.components.values())]
+    for each in everyone:
         process.send(each, signal.SIGKILL)
-    for each in (state.node_init, *everyone):
+    for each in everyone:
         process.kill(each)
+    process.kill(second.holder)
     if state.block is not None:
         network.destroy(Block(state.block), state.holder)
     if state.nodes == "real":
-        cgroups.remove(cgroups.group_name(state.name))
+        for number in (1, 2):
+            cgroups.remove(cgroups.group_name(state.name, number))
     shutil.rmtree(ClusterPaths.of(state.name).root, ignore_errors=True)

@@ -63,6 +63,21 @@ class Block:
         return self._part(128, 22)
 
     @property
+    def second_link(self) -> IPv4Network:
+        """Between the first node's namespace and the second one's."""
+        return self._part(1, 30)
+
+    @property
+    def second_node(self) -> str:
+        """The second node's namespace: its kubelet."""
+        return str(self.second_link[2])
+
+    @property
+    def second_pods(self) -> IPv4Network:
+        """Pods of the second real node: as many."""
+        return self._part(132, 22)
+
+    @property
     def kwok_pods(self) -> IPv4Network:
         return self._part(192, 18)
 
@@ -143,6 +158,47 @@ def create(block: Block, log: Path) -> ProcessId:
         destroy(block, holder)
         raise
     return holder
+
+
+def create_second(block: Block, first: ProcessId, log: Path) -> ProcessId:
+    """Make the second node's namespace, linked to the first one's; returns the process that holds it open.
+
+    Nothing of it is seen on the host: the link goes with the namespace.
+
+    Raises:
+        ClusterError: the kernel refused; nothing is left behind then.
+    """
+    holder = spawn(["unshare", "--net", "--", "sleep", "infinity"], log)
+    try:
+        _await_namespace(holder)
+        _batch(
+            inside(first),
+            f"link add node2 type veth peer name eth0 netns {holder.pid}",
+            f"address add {block.second_link[1]}/30 dev node2",
+            "link set node2 up",
+        )
+        _batch(
+            inside(holder),
+            "link set lo up",
+            f"address add {block.second_node}/30 dev eth0",
+            "link set eth0 up",
+            f"route add default via {block.second_link[1]}",
+        )
+        _batch(inside(first), f"route add {block.second_pods} via {block.second_node} dev node2")
+        run([*inside(holder), "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
+    except ClusterError:
+        destroy_second(first, holder)
+        raise
+    return holder
+
+
+def destroy_second(first: ProcessId | None, holder: ProcessId | None) -> None:
+    """End the second node's namespace; the link goes at once, so that a new one finds its name free."""
+    if first is not None and alive(first):
+        # There is none where making the namespace failed early.
+        command = [*inside(first), "ip", "link", "delete", "node2"]
+        subprocess.run(command, capture_output=True, check=False)
+    kill(holder)
 
 
 def destroy(block: Block, holder: ProcessId | None) -> None:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def snapshotter(directory: Path) -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """Configuration of the one real node of a cluster."""
+    """Configuration of a real node of a cluster: the first, or the second one in a namespace of its own."""
 
     cluster: str
     name: str
@@ -78,12 +79,35 @@ class Node:
     cni: Path
     block: Block
     server: str
+    number: int = 1
+
+    @property
+    def home(self) -> Path:
+        return self.paths.node if self.number == 1 else self.paths.second_node
+
+    @property
+    def logs(self) -> Path:
+        return self.paths.logs if self.number == 1 else self.paths.logs / self.home.name
+
+    @property
+    def user(self) -> str:
+        """Name of the kubelet's certificates and kubeconfig."""
+        return "kubelet" if self.number == 1 else f"kubelet-{self.number}"
+
+    @property
+    def address(self) -> str:
+        return self.block.node if self.number == 1 else self.block.second_node
+
+    @property
+    def pods(self) -> IPv4Network:
+        return self.block.node_pods if self.number == 1 else self.block.second_pods
 
     def write(self, snapshots: str) -> None:
         """All configuration files of the node. JSON is YAML, so only containerd's is written out by hand."""
-        root = self.paths.node
+        root = self.home
         for name in ("cni", "kubelet", "containerd", "pods", "volume-plugins"):
             (root / name).mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
         (root / "containerd.toml").write_text(self.containerd(snapshots))
         (root / "cni" / "10-bridge.conflist").write_text(json.dumps(self.network(), indent=1))
         (root / "kubelet.json").write_text(json.dumps(self.kubelet(), indent=1))
@@ -95,7 +119,7 @@ class Node:
     def containerd(self, snapshots: str) -> str:
         plugins = "plugins.'io.containerd"
         return f"""version = 3
-root = '{self.paths.node}/containerd'
+root = '{self.home}/containerd'
 state = '/run/kubernaut/containerd'
 [grpc]
   address = '{CONTAINERD_SOCKET}'
@@ -117,7 +141,7 @@ state = '/run/kubernaut/containerd'
       SystemdCgroup = false
   [{plugins}.cri.v1.runtime'.cni]
     bin_dirs = ['{self.cni}']
-    conf_dir = '{self.paths.node}/cni'
+    conf_dir = '{self.home}/cni'
 [{plugins}.nri.v1.nri']
   disable = true
 [{plugins}.internal.v1.opt']
@@ -128,7 +152,7 @@ state = '/run/kubernaut/containerd'
         ipam = {
             "type": "host-local",
             "dataDir": "/run/kubernaut/addresses",
-            "ranges": [[{"subnet": str(self.block.node_pods)}]],
+            "ranges": [[{"subnet": str(self.pods)}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         }
         bridge = {
@@ -143,7 +167,7 @@ state = '/run/kubernaut/containerd'
         return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, port_map]}
 
     def kubelet(self) -> dict[str, Any]:
-        root, pki = self.paths.node, self.paths.pki
+        root, pki = self.home, self.paths.pki
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -157,18 +181,18 @@ state = '/run/kubernaut/containerd'
                 "x509": {"clientCAFile": f"{pki}/ca.crt"},
             },
             "authorization": {"mode": "Webhook"},
-            "tlsCertFile": f"{pki}/kubelet-server.crt",
-            "tlsPrivateKeyFile": f"{pki}/kubelet-server.key",
+            "tlsCertFile": f"{pki}/{self.user}-server.crt",
+            "tlsPrivateKeyFile": f"{pki}/{self.user}-server.key",
             "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{cgroups.group_name(self.cluster)}",
+            "cgroupRoot": f"/{cgroups.group_name(self.cluster, self.number)}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "oomScoreAdj": 0,
             "featureGates": {"KubeletCrashLoopBackOffMax": True},
             "crashLoopBackOff": {"maxContainerRestartPeriod": "10s"},
             "maxPods": MAX_PODS,
-            "podCIDR": str(self.block.node_pods),
+            "podCIDR": str(self.pods),
             "podLogsDir": f"{root}/pods",
             "volumePluginDir": f"{root}/volume-plugins",
             "resolvConf": "",
@@ -213,18 +237,18 @@ state = '/run/kubernaut/containerd'
 
     def init(self) -> dict[str, Any]:
         """What :mod:`localcluster.nodeinit` is to do."""
-        root = self.paths.node
+        root = self.home
         kubelet = [str(self.bin / "kubelet"), f"--config={root}/kubelet.json", f"--root-dir={root}/kubelet"]
         kubelet += [
-            f"--kubeconfig={self.paths.config}/kubelet.kubeconfig",
+            f"--kubeconfig={self.paths.config}/{self.user}.kubeconfig",
             f"--hostname-override={self.name}",
         ]
-        kubelet += [f"--node-ip={self.block.node}", "--node-labels=kubernaut.local/node=real", "--v=2"]
+        kubelet += [f"--node-ip={self.address}", "--node-labels=kubernaut.local/node=real", "--v=2"]
         # by default the log of the last but one container is gone as soon as the last one has ended
         kubelet += ["--maximum-dead-containers-per-container=2"]
         return {
             "keep": [str(self.paths.root), str(self.bin.parent), sys.base_prefix],
-            "logs": str(self.paths.logs),
+            "logs": str(self.logs),
             "images": str(self.paths.images),
             "start": str(root / "start"),
             "path": str(self.bin),
@@ -238,7 +262,7 @@ state = '/run/kubernaut/containerd'
         }
 
     def command(self) -> list[str]:
-        """Starts the node's init; to be run inside the cluster's network namespace."""
+        """Starts the node's init; to be run inside its network namespace."""
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
-        command = [sys.executable, "-S", f"{self.paths.node}/init.py", f"{self.paths.node}/init.json"]
+        command = [sys.executable, "-S", f"{self.home}/init.py", f"{self.home}/init.json"]
         return [*unshare, "--propagation=private", "--", *command]

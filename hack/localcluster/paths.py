@@ -87,6 +87,10 @@ class ClusterPaths:
         return self.root / "node"
 
     @property
+    def second_node(self) -> Path:
+        return self.root / "node-2"
+
+    @property
     def images(self) -> Path:
         return self.root / "images"
 

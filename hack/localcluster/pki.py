@@ -43,15 +43,20 @@ def leaves(addresses: Sequence[str], node: str, node_address: str) -> list[Leaf]
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     names.append("kubernetes.default.svc.cluster.local")
     server = tuple(f"DNS:{name}" for name in names) + tuple(f"IP:{address}" for address in addresses)
-    kubelet = (f"DNS:{node}", "DNS:localhost", "IP:127.0.0.1", f"IP:{node_address}")
     return [
         Leaf("apiserver", "/CN=kube-apiserver", "serverAuth", server),
         Leaf("apiserver-kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client"),
         Leaf("front-proxy-client", "/CN=front-proxy-client", authority="front-proxy-ca"),
-        Leaf("kubelet", f"/O=system:nodes/CN=system:node:{node}"),
-        Leaf("kubelet-server", f"/O=system:nodes/CN=system:node:{node}", "serverAuth", kubelet),
+        *node_leaves("kubelet", node, node_address),
         *(Leaf(name, subject) for name, subject in USERS.items()),
     ]
+
+
+def node_leaves(user: str, node: str, address: str) -> list[Leaf]:
+    """What a node's kubelet shows the API server, and what it shows those who ask it."""
+    names = (f"DNS:{node}", "DNS:localhost", "IP:127.0.0.1", f"IP:{address}")
+    subject = f"/O=system:nodes/CN=system:node:{node}"
+    return [Leaf(user, subject), Leaf(f"{user}-server", subject, "serverAuth", names)]
 
 
 def create(folder: Path, wanted: Sequence[Leaf]) -> None:
@@ -69,7 +74,7 @@ def create(folder: Path, wanted: Sequence[Leaf]) -> None:
         account_keys = pool.submit(_service_account_keys, folder)
         for name in ("ca", "front-proxy-ca"):
             _authority(folder, name)
-        for done in [pool.submit(_sign, folder, leaf) for leaf in wanted]:
+        for done in [pool.submit(sign, folder, leaf) for leaf in wanted]:
             done.result()
         account_keys.result()
 
@@ -85,7 +90,8 @@ def _authority(folder: Path, name: str) -> None:
     run([*command, "-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt")])
 
 
-def _sign(folder: Path, leaf: Leaf) -> None:
+def sign(folder: Path, leaf: Leaf) -> None:
+    """Write one more key and certificate into ``folder``."""
     command = ["openssl", "req", "-x509", *_new_key(), "-subj", leaf.subject]
     command += ["-CA", str(folder / f"{leaf.authority}.crt"), "-CAkey", str(folder / f"{leaf.authority}.key")]
     command += ["-addext", "basicConstraints=critical,CA:FALSE"]

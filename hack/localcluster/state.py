@@ -27,6 +27,15 @@ class Component:
 
 
 @dataclass
+class SecondNode:
+    """A second real node: who holds its network namespace open, and its process 1."""
+
+    name: str
+    holder: ProcessId | None = None
+    init: ProcessId | None = None
+
+
+@dataclass
 class State:
     """One cluster.
 
@@ -48,6 +57,7 @@ class State:
     block: int | None = None
     holder: ProcessId | None = None
     node_init: ProcessId | None = None
+    second_node: SecondNode | None = None
     components: dict[str, Component] = field(default_factory=dict)
 
     def save(self, paths: ClusterPaths) -> None:
@@ -70,6 +80,9 @@ class State:
         try:
             document["holder"] = _process(document.get("holder"))
             document["node_init"] = _process(document.get("node_init"))
+            if second := document.get("second_node"):
+                holder, init = _process(second["holder"]), _process(second["init"])
+                document["second_node"] = SecondNode(second["name"], holder, init)
             document["components"] = {
                 name: Component(value["argv"], _process(value["process"]))
                 for name, value in document["components"].items()

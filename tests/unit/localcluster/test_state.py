@@ -16,7 +16,7 @@ from localcluster.process import ProcessId
 from localcluster.progress import Progress
 from localcluster.providers.given import given_kubeconfig
 from localcluster.request import Request
-from localcluster.state import Component, State
+from localcluster.state import Component, SecondNode, State
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,7 @@ def example(name: str = "one") -> State:
         nodes="kwok",
         block=3,
         holder=who,
+        second_node=SecondNode(f"{name}-node-2", who),
         components={"etcd": Component(["etcd", "--x"], who), "kwok": Component(["kwok"])},
     )
 

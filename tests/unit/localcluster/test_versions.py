@@ -43,7 +43,7 @@ def test_the_key_names_the_version_and_is_a_plain_file_name() -> None:
 
 
 def test_the_pinned_go_wheel_is_new_enough_for_the_modules() -> None:
-    for module in (versions.KUBE_MODULE, versions.RUNC_MODULE):
+    for module in (versions.KUBE_MODULE, versions.RUNC_MODULE, versions.METRICS_MODULE):
         assert parse_go_version(versions.GO_WHEEL) >= go_directive((module / "go.mod").read_text())
 
 
@@ -56,6 +56,19 @@ def test_the_versions_said_are_the_versions_in_the_modules() -> None:
     ):
         assert f"\t{module} {version}\n" in kube
     assert f"github.com/opencontainers/runc {versions.RUNC} " in (versions.RUNC_MODULE / "go.mod").read_text()
+    metrics = (versions.METRICS_MODULE / "go.mod").read_text()
+    assert f"sigs.k8s.io/metrics-server {versions.METRICS_SERVER} " in metrics
+
+
+def test_metrics_server_speaks_the_api_of_the_cluster_that_it_serves() -> None:
+    minor = versions.KUBERNETES.split(".")[1]
+    assert f"k8s.io/apiserver v0.{minor}." in (versions.METRICS_MODULE / "go.mod").read_text()
+
+
+def test_a_build_of_metrics_server_is_apart_from_the_cluster_s() -> None:
+    assert versions.metrics_key("x86_64") != versions.metrics_key("aarch64")
+    assert versions.METRICS_SERVER in versions.metrics_key()
+    assert not any(name.startswith("metrics/") for name in versions.build_inputs())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,217 @@
+"""drain_node between two kubelets: containers end on one node, and are Ready on the other, as a budget allows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apiserver.acting import Place, await_true
+from kubernaut.actions import pods
+from kubernaut.actions.nodes.drain import DrainNode, DrainNodeParameters
+from kubernaut.api.reasons import Reason
+from kubernaut.core.action import Done, StepContext
+from kubernaut.core.errors import StepError, Unfinished
+from kubernaut.core.ports import Manifest
+from localcluster import Cluster
+
+DRAIN = DrainNode()
+# Ready some seconds after it runs, so that a budget really has something to wait for.
+SLOW = ["sh", "-c", "trap 'exit 0' TERM; sleep 2 & wait; touch /tmp/ready; while true; do sleep 0.2; done"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster.up("test-node-two", nodes="real")
+    try:
+        cluster.second_node()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+@pytest.fixture
+def second(cluster: Cluster, place: Place) -> Iterator[str]:
+    """The second node; open to pods again after the test, and without any of them."""
+    name = cluster.second_node()
+    yield name
+    place.admin.request("DELETE", place.path("apps/v1", "deployments", "api"))
+    place.patch("v1", "nodes", name, {"spec": {"unschedulable": None}})
+    await_true(lambda: not on(place, name), f"pods stay on {name}")
+
+
+def deployed(place: Place, cluster: Cluster, node: str, **pod: Any) -> None:
+    """Make two pods that would rather be on this node, and wait until they are Ready there."""
+    wish = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    term = {"weight": 100, "preference": {"matchExpressions": [wish]}}
+    container = {
+        "name": "app",
+        "image": cluster.real_image("busybox"),
+        "command": SLOW,
+        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
+    }
+    spec = {
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}},
+        "containers": [container],
+        "terminationGracePeriodSeconds": 5,
+        **pod,
+    }
+    labels = {"app": "api"}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    wanted = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    place.create("apps/v1", "deployments", {"metadata": {"name": "api"}, "spec": wanted})
+    place.settled()
+    assert len(on(place, node)) == 2
+
+
+def budget(place: Place, **spec: Any) -> None:
+    wanted = {"selector": {"matchLabels": {"app": "api"}}, **spec}
+    place.create("policy/v1", "poddisruptionbudgets", {"metadata": {"name": "keep"}, "spec": wanted})
+
+    def counted() -> bool:
+        status = place.get("policy/v1", "poddisruptionbudgets", "keep").get("status", {})
+        return bool(status.get("currentHealthy") == 2)
+
+    await_true(counted, "the budget was not counted")
+
+
+def on(place: Place, node: str) -> list[Manifest]:
+    return [pod for pod in place.items("v1", "pods") if pod["spec"].get("nodeName") == node]
+
+
+def closed(place: Place, node: str) -> bool:
+    return bool(place.get("v1", "nodes", node)["spec"].get("unschedulable"))
+
+
+def context(place: Place, target: Manifest) -> StepContext:
+    """Each test is a run of its own: the node keeps the marks of former ones."""
+    return place.context(target, run_uid=place.namespace)
+
+
+async def drain(
+    place: Place, node: str, first: Callable[[], None] = lambda: None, **given: Any
+) -> tuple[Done, list[str]]:
+    """Drain as the engine does, call after call; ``first`` is called after the first one that is not the last."""
+    target = place.get("v1", "nodes", node) | {"apiVersion": "v1", "kind": "Node"}
+    parameters = DrainNodeParameters.model_validate(given)
+    account = place.account(DRAIN.rights(context(place, target).target, parameters))
+    told: list[str] = []
+    while True:
+        try:
+            done = await DRAIN.perform(account, context(place, target), parameters)
+        except Unfinished as error:
+            if not told:
+                first()
+            told.append(str(error))
+            assert len(told) < 3000, told[-1]
+        else:
+            return done, told
+
+
+@contextmanager
+def watched(cluster: Cluster, place: Place, log: Path) -> Iterator[None]:
+    """Write down every change of a pod, in the order in which it happened."""
+    get = [
+        "get",
+        "pods",
+        f"--namespace={place.namespace}",
+        "--watch",
+        "--output-watch-events",
+        "--output=json",
+    ]
+    with log.open("wb") as out:
+        process = subprocess.Popen([str(cluster.kubectl), *get], env=cluster.client_environment(), stdout=out)
+        try:
+            await_true(lambda: log.read_text().count('"ADDED"') >= 2, "kubectl does not watch")
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def fewest_ready(log: Path) -> int:
+    """Return how many pods that were not leaving were Ready, when they were fewest."""
+    ready: dict[str, bool] = {}
+    counts = []
+    text, decoder = log.read_text(), json.JSONDecoder()
+    while text := text.lstrip():
+        event, end = decoder.raw_decode(text)
+        text, pod = text[end:], event["object"]
+        known = len(ready)
+        gone = event["type"] == "DELETED" or pods.leaving(pod)
+        ready[pod["metadata"]["uid"]] = not gone and pods.ready(pod)
+        if known >= 2 or len(ready) == 2:
+            counts.append(sum(ready.values()))
+    return min(counts)
+
+
+async def test_pods_move_to_the_other_node_and_never_fewer_are_ready_than_their_budget_wants(
+    place: Place, cluster: Cluster, second: str, tmp_path: Path
+) -> None:
+    deployed(place, cluster, second)
+    budget(place, maxUnavailable=1)
+    before = {pod["metadata"]["uid"] for pod in on(place, second)}
+    with watched(cluster, place, tmp_path / "pods.json"):
+        done, told = await drain(place, second)
+        place.settled()
+    assert done.outputs["pods"] == 2
+    assert any("is held by PodDisruptionBudget keep" in text for text in told), told[-1]
+    assert fewest_ready(tmp_path / "pods.json") == 1
+    assert closed(place, second)
+    assert not on(place, second)
+    moved = on(place, f"{cluster.name}-node")
+    assert len(moved) == 2
+    assert all(pods.ready(pod) for pod in moved)
+    assert not before & {pod["metadata"]["uid"] for pod in moved}
+
+
+async def test_a_drain_that_fails_midway_opens_the_node_again(
+    place: Place, cluster: Cluster, second: str
+) -> None:
+    deployed(place, cluster, second)
+    budget(place, maxUnavailable=1)
+    seen: list[bool] = []
+
+    def comes_a_pod_that_must_stay() -> None:
+        """Bound to the node past the scheduler, as some tools do."""
+        seen.append(closed(place, second))
+        container = {"name": "app", "image": cluster.real_image("pause")}
+        spec = {"containers": [container], "nodeName": second, "terminationGracePeriodSeconds": 0}
+        place.create("v1", "pods", {"metadata": {"name": "alone"}, "spec": spec})
+
+    with pytest.raises(StepError, match="alone has no controller") as caught:
+        await drain(place, second, first=comes_a_pod_that_must_stay)
+    assert caught.value.reason is Reason.PRECONDITION_FAILED
+    assert "pods that were evicted do not come back by themselves" in str(caught.value)
+    assert seen == [True]
+    assert not closed(place, second)
+    place.settled()
+    await_true(lambda: pods.ready(place.get("v1", "pods", "alone")), "the pod that must stay does not run")
+    # Which it really takes: what was evicted is on the first node, and what is new comes here.
+    assert len(on(place, f"{cluster.name}-node")) == 1
+    place.patch("apps/v1", "deployments", "api", {"spec": {"replicas": 3}})
+    place.settled()
+    assert len([pod for pod in on(place, second) if pods.controller_of(pod)]) == 2
+    place.admin.request("DELETE", place.path("v1", "pods", "alone"))
+
+
+async def test_an_undone_drain_opens_the_node_and_evicts_nobody_else(
+    place: Place, cluster: Cluster, second: str
+) -> None:
+    deployed(place, cluster, second)
+    await drain(place, second)
+    place.settled()
+    target = place.get("v1", "nodes", second) | {"apiVersion": "v1", "kind": "Node"}
+    parameters = DrainNodeParameters()
+    account = place.account(DRAIN.rights(context(place, target).target, parameters))
+    moved = {pod["metadata"]["uid"] for pod in on(place, f"{cluster.name}-node")}
+    assert (await DRAIN.undo(account, context(place, target), parameters)).acted
+    assert not closed(place, second)
+    again = await DRAIN.undo(account, context(place, target), parameters)
+    assert "was put back before" in again.message
+    assert moved == {pod["metadata"]["uid"] for pod in place.items("v1", "pods")}
