@@ -234,6 +234,11 @@ class Application:
         if self.history is None:
             log.warning("nothing is remembered of objects: KUBERNAUT_REMEMBER needs KUBERNAUT_DSN")
             return None
+        if settings.encryption_keys is None:
+            log.warning(
+                "nothing is remembered of objects: KUBERNAUT_REMEMBER needs KUBERNAUT_ENCRYPTION_KEYS"
+            )
+            return None
 
         def wanted() -> bool:
             return self.shards.holds_global() and features.on(Feature.REMEMBER)

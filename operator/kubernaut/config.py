@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     remember: bool = Field(
         False,
         description="whether it is remembered what objects with the label kubernaut.io/remember are like while they "
-        "are well; needs a history and the rights of manifests/remember",
+        "are well; needs a history, a key to encrypt it with (KUBERNAUT_ENCRYPTION_KEYS) and the rights of "
+        "manifests/remember",
     )
     remember_after: Span = Field(
         timedelta(minutes=1), description="how long such an object has to be well without a break before that"
@@ -79,8 +80,9 @@ class Settings(BaseSettings):
     spool_bytes: int = Field(256 * 2**20, ge=0, description="most bytes of the disk spool")
     encryption_keys: Path | None = Field(
         None,
-        description="file (of a mounted Secret) with the keys that diagnostics bundles are encrypted with, 32 bytes "
-        "in base64 a line: the first encrypts, all decrypt; unset: no bundles are kept",
+        description="file (of a mounted Secret) with the keys that diagnostics bundles and what is remembered of "
+        "objects are encrypted with, 32 bytes in base64 a line: the first encrypts, all decrypt; unset: neither is "
+        "kept",
     )
     bundle_bytes: int = Field(
         256 * 2**20, ge=0, description="most bytes of diagnostics bundles that wait on disk for Postgres"

@@ -14,8 +14,10 @@ import asyncpg
 import psutil
 import pytest
 
+from database.keyfile import Keys
 from kubernaut.history.breaker import Breaker
 from kubernaut.history.database import Database
+from kubernaut.history.encryption import KeyRing
 from kubernaut.history.schema import migrate
 from localpostgres import LocalPostgres
 
@@ -88,3 +90,13 @@ async def database(dsn: str) -> AsyncIterator[Database]:
     database = Database(dsn, breaker=Breaker("Postgres", failures=3, pause=0.1))
     yield database
     await database.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Keys:
+    return Keys(tmp_path / "keys")
+
+
+@pytest.fixture
+def keys(file: Keys) -> KeyRing:
+    return file.ring

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 from database.builders import MOMENT, a_run
+from database.keyfile import Keys, key
 from kubernaut.cli import main
 from kubernaut.history.bundlemirror import BundleMirror
 from kubernaut.history.bundles import Bundles, seal, unseal
@@ -27,43 +26,6 @@ from kubernaut.history.writer import RunWriter
 from localpostgres import LocalPostgres
 
 UID = "6f1f6d1c-2f0f-4f0a-9f53-0d8c3c1f7a11"
-
-
-def key() -> str:
-    return base64.b64encode(os.urandom(32)).decode() + "\n"
-
-
-class Keys:
-    """The file of a mounted Secret, and the keys in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.ring = KeyRing(path)
-        self.lines = [key()]
-        self.write()
-
-    def write(self) -> None:
-        self.path.write_text("".join(self.lines))
-
-    def add(self) -> None:
-        """Have a new key encrypt."""
-        self.lines.insert(0, key())
-        self.write()
-
-    def forget(self) -> None:
-        """Take the oldest key away."""
-        self.lines.pop()
-        self.write()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Keys:
-    return Keys(tmp_path / "keys")
-
-
-@pytest.fixture
-def keys(file: Keys) -> KeyRing:
-    return file.ring
 
 
 def a_mirror(database: Database, keys: KeyRing, folder: Path, **more: Any) -> BundleMirror:

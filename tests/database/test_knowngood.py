@@ -12,8 +12,9 @@ import pytest
 
 from database.builders import MOMENT
 from kubernaut.history.database import Database
+from kubernaut.history.encryption import KeyRing
 from kubernaut.history.errors import HistoryError, HistoryUnavailable
-from kubernaut.history.knowngood import KEPT_OF_EACH, KNOWN_GOOD_LOCK, GoodSighting, KnownGoodStore
+from kubernaut.history.knowngood import KEPT_OF_EACH, GoodSighting, KnownGoodStore
 from localpostgres import LocalPostgres
 
 KEEP = timedelta(days=90)
@@ -30,8 +31,8 @@ def sighting(uid: str = "u1", content: str = "good", minutes: int = 0, **more: A
 
 
 @pytest.fixture
-def store(database: Database) -> KnownGoodStore:
-    return KnownGoodStore(database, KEEP, lambda: MOMENT + timedelta(days=1))
+def store(database: Database, keys: KeyRing) -> KnownGoodStore:
+    return KnownGoodStore(database, keys, KEEP, lambda: MOMENT + timedelta(days=1))
 
 
 async def counted(database: Database, table: str) -> int:
@@ -148,8 +149,8 @@ async def test_while_postgres_is_away_it_waits_and_asking_says_so(
     assert await store.newest("u2") is not None
 
 
-async def test_a_postgres_that_hangs_is_not_waited_for(dsn: str, database: Database) -> None:
-    store = KnownGoodStore(database, KEEP, lambda: MOMENT, patience=0.2)
+async def test_a_postgres_that_hangs_is_not_waited_for(dsn: str, database: Database, keys: KeyRing) -> None:
+    store = KnownGoodStore(database, keys, KEEP, lambda: MOMENT, patience=0.2)
     await write(store, sighting())
     other = await asyncpg.connect(dsn)
     try:
@@ -161,8 +162,8 @@ async def test_a_postgres_that_hangs_is_not_waited_for(dsn: str, database: Datab
         await other.close()
 
 
-async def test_what_waits_is_bounded(database: Database) -> None:
-    store = KnownGoodStore(database, KEEP, lambda: MOMENT, most=2)
+async def test_what_waits_is_bounded(database: Database, keys: KeyRing) -> None:
+    store = KnownGoodStore(database, keys, KEEP, lambda: MOMENT, most=2)
     for number in range(5):
         store.remember(sighting(f"u{number}"))
     assert store.backlog == 2
@@ -173,12 +174,13 @@ async def test_what_waits_is_bounded(database: Database) -> None:
     assert found.last_seen == MOMENT + timedelta(minutes=5)
 
 
-async def test_two_that_write_at_once_do_not_wait_for_each_other_in_a_circle(database: Database) -> None:
-    stores = [KnownGoodStore(database, KEEP, lambda: MOMENT) for _ in range(2)]
+async def test_two_that_write_at_once_do_not_wait_for_each_other_in_a_circle(
+    database: Database, keys: KeyRing
+) -> None:
+    stores = [KnownGoodStore(database, keys, KEEP, lambda: MOMENT) for _ in range(2)]
     for minutes in range(20):
         for store in stores:
             for number in range(10):
                 store.remember(replace(sighting(f"u{number}", minutes=minutes), name="any"))
         await asyncio.gather(*(store.flush() for store in stores))
     assert await counted(database, "known_good") == 10
-    assert KNOWN_GOOD_LOCK > 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +19,31 @@ RESTORE = {"name": "restore", "action": "restore_last_known_good"}
 
 
 @pytest.fixture
-def remembering(world: World) -> Iterator[Operator]:
+def keys(tmp_path: Path) -> Path:
+    """The file of keys that it encrypts with."""
+    path = tmp_path / "keys"
+    path.write_text(key())
+    return path
+
+
+@pytest.fixture
+def remembering(world: World, keys: Path) -> Iterator[Operator]:
     """An operator that remembers, in the stead of the usual one."""
     world.cluster.run_kubectl("apply", "-k", str(ROOT / "manifests" / "remember"))
-    with world.other_operator(world.postgres.dsn, REMEMBERING) as operator:
+    env = {**REMEMBERING, "KUBERNAUT_ENCRYPTION_KEYS": str(keys)}
+    with world.other_operator(world.postgres.dsn, env) as operator:
         yield operator
     world.cluster.run_kubectl("delete", "-k", str(ROOT / "manifests" / "remember"))
+
+
+def key() -> str:
+    return base64.b64encode(os.urandom(32)).decode() + "\n"
+
+
+def key_of(place: Place) -> str:
+    """Return which key the declaration of the Deployment is encrypted with."""
+    query = "select key_id from kubernaut.declarations where digest = $1"
+    return "".join(row["key_id"] for digest in known(place) for row in place.world.rows(query, digest))
 
 
 def known(place: Place) -> list[str]:
@@ -39,8 +61,8 @@ def allow_keeping(place: Place) -> None:
     place.create("RoleBinding", {"metadata": {"name": "keep"}, "roleRef": reference, "subjects": [subject]})
 
 
-def test_what_was_remembered_before_a_restart_is_restored_after_it(
-    world: World, remembering: Operator
+def test_what_was_remembered_before_a_restart_is_restored_after_it_and_under_another_key(
+    world: World, remembering: Operator, keys: Path
 ) -> None:
     place = world.place()
     allow_keeping(place)
@@ -53,7 +75,11 @@ def test_what_was_remembered_before_a_restart_is_restored_after_it(
         lambda: place.get("Deployment", "web")["status"].get("unavailableReplicas"),
     )
     remembering.stop()
+    first, former = key_of(place), keys.read_text()
+    keys.write_text(key() + former)
     world.restart_operator()
+    until("it is under the new key", lambda: key_of(place) not in ("", first))
+    keys.write_text(keys.read_text().removesuffix(former))
     verify = {"expect": ["!has(target.spec.template.spec.nodeSelector)"]}
     place.workflow(RESTORE, verify=verify)
     status = place.run().end()

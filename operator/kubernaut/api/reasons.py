@@ -77,6 +77,7 @@ class Reason(StrEnum):
     NOTHING_TO_ROLL_BACK_TO = "NothingToRollBackTo"
     NOTHING_REMEMBERED = "NothingRemembered"
     HISTORY_AWAY = "HistoryAway"
+    MEMORY_UNREADABLE = "MemoryUnreadable"
     SEVERAL_SUSPECTS = "SeveralSuspects"
     CHANGED_SINCE = "ChangedSince"
     CONFLICT = "Conflict"
@@ -184,6 +185,11 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
         _C.INFRASTRUCTURE,
         "Bring Postgres back, or correct KUBERNAUT_DSN; until then use an action that needs no history.",
         transient=True,
+    ),
+    Reason.MEMORY_UNREADABLE: ReasonInfo(
+        _C.INFRASTRUCTURE,
+        "Put the key that the message names back into the operator's keys (KUBERNAUT_ENCRYPTION_KEYS), below the "
+        "first; if it is lost, what it encrypted is, too: repair the object by hand, and it is remembered anew.",
     ),
     Reason.SEVERAL_SUSPECTS: ReasonInfo(
         _C.PRECONDITION,

@@ -37,7 +37,8 @@ class Memory(Protocol):
             good_for: only what was well for at least so long.
 
         Raises:
-            StepError: NothingRemembered; HistoryAway, where that can't be told now.
+            StepError: NothingRemembered; HistoryAway, where that can't be told now; MemoryUnreadable, where its key
+                is missing.
         """
         ...
 

@@ -59,16 +59,18 @@ class History:
             self.database, load, self._stored, spool=spool, most_waiting=settings.outbox, enabled=enabled
         )
         self.seen = SeenAvailable(self.database)
-        self.known_good = KnownGoodStore(self.database, settings.remember_keep, clock)
+        keys = KeyRing(settings.encryption_keys) if settings.encryption_keys else None
+        self.known_good = KnownGoodStore(self.database, keys, settings.remember_keep, clock)
         self.memory = HistoryMemory(self.known_good)
         self._bundles = (
             BundleMirror(
                 self.database,
-                KeyRing(settings.encryption_keys),
+                keys,
                 BundleSpool(settings.state_dir / "bundles", most_bytes=settings.bundle_bytes),
                 enabled=enabled,
+                also=(self.known_good.rotate,),
             )
-            if settings.encryption_keys
+            if keys is not None
             else None
         )
         self._retention = settings.retention and Retention(self.database, settings.retention, clock)

@@ -26,7 +26,7 @@ from kubernaut.cluster.collections import GAP, Event
 from kubernaut.core.errors import ClusterError, StepError
 from kubernaut.core.memory import KnownGood
 from kubernaut.core.ports import Manifest, ObjectRef
-from kubernaut.history.errors import HistoryError
+from kubernaut.history.errors import HistoryError, KeysUnusable, KeyUnknown, Tampered
 from kubernaut.history.knowngood import GoodSighting
 from kubernaut.metrics import REMEMBERED
 
@@ -243,10 +243,14 @@ class HistoryMemory:
         """Return what is remembered of the object with this UID.
 
         Raises:
-            StepError: NothingRemembered; HistoryAway.
+            StepError: NothingRemembered; HistoryAway; MemoryUnreadable.
         """
         try:
             found = await self._store.newest(ref.uid, good_for)
+        except (KeysUnusable, KeyUnknown, Tampered) as error:
+            raise StepError(
+                f"what {ref} was like can't be read: {error}", reason=Reason.MEMORY_UNREADABLE
+            ) from error
         except HistoryError as error:
             raise StepError(
                 f"what {ref} was like can't be known now: {error}", reason=Reason.HISTORY_AWAY

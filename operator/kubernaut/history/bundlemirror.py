@@ -1,11 +1,14 @@
-"""Diagnostics bundles on their way: encrypted and on disk at once, in Postgres whenever it is there."""
+"""Diagnostics bundles on their way: encrypted and on disk at once, in Postgres whenever it is there.
+
+Also what sees to the keys: every ten minutes it is looked for what is under another key than the first.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -32,6 +35,7 @@ class BundleMirror:
         keys: what to encrypt with.
         spool: what waits.
         enabled: whether the history is switched on; while it is not, what waits goes on waiting.
+        also: what else is encrypted anew when the key has changed, with the bundles.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class BundleMirror:
         spool: BundleSpool,
         *,
         enabled: Callable[[], bool] = lambda: True,
+        also: Sequence[Callable[[], Awaitable[int]]] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -48,13 +53,14 @@ class BundleMirror:
         self._keys = keys
         self._spool = spool
         self._enabled = enabled
+        self._also = also
         self._monotonic = monotonic
         self._disk = asyncio.Lock()
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._failures = 0
         self._rotate_at = float("-inf")
-        #: set once all bundles have been looked at for old keys
+        #: set once all that is encrypted has been looked at for old keys
         self.rotated = asyncio.Event()
         self._note_work()
 
@@ -112,6 +118,8 @@ class BundleMirror:
                 await self._store_one()
             elif self._monotonic() >= self._rotate_at:
                 await self.rotate()
+                for rotate in self._also:
+                    await rotate()
                 self._rotate_at = self._monotonic() + _ROTATE_SECONDS
                 self.rotated.set()
         except HistoryError as error:

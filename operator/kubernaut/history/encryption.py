@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from kubernaut.history.errors import KeysUnusable, KeyUnknown, Tampered
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+_FINGERPRINT_INFO: Final = b"kubernaut.io/fingerprint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,61 @@ class Sealed:
 
     key_id: str
     content: bytes
+
+
+class Keys:
+    """Keys as they were read once: the first of them encrypts."""
+
+    def __init__(self, path: Path, keys: Mapping[str, bytes]) -> None:
+        self._path = path
+        self._keys = keys
+        self.current = next(iter(keys))
+
+    def fingerprints(self) -> Callable[[bytes], str]:
+        """Return what names contents: equal ones have equal names, 64 hexadecimal digits that tell nothing of them.
+
+        They are HMAC-SHA256 under a key derived (HKDF, RFC 5869) from the first, so another first key gives others.
+        """
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        own = HKDF(SHA256(), _KEY_BYTES, salt=None, info=_FINGERPRINT_INFO).derive(self._keys[self.current])
+        return lambda plain: hmac.digest(own, plain, "sha256").hex()
+
+    def seal(self, plain: bytes, about: str) -> Sealed:
+        """Encrypt.
+
+        Args:
+            about: what it belongs to; it can't be read as anything else's.
+        """
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # who has no keys needs none of it
+
+        nonce = os.urandom(_NONCE_BYTES)
+        key = AESGCM(self._keys[self.current])
+        return Sealed(self.current, nonce + key.encrypt(nonce, plain, about.encode()))
+
+    def unseal(self, sealed: Sealed, about: str) -> bytes:
+        """Decrypt.
+
+        Raises:
+            KeyUnknown: it was encrypted with a key that is not in the file.
+            Tampered: it is not what was encrypted, or belongs to something else.
+        """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        key = self._keys.get(sealed.key_id)
+        if key is None:
+            raise KeyUnknown(
+                f"it was encrypted with key {sealed.key_id}, which is not in {self._path}; add that below the first"
+            )
+        nonce, rest = sealed.content[:_NONCE_BYTES], sealed.content[_NONCE_BYTES:]
+        try:
+            return AESGCM(key).decrypt(nonce, rest, about.encode())
+        except (InvalidTag, ValueError):
+            raise Tampered(
+                f"what is stored for {about.replace(chr(10), ', step ')} is not what was encrypted"
+            ) from None
 
 
 class KeyRing:
@@ -43,58 +100,41 @@ class KeyRing:
         Raises:
             KeysUnusable: the file can't be read, or holds no key.
         """
-        return next(iter(self._loaded()))
+        return self.read().current
 
     def trouble(self) -> str:
         """Return what is wrong with the file, in words; empty where nothing is."""
         try:
-            self._loaded()
+            self.read()
         except KeysUnusable as error:
             return str(error)
         return ""
 
     def seal(self, plain: bytes, about: str) -> Sealed:
-        """Encrypt.
-
-        Args:
-            about: what it belongs to; it can't be read as anything else's.
+        """Encrypt, as ``Keys.seal`` does.
 
         Raises:
             KeysUnusable: the file can't be read, or holds no key.
         """
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # who has no keys needs none of it
-
-        key_id, key = next(iter(self._loaded().items()))
-        nonce = os.urandom(_NONCE_BYTES)
-        return Sealed(key_id, nonce + AESGCM(key).encrypt(nonce, plain, about.encode()))
+        return self.read().seal(plain, about)
 
     def unseal(self, sealed: Sealed, about: str) -> bytes:
-        """Decrypt.
+        """Decrypt, as ``Keys.unseal`` does.
 
         Raises:
             KeysUnusable: the file can't be read, or holds no key.
-            KeyUnknown: it was encrypted with a key that is not in the file.
-            Tampered: it is not what was encrypted, or belongs to something else.
+            KeyUnknown, Tampered: as they say.
         """
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        return self.read().unseal(sealed, about)
 
-        key = self._loaded().get(sealed.key_id)
-        if key is None:
-            raise KeyUnknown(
-                f"it was encrypted with key {sealed.key_id}, which is not in {self._path}; add that below the first"
-            )
-        nonce, rest = sealed.content[:_NONCE_BYTES], sealed.content[_NONCE_BYTES:]
-        try:
-            return AESGCM(key).decrypt(nonce, rest, about.encode())
-        except (InvalidTag, ValueError):
-            raise Tampered(
-                f"what is stored for {about.replace(chr(10), ', step ')} is not what was encrypted"
-            ) from None
+    def read(self) -> Keys:
+        """Return the keys as they are now.
 
-    def _loaded(self) -> Mapping[str, bytes]:
+        Raises:
+            KeysUnusable: the file can't be read, or holds no key.
+        """
         try:
-            return _parsed(self._path, self._path.read_text())
+            return Keys(self._path, _parsed(self._path, self._path.read_text()))
         except (OSError, UnicodeDecodeError) as error:
             raise KeysUnusable(f"the keys in {self._path} can't be read: {error}") from None
 

@@ -1,4 +1,4 @@
-"""What objects were like while they were well, each declaration stored once and compressed."""
+"""What objects were like while they were well, each declaration stored once, compressed and encrypted."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from typing import Final
 
 from kubernaut.history.asking import Asking
 from kubernaut.history.database import Connection, Database
-from kubernaut.history.errors import HistoryError
+from kubernaut.history.declarations import KNOWN_GOOD_LOCK, NO_KEYS, Declarations, Plain, stored
+from kubernaut.history.encryption import KeyRing, Keys
+from kubernaut.history.errors import HistoryError, KeysUnusable
 
 #: declarations that are kept of one object, the newest ones
 KEPT_OF_EACH: Final = 5
-KNOWN_GOOD_LOCK: Final = 7239104584
 _PRUNE_EVERY: Final = timedelta(hours=1)
+_KEYS_AGAIN: Final = 10.0
 _COLUMNS: Final = ("uid", "digest", "namespace", "kind", "name", "first_seen", "last_seen")
 log = logging.getLogger(__name__)
 
-_DECLARATIONS = """
-INSERT INTO kubernaut.declarations (digest, size, content)
-SELECT * FROM unnest($1::text[], $2::integer[], $3::bytea[]) ON CONFLICT (digest) DO NOTHING
-"""
 _KNOWN_GOOD = """
 INSERT INTO kubernaut.known_good AS known (uid, digest, namespace, kind, name, first_seen, last_seen)
 SELECT * FROM unnest(
@@ -34,7 +32,7 @@ ON CONFLICT (uid, digest) DO UPDATE SET
     last_seen = greatest(known.last_seen, excluded.last_seen)
 """
 _NEWEST = """
-SELECT known.digest, known.first_seen, known.last_seen, declaration.content
+SELECT digest, known.first_seen, known.last_seen, declaration.size, declaration.key_id, declaration.content
 FROM kubernaut.known_good known JOIN kubernaut.declarations declaration USING (digest)
 WHERE known.uid = $1 AND known.last_seen - known.first_seen >= $2
 ORDER BY known.last_seen DESC, known.first_seen DESC LIMIT 1
@@ -61,6 +59,7 @@ class GoodSighting:
     Attributes:
         digest: stands for the content, of whatever object.
         size: bytes of the content before it was compressed.
+        content: compressed.
         first_seen, last_seen: since when, and when last.
     """
 
@@ -79,6 +78,8 @@ class KnownGoodStore:
     """Takes note at once, writes in batches, answers within a bounded time.
 
     Args:
+        keys: what declarations are encrypted with; without them none is remembered, and those alone are answered
+            that an earlier version stored in the clear.
         keep: what was not seen for longer is forgotten.
         patience: seconds that ``newest`` waits for Postgres.
         most: how many may wait to be written; more are dropped, and remembered when they are seen again.
@@ -87,6 +88,7 @@ class KnownGoodStore:
     def __init__(
         self,
         database: Database,
+        keys: KeyRing | None,
         keep: timedelta,
         clock: Callable[[], datetime],
         *,
@@ -94,6 +96,8 @@ class KnownGoodStore:
         most: int = 20_000,
     ) -> None:
         self._database = database
+        self._keys = keys
+        self._declarations = Declarations(keys)
         self._keep = keep
         self._clock = clock
         self._most = most
@@ -109,6 +113,8 @@ class KnownGoodStore:
 
     def remember(self, seen: GoodSighting) -> None:
         """Store, some time soon, that an object was seen well with a declaration."""
+        if self._keys is None:
+            return
         key = (seen.uid, seen.digest)
         earlier = self._waiting.get(key)
         if earlier is not None:
@@ -130,6 +136,9 @@ class KnownGoodStore:
             await self._work.wait()
             try:
                 await self.flush()
+            except KeysUnusable as error:
+                log.error("what objects are like is not written", extra={"error": str(error)})
+                await asyncio.sleep(_KEYS_AGAIN)
             except HistoryError as error:
                 log.debug("what objects are like is written later: %s", error)
                 await asyncio.sleep(max(1.0, self._database.breaker.opens_in))
@@ -153,18 +162,25 @@ class KnownGoodStore:
             return
         self._writing, self._waiting = self._waiting, {}
         try:
+            keys = await self._declarations.keys()
             async with self._database.transaction() as connection:
                 # Not while a declaration is taken away because nothing refers to it yet.
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", KNOWN_GOOD_LOCK)
-                await _store(
-                    connection, sorted(self._writing.values(), key=lambda one: (one.uid, one.digest))
-                )
+                await self._store(connection, keys, list(self._writing.values()))
         except BaseException:
             self._waiting = {**self._writing, **self._waiting}
             self._work.set()
             raise
         finally:
             self._writing = {}
+
+    async def rotate(self) -> int:
+        """Encrypt with the current key what is in the clear or under another one; return how many declarations were.
+
+        Raises:
+            HistoryError: Postgres can't be asked, or the keys can't be read.
+        """
+        return await self._declarations.rotate(self._database)
 
     async def prune(self) -> None:
         """Forget what was not seen for long, and all but the newest declarations of each object.
@@ -185,6 +201,8 @@ class KnownGoodStore:
 
         Raises:
             HistoryUnavailable: Postgres did not answer in time.
+            KeysUnusable: there are no keys.
+            KeyUnknown, Tampered: what is stored can't be read, as they say.
             HistoryError: it can't, as its message says.
         """
         waiting = [
@@ -199,18 +217,21 @@ class KnownGoodStore:
     async def _fetch(self, uid: str, good_for: timedelta) -> GoodSighting | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_NEWEST, uid, good_for)
+        if row is None and self._keys is None:
+            raise KeysUnusable(NO_KEYS)
         if row is None:
             return None
+        plain = await self._declarations.read(stored(row))
         times = (row["first_seen"], row["last_seen"])
-        return GoodSighting(uid, "", "", "", row["digest"], 0, row["content"], *times)
+        return GoodSighting(uid, "", "", "", plain.digest, plain.size, plain.content, *times)
 
-
-async def _store(connection: Connection, rows: Sequence[GoodSighting]) -> None:
-    contents = {row.digest: row for row in rows}
-    await connection.execute(
-        _DECLARATIONS,
-        list(contents),
-        [one.size for one in contents.values()],
-        [one.content for one in contents.values()],
-    )
-    await connection.execute(_KNOWN_GOOD, *([getattr(row, column) for row in rows] for column in _COLUMNS))
+    async def _store(self, connection: Connection, keys: Keys, seen: Sequence[GoodSighting]) -> None:
+        plain = (Plain(one.digest, one.size, one.content) for one in seen)
+        names = await self._declarations.store(connection, keys, plain)
+        # One order for all writers, so that none waits for the other in a circle.
+        rows = sorted(
+            (replace(one, digest=names[one.digest]) for one in seen), key=lambda one: (one.uid, one.digest)
+        )
+        await connection.execute(
+            _KNOWN_GOOD, *([getattr(row, column) for row in rows] for column in _COLUMNS)
+        )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest revision, so that a start which finds it needs neither Alembic nor SQLAlchemy in memory.
-HEAD = "0006"
+HEAD = "0007"
 MIGRATION_LOCK = 7239104580
 MONTHS_AHEAD = 2
 log = logging.getLogger(__name__)

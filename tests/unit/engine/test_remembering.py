@@ -16,7 +16,7 @@ from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine import remembering
 from kubernaut.engine.remembering import CONFIRM, HistoryMemory, Remembering
-from kubernaut.history.errors import HistoryUnavailable
+from kubernaut.history.errors import HistoryError, HistoryUnavailable, KeysUnusable, KeyUnknown, Tampered
 from kubernaut.history.knowngood import GoodSighting
 from unit.actions.builders import container, deployment, template
 from unit.actions.test_known_good import config_map, well
@@ -30,15 +30,15 @@ class Store:
     def __init__(self) -> None:
         self.seen: list[GoodSighting] = []
         self.told: asyncio.Queue[GoodSighting] = asyncio.Queue()
-        self.away = False
+        self.fails: HistoryError | None = None
 
     def remember(self, seen: GoodSighting) -> None:
         self.seen.append(seen)
         self.told.put_nowait(seen)
 
     async def newest(self, uid: str, good_for: timedelta) -> GoodSighting | None:
-        if self.away:
-            raise HistoryUnavailable("Postgres at db can't be used now")
+        if self.fails is not None:
+            raise self.fails
         return next((one for one in reversed(self.seen) if one.uid == uid), None)
 
 
@@ -262,8 +262,18 @@ async def test_what_is_remembered_is_told_by_uid_and_what_is_not_says_why() -> N
     with pytest.raises(StepError) as caught:
         await memory.last_known_good(other)
     assert caught.value.reason is Reason.NOTHING_REMEMBERED
-    world.store.away = True
+    world.store.fails = HistoryUnavailable("Postgres at db can't be used now")
     with pytest.raises(StepError) as caught:
         await memory.last_known_good(other)
     assert caught.value.reason is Reason.HISTORY_AWAY
     assert caught.value.transient
+
+
+async def test_what_is_remembered_under_a_key_that_is_missing_is_not_waited_for() -> None:
+    world = World()
+    for error in (KeyUnknown("it was encrypted with key 0a1b"), KeysUnusable("no key"), Tampered("other")):
+        world.store.fails = error
+        with pytest.raises(StepError, match=str(error)) as caught:
+            await HistoryMemory(world.store).last_known_good(ObjectRef.of(api()))
+        assert caught.value.reason is Reason.MEMORY_UNREADABLE
+        assert not caught.value.transient

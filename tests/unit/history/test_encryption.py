@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -85,3 +87,22 @@ def test_a_file_that_comes_later_is_taken_up(tmp_path: Path) -> None:
     assert "No such file" in keys.trouble()
     ring(tmp_path / "keys", key())
     assert keys.trouble() == ""
+
+
+def test_equal_contents_have_equal_names_under_one_key_and_none_that_tell_of_them(tmp_path: Path) -> None:
+    path, old, new = tmp_path / "keys", key(), key()
+    names = ring(path, old).read().fingerprints()
+    assert names(PLAIN) == names(PLAIN) != names(b"another")
+    assert len(names(PLAIN)) == 64
+    bare = base64.b64decode(old)
+    assert names(PLAIN) not in (hashlib.sha256(PLAIN).hexdigest(), hmac.digest(bare, PLAIN, "sha256").hex())
+    assert ring(path, new, old).read().fingerprints()(PLAIN) != names(PLAIN)
+
+
+def test_keys_that_were_read_stay_what_they_were(tmp_path: Path) -> None:
+    path, old = tmp_path / "keys", key()
+    read = ring(path, old).read()
+    ring(path, key())
+    sealed = read.seal(PLAIN, "run 1")
+    assert sealed.key_id == read.current
+    assert read.unseal(sealed, "run 1") == PLAIN

@@ -123,7 +123,7 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
     It is one patch, with the version that was read. What it replaces is remembered for putting it back: up to 2 KiB
     on the object itself; more, or what may be secret, such as environment variables, in a Secret of the run, for
     which the account needs `create` and `get` on secrets. Without Postgres the step fails with `HistoryAway` and
-    does not wait for it.
+    does not wait for it; where a key is missing that the memory was encrypted with, with `MemoryUnreadable`.
 
     Pods of a StatefulSet that never got ready are not replaced by their controller: let `restart_pod` follow. What
     pods took from a ConfigMap when they were started they take again when they are started anew.
