@@ -10,6 +10,7 @@ from kubernaut.cli.commands import control, features, learned, revisions, runs, 
 from kubernaut.cli.commands.diagnostics import diagnostics
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.rbac import rbac
+from kubernaut.cli.commands.simulate import simulate
 from kubernaut.cli.commands.version import print_version, show_version
 from kubernaut.cli.commands.why import why
 from kubernaut.cli.errors import MEANINGS
@@ -63,5 +64,6 @@ app.command()(features.capacities)
 app.command()(learned.patterns)
 app.command()(lint)
 app.command()(rbac)
+app.command()(simulate)
 app.command()(learned.actions)
 app.command("version")(show_version)
