@@ -109,7 +109,7 @@ async def test_an_autoscaler_scales_back_what_is_beyond_its_bounds() -> None:
     await Settling(shadow).settle()
     assert (await shadow.get(ref))["spec"]["replicas"] == 3
     assert len(there(shadow, "Pod")) == 3
-    told = "HorizontalPodAutoscaler api scales Deployment shop/api from 5 back to 3"
+    told = "HorizontalPodAutoscaler api scales Deployment shop/api from 5 to 3"
     assert told in shadow.assumptions.all
 
 

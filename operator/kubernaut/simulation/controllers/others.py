@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.controllers import pods, scheduling
 from kubernaut.simulation.state import CONTROLLERS, Key, State
 
+_TOLERANCE: Final = 0.1
 _SCALED: Final = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "ReplicaSet")})
 
 
@@ -42,7 +44,10 @@ def job(state: State, assumptions: Assumptions, key: Key) -> None:
         ended = {**one.get("status", {}), "phase": "Succeeded", "containerStatuses": _ended(one)}
         state.put({**one, "status": ended}, CONTROLLERS)
     done = spec.get("completions") or spec.get("parallelism") or 1
-    conditions = [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")]
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": state.stamp}
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]
     status |= {
         "succeeded": done,
         "active": None,
@@ -61,8 +66,20 @@ def _ended(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def autoscaler(state: State, assumptions: Assumptions, found: Manifest) -> Key | None:
-    """Keep what an autoscaler scales within its bounds; return what it scaled, if anything."""
+def volume_snapshot(state: State, assumptions: Assumptions, key: Key) -> None:
+    """Assume that a snapshot of a volume is ready at once."""
+    found = state.get(key)
+    assumptions.say(f"VolumeSnapshot {key.namespace}/{key.name} is assumed to be ready at once")
+    status = {**(found.get("status") or {}), "readyToUse": True, "creationTime": state.stamp}
+    state.put({**found, "status": status}, CONTROLLERS)
+
+
+def autoscaler(state: State, assumptions: Assumptions, found: Manifest, *, bounds: bool) -> Key | None:
+    """Keep what an autoscaler scales within its bounds; return what it scaled, if anything.
+
+    Args:
+        bounds: whether a step changed the autoscaler itself: then what its metrics asked for last counts, too.
+    """
     meta, spec = found["metadata"], found["spec"]
     scaled = spec["scaleTargetRef"]
     key = Key(
@@ -75,9 +92,12 @@ def autoscaler(state: State, assumptions: Assumptions, found: Manifest) -> Key |
     if now == 0:
         assumptions.say(f"HorizontalPodAutoscaler {meta['name']} leaves {key} alone while it has 0 replicas")
         return None
-    wanted = min(max(now, spec.get("minReplicas", 1)), spec["maxReplicas"])
+    asked_for = _wanted(found, now) if bounds else now
+    wanted = min(max(asked_for, spec.get("minReplicas", 1)), spec["maxReplicas"])
+    if asked_for != now:
+        assumptions.say(f"the metrics of HorizontalPodAutoscaler {meta['name']} stay as it saw them last")
     if wanted != now:
-        assumptions.say(f"HorizontalPodAutoscaler {meta['name']} scales {key} from {now} back to {wanted}")
+        assumptions.say(f"HorizontalPodAutoscaler {meta['name']} scales {key} from {now} to {wanted}")
         state.put({**target, "spec": {**target["spec"], "replicas": wanted}}, CONTROLLERS)
         return key
     first = state.first.get(key)
@@ -89,6 +109,26 @@ def autoscaler(state: State, assumptions: Assumptions, found: Manifest) -> Key |
             "what its metrics will be is not known"
         )
     return None
+
+
+def _wanted(found: Manifest, now: int) -> int:
+    """Return how many replicas the metrics as told last ask for; as many as there are where they do not tell."""
+    status = found.get("status") or {}
+    count, most = status.get("currentReplicas", now), 0
+    used = {
+        one["resource"]["name"]: (one["resource"].get("current") or {}).get("averageUtilization")
+        for one in status.get("currentMetrics") or ()
+        if one.get("type") == "Resource"
+    }
+    for metric in found["spec"].get("metrics") or ():
+        of = metric.get("resource") or {}
+        target, current = (of.get("target") or {}).get("averageUtilization"), used.get(of.get("name"))
+        if not target or current is None:
+            return now
+        ratio = current / target
+        # Within a tenth nothing is done, as by default.
+        most = max(most, count if abs(ratio - 1) <= _TOLERANCE else math.ceil(count * ratio))
+    return most or now
 
 
 def taints(state: State, node: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ _OWNERS: Final = {
     "StatefulSet": ("apps/v1", sets.stateful_set),
     "DaemonSet": ("apps/v1", sets.daemon_set),
     "Job": ("batch/v1", others.job),
+    "VolumeSnapshot": ("snapshot.storage.k8s.io/v1", others.volume_snapshot),
 }
 #: kinds that no controller modelled here reacts to
 _INERT: Final = frozenset({"ConfigMap", "Secret", "WorkflowExecution", "NetworkPolicy", "ControllerRevision"})
@@ -95,18 +96,18 @@ class Settling:
 
     def _react(self, state: State, assumptions: Assumptions, changed: list[Key]) -> None:
         due = dict.fromkeys(self._due(changed))
-        for budget in list(state.all("autoscaling", "HorizontalPodAutoscaler")):
-            ref = budget["spec"]["scaleTargetRef"]
+        for scaler in list(state.all("autoscaling", "HorizontalPodAutoscaler")):
+            ref = scaler["spec"]["scaleTargetRef"]
             target = Key(
                 group_of(ref.get("apiVersion", "apps/v1")),
                 ref["kind"],
-                budget["metadata"]["namespace"],
+                scaler["metadata"]["namespace"],
                 ref["name"],
             )
-            if target in due or Key.at(budget) in changed:
-                scaled = others.autoscaler(state, assumptions, budget)
+            if target in due or Key.at(scaler) in changed:
+                scaled = others.autoscaler(state, assumptions, scaler, bounds=Key.at(scaler) in changed)
                 due |= {scaled: None} if scaled is not None else {}
-        for kind in ("Job", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"):
+        for kind in ("Job", "VolumeSnapshot", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"):
             for key in [one for one in due if one.kind == kind]:
                 found = state.objects.get(key)
                 if found is not None and "deletionTimestamp" not in found["metadata"]:
