@@ -148,3 +148,22 @@ async def test_secret_values_are_not_told() -> None:
     assert "hunter" not in str(result.wire())
     fields = next(one for one in result.diffs if one.object.kind == "ConfigMap").fields
     assert Field("data.password", "***", "***") in fields
+
+
+async def test_raised_bounds_let_an_autoscaler_have_what_its_metrics_asked_for_last() -> None:
+    half = {"type": "Utilization", "averageUtilization": 50}
+    full = {"name": "memory", "current": {"averageUtilization": 100}}
+    limited = {
+        **AUTOSCALER,
+        "spec": {
+            **AUTOSCALER["spec"],
+            "maxReplicas": 2,
+            "metrics": [{"type": "Resource", "resource": {"name": "memory", "target": half}}],
+        },
+        "status": {"currentReplicas": 2, "currentMetrics": [{"type": "Resource", "resource": full}]},
+    }
+    shadow = shadow_of(NOW, objects=[node(cpu="8"), *rolled_out(), limited])
+    ref = ObjectRef("autoscaling/v2", "HorizontalPodAutoscaler", "shop", "api")
+    await shadow.patch(ref, {"spec": {"maxReplicas": 6}}, resource_version="7")
+    await Settling(shadow).settle()
+    assert len(there(shadow, "Pod")) == 4

@@ -81,6 +81,12 @@ class Settling:
             for kind, version, name in self._owners_of(key):
                 if kind in _OWNERS:
                     await self._shadow.tries_to_know(version, kind, key.namespace, f"{kind} {name} is")
+        for key in changed:
+            scaler = self._shadow.state.objects.get(key)
+            if key.kind == "HorizontalPodAutoscaler" and scaler is not None:
+                scaled = scaler["spec"]["scaleTargetRef"]
+                version, kind = scaled.get("apiVersion", "apps/v1"), scaled["kind"]
+                await self._shadow.tries_to_know(version, kind, key.namespace, f"{kind} {scaled['name']} is")
         if any(key.kind == "Node" for key in changed):
             await self._shadow.tries_to_know("apps/v1", "DaemonSet", "", "DaemonSets are")
 
