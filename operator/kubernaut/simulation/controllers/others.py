@@ -74,6 +74,21 @@ def volume_snapshot(state: State, assumptions: Assumptions, key: Key) -> None:
     state.put({**found, "status": status}, CONTROLLERS)
 
 
+def debugged(state: State, assumptions: Assumptions, key: Key) -> None:
+    """Assume that ephemeral containers that a step added run."""
+    pod = state.get(key)
+    status = pod.get("status") or {}
+    told = list(status.get("ephemeralContainerStatuses") or ())
+    known = {one["name"] for one in told}
+    added = [one for one in pod["spec"].get("ephemeralContainers") or () if one["name"] not in known]
+    if not added:
+        return
+    assumptions.say(f"debugging containers of {key} are assumed to run")
+    running = {"running": {"startedAt": state.stamp}}
+    told += [{"name": one["name"], "image": one.get("image", ""), "state": running} for one in added]
+    state.put({**pod, "status": {**status, "ephemeralContainerStatuses": told}}, CONTROLLERS)
+
+
 def autoscaler(state: State, assumptions: Assumptions, found: Manifest, *, bounds: bool) -> Key | None:
     """Keep what an autoscaler scales within its bounds; return what it scaled, if anything.
 

@@ -31,6 +31,8 @@ _OWNERS: Final = {
 }
 #: kinds that no controller modelled here reacts to
 _INERT: Final = frozenset({"ConfigMap", "Secret", "WorkflowExecution", "NetworkPolicy", "ControllerRevision"})
+_LIMITS: Final = ("ResourceQuota", "LimitRange")
+_LIMITED: Final = {"apps/v1": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")}
 _ROUNDS: Final = 20
 
 
@@ -74,10 +76,15 @@ class Settling:
         for namespace in sorted({key.namespace for key in active if key.namespace}):
             for version, kind in _READ:
                 await self._shadow.tries_to_know(version, kind, namespace, f"{kind}s of {namespace} are")
-        if any(key.kind in (*_OWNERS, "Pod", "Node") for key in active):
+        placing = (*_OWNERS, *_LIMITS, "Pod", "Node", "HorizontalPodAutoscaler")
+        if any(key.kind in placing for key in active):
             await self._shadow.tries_to_know("v1", "Node", "", "nodes are")
             await self._shadow.tries_to_know("v1", "Pod", "", "pods of other namespaces are")
         for key in changed:
+            if key.kind in _LIMITS:
+                for version in _LIMITED:
+                    for kind in _LIMITED[version]:
+                        await self._shadow.tries_to_know(version, kind, key.namespace, f"{kind}s are")
             for kind, version, name in self._owners_of(key):
                 if kind in _OWNERS:
                     await self._shadow.tries_to_know(version, kind, key.namespace, f"{kind} {name} is")
@@ -119,6 +126,9 @@ class Settling:
                 if found is not None and "deletionTimestamp" not in found["metadata"]:
                     react: Callable[[State, Assumptions, Key], None] = _OWNERS[kind][1]
                     react(state, assumptions, key)
+        for key in changed:
+            if key.kind == "Pod" and state.objects.get(key) is not None:
+                others.debugged(state, assumptions, key)
         nodes = [state.objects[key] for key in changed if key.kind == "Node"]
         for node in nodes:
             if node is not None:
@@ -132,6 +142,9 @@ class Settling:
         """Return whose controllers have to look: what was changed, and what owns it, up to the top."""
         found: dict[Key, None] = {}
         rest = list(changed)
+        # Who was refused pods for them tries again.
+        for limits in {key.namespace for key in changed if key.kind in _LIMITS}:
+            rest += [one for one in self._shadow.state.objects if one.namespace == limits and _limited(one)]
         while rest:
             key = rest.pop()
             if key.kind in _OWNERS and key not in found:
@@ -156,3 +169,7 @@ class Settling:
             status = {**(budget.get("status") or {}), **counted(state, budget)}
             stored = state.put({**budget, "status": status}, CONTROLLERS)
             self._seen[key] = stored["metadata"]["resourceVersion"]
+
+
+def _limited(key: Key) -> bool:
+    return key.group == "apps" and key.kind in _LIMITED["apps/v1"]
