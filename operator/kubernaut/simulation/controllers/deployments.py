@@ -44,6 +44,7 @@ def deployment(state: State, assumptions: Assumptions, key: Key) -> None:
 def replica_set(state: State, assumptions: Assumptions, key: Key) -> None:
     """Bring a ReplicaSet to its number of pods, as far as quotas allow."""
     found = state.get(key)
+    pods.release(state, found)
     wanted = found["spec"].get("replicas", 1)
     for at in range(_ROUNDS * 10):
         there = pods.staying(pods.owned(state, found, "", "Pod"))

@@ -12,6 +12,7 @@ from kubernaut.simulation import admission
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.controllers import scheduling
 from kubernaut.simulation.disruption import ready
+from kubernaut.simulation.selecting import matches
 from kubernaut.simulation.state import CONTROLLERS, Key, State
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -34,6 +35,15 @@ def owned(state: State, owner: Mapping[str, Any], group: str, kind: str) -> list
         )
     ]
     return sorted(found, key=lambda one: str(one["metadata"].get("creationTimestamp", "")))
+
+
+def release(state: State, owner: Mapping[str, Any]) -> None:
+    """Let go of pods whose labels are no longer those that their controller looks for."""
+    for pod in owned(state, owner, "", "Pod"):
+        meta = pod["metadata"]
+        if not matches(meta.get("labels") or {}, owner["spec"].get("selector")):
+            kept = [one for one in meta["ownerReferences"] if one.get("uid") != owner["metadata"]["uid"]]
+            state.put({**pod, "metadata": {**meta, "ownerReferences": kept or None}}, CONTROLLERS)
 
 
 def staying(pods: list[Manifest]) -> list[Manifest]:

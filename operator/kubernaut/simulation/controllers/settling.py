@@ -7,7 +7,7 @@ from typing import Final
 
 from kubernaut.core.kinds import group_of
 from kubernaut.simulation.assumptions import Assumptions
-from kubernaut.simulation.controllers import deployments, others, sets
+from kubernaut.simulation.controllers import deployments, others, pods, sets
 from kubernaut.simulation.disruption import counted
 from kubernaut.simulation.shadow import Shadow
 from kubernaut.simulation.state import CONTROLLERS, Key, State
@@ -31,7 +31,11 @@ _OWNERS: Final = {
 }
 #: kinds that no controller modelled here reacts to
 _INERT: Final = frozenset({"ConfigMap", "Secret", "WorkflowExecution", "NetworkPolicy", "ControllerRevision"})
-_LIMITS: Final = ("ResourceQuota", "LimitRange")
+#: what keeps pods from being made
+_LIMITS: Final = (
+    *("ResourceQuota", "LimitRange"),
+    *("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"),
+)
 _LIMITED: Final = {"apps/v1": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")}
 _ROUNDS: Final = 20
 
@@ -73,21 +77,24 @@ class Settling:
     async def _read(self, changed: list[Key]) -> None:
         """Read what the controllers look at, and the owners of what was changed."""
         active = [key for key in changed if key.kind not in _INERT]
-        for namespace in sorted({key.namespace for key in active if key.namespace}):
+        for namespace in sorted({key.namespace for key in active if key.namespace} | self._tried(changed)):
             for version, kind in _READ:
                 await self._shadow.tries_to_know(version, kind, namespace, f"{kind}s of {namespace} are")
         placing = (*_OWNERS, *_LIMITS, "Pod", "Node", "HorizontalPodAutoscaler")
         if any(key.kind in placing for key in active):
             await self._shadow.tries_to_know("v1", "Node", "", "nodes are")
             await self._shadow.tries_to_know("v1", "Pod", "", "pods of other namespaces are")
-        for key in changed:
-            if key.kind in _LIMITS:
-                for version in _LIMITED:
-                    for kind in _LIMITED[version]:
-                        await self._shadow.tries_to_know(version, kind, key.namespace, f"{kind}s are")
+        for namespace in self._tried(changed):
+            for version, kinds in _LIMITED.items():
+                for kind in kinds:
+                    await self._shadow.tries_to_know(version, kind, namespace, f"{kind}s of {namespace} are")
+        rest = list(changed)
+        while rest:
+            key = rest.pop()
             for kind, version, name in self._owners_of(key):
                 if kind in _OWNERS:
                     await self._shadow.tries_to_know(version, kind, key.namespace, f"{kind} {name} is")
+                    rest.append(Key(group_of(version), kind, key.namespace, name))
         for key in changed:
             scaler = self._shadow.state.objects.get(key)
             if key.kind == "HorizontalPodAutoscaler" and scaler is not None:
@@ -96,6 +103,16 @@ class Settling:
                 await self._shadow.tries_to_know(version, kind, key.namespace, f"{kind} {scaled['name']} is")
         if any(key.kind == "Node" for key in changed):
             await self._shadow.tries_to_know("apps/v1", "DaemonSet", "", "DaemonSets are")
+
+    def _tried(self, changed: list[Key]) -> set[str]:
+        """Return the namespaces whose controllers try again to make pods, for what refused them was changed.
+
+        Of what is in no namespace, those that are looked at anyway.
+        """
+        limits = [key.namespace for key in changed if key.kind in _LIMITS]
+        if "" in limits:
+            limits += [key.namespace for key in self._shadow.state.objects if _limited(key)]
+        return set(limits) - {""}
 
     def _owners_of(self, key: Key) -> list[tuple[str, str, str]]:
         state = self._shadow.state
@@ -124,6 +141,8 @@ class Settling:
             for key in [one for one in due if one.kind == kind]:
                 found = state.objects.get(key)
                 if found is not None and "deletionTimestamp" not in found["metadata"]:
+                    if kind in ("StatefulSet", "DaemonSet"):
+                        pods.release(state, found)
                     react: Callable[[State, Assumptions, Key], None] = _OWNERS[kind][1]
                     react(state, assumptions, key)
         for key in changed:
@@ -143,8 +162,10 @@ class Settling:
         found: dict[Key, None] = {}
         rest = list(changed)
         # Who was refused pods for them tries again.
-        for limits in {key.namespace for key in changed if key.kind in _LIMITS}:
-            rest += [one for one in self._shadow.state.objects if one.namespace == limits and _limited(one)]
+        for namespace in self._tried(changed):
+            rest += [
+                one for one in self._shadow.state.objects if one.namespace == namespace and _limited(one)
+            ]
         while rest:
             key = rest.pop()
             if key.kind in _OWNERS and key not in found:
