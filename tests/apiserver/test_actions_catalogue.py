@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from apiserver import scenarios
+from apiserver import fidelity, scenarios
 from apiserver.acting import Place
 from apiserver.rest import Client
 from apiserver.scenarios.scenario import (
@@ -44,7 +44,8 @@ async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterato
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_it_mends_its_fault_once_and_puts_back(place: Place, scenario: Scenario) -> None:
-    await check_it_mends_once_and_puts_back(scenario, place)
+    """And a simulation of it, made before, had told how it would come out."""
+    await check_it_mends_once_and_puts_back(scenario, place, fidelity.Twin(scenario, place))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)

@@ -205,5 +205,5 @@ def test_differences_may_be_made_an_error_and_bad_input_is_told(past: Place, tmp
     assert failed.returncode == 2
     assert failed.stdout.startswith(f"9 runs of Workflow {past.namespace}/flow since ")
     assert "and 4 more; --limit lists them" in failed.stdout
-    nothing = world.kubernaut("replay", "-w", file, "--of", "other", "--dsn", world.postgres.dsn)
+    nothing = world.kubernaut("replay", "-w", file, "--of", "never-there", "--dsn", world.postgres.dsn)
     assert nothing.returncode == 4

@@ -11,6 +11,7 @@ from kubernaut.cli.commands.diagnostics import diagnostics
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.rbac import rbac
 from kubernaut.cli.commands.replay import replay
+from kubernaut.cli.commands.simulate import simulate
 from kubernaut.cli.commands.version import print_version, show_version
 from kubernaut.cli.commands.why import why
 from kubernaut.cli.errors import MEANINGS
@@ -65,5 +66,6 @@ app.command()(learned.patterns)
 app.command()(lint)
 app.command()(rbac)
 app.command()(replay)
+app.command()(simulate)
 app.command()(learned.actions)
 app.command("version")(show_version)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -150,13 +150,22 @@ def mutations(place: Place) -> int:
     return sum(place.connection.mutations.values())
 
 
-async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place) -> None:
+class Foretold(Protocol):
+    """What is told beforehand of how a step will come out, and held against how it does."""
+
+    async def tell(self, context: StepContext) -> None: ...
+
+    def check(self) -> None: ...
+
+
+async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, foretold: Foretold) -> None:
     """With its declared rights alone: act, symptom gone; again, nothing; undo, as the fault had left it; again."""
     target = scenario.broken(place)
     account = place.account(scenario.rights(place, target))
     run = place.create(API_VERSION, "workflowexecutions", RUN)
     faulty = scenario.content(place)
     step = await Step.begun(scenario, place, target, account, run_uid=run["metadata"]["uid"])
+    await foretold.tell(step.context)
     sent = mutations(place)
     first = await step.perform()
     assert first.acted, first.message
@@ -164,6 +173,7 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place) ->
     await_true(
         lambda: not scenario.symptom(place), f"{scenario}: the symptom is still there after the action"
     )
+    foretold.check()
     second = await step.perform()
     assert (second.acted, second.outputs) == (True, first.outputs)
     assert mutations(place) - sent == scenario.writes, "it was done twice"

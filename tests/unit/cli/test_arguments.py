@@ -64,7 +64,7 @@ def test_bad_usage_is_told_and_exits_1(
         *(["features"], ["features", "rollback=off", "capacity.node-drain=2"]),
         *(["cancel", "x"], ["approve", "x", "y"], ["approve", "x"], ["retry", "x"]),
         *(["remedy", "x", "y", "skip"], ["revisions", "x"], ["rollback", "x", "--to", "1"]),
-        *(["migrate", "x", "--to", "1"], ["rbac", "x"]),
+        *(["migrate", "x", "--to", "1"], ["rbac", "x"], ["simulate", "x"]),
     ],
 )
 def test_without_a_cluster_every_command_says_so_and_exits_3(

@@ -1,0 +1,269 @@
+"""Simulating a run: where its Workflow and the objects come from, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernaut.api.names import API_VERSION, SWITCH_CONFIGMAP, SYSTEM_NAMESPACE
+from kubernaut.api.workflow import Workflow
+from kubernaut.cli import starting
+from kubernaut.cli.catalogue import actions
+from kubernaut.cli.errors import CliError, Exit
+from kubernaut.cli.expecting import Expected, expected
+from kubernaut.cli.forms import Format
+from kubernaut.cli.lint.check import check_text
+from kubernaut.cli.lint.documents import read as documents
+from kubernaut.cli.lint.files import text_of
+from kubernaut.cli.objects import WORKFLOW, fetch, parsed
+from kubernaut.cli.output import emit, note, show
+from kubernaut.cli.place import Place
+from kubernaut.cli.times import now
+from kubernaut.cli.views import lint as lint_view
+from kubernaut.cli.views import simulation as view
+from kubernaut.cluster.levels import LevelGuards
+from kubernaut.cluster.scopes import Scopes, find_scopes
+from kubernaut.core.compiling import compile_plan
+from kubernaut.core.content import content_hash
+from kubernaut.core.errors import ClusterError, StepError
+from kubernaut.core.guards.levels import Level, Reach
+from kubernaut.core.parameters import parse_parameters
+from kubernaut.core.plan import Plan, PlanInvalid
+from kubernaut.core.ports import ObjectRef
+from kubernaut.core.rights import Needs, Weight, kinds, needed, told
+from kubernaut.core.rules import lacking
+from kubernaut.simulation import driver, serverside, snapshots
+from kubernaut.simulation.report import Result
+from kubernaut.simulation.shadow import Shadow
+from kubernaut.simulation.simulating import shadow_of, simulate
+
+Find = Callable[[str], Awaitable[Workflow]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command was asked."""
+
+    workflow: str
+    params: tuple[str, ...]
+    save_state: str
+    server: bool
+    dsn: str
+    form: Format
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A simulation and all that is told beside it.
+
+    Attributes:
+        reads_as: by whose account objects were read; empty where none was asked.
+        needs: rights, in words.
+        lacks: those that the Workflow's account lacks; None where that could not be found out, with ``why``.
+        refused: changes that the API server would refuse; None where it was not asked.
+    """
+
+    result: Result
+    account: str
+    reads_as: str
+    needs: tuple[str, ...]
+    lacks: tuple[str, ...] | None = None
+    why: str = ""
+    refused: tuple[serverside.Answer, ...] | None = None
+    expected: Expected = field(default_factory=Expected)
+
+    def wire(self) -> dict[str, Any]:
+        """Return it for programs."""
+        answers = None if self.refused is None else [one.wire() for one in self.refused]
+        return {
+            **self.result.wire(),
+            "readsAs": self.reads_as or None,
+            "rights": {
+                "account": self.account,
+                "needed": list(self.needs),
+                "lacking": None if self.lacks is None else list(self.lacks),
+                "unknownBecause": self.why or None,
+            },
+            "serverSide": answers,
+            "history": self.expected.wire(),
+        }
+
+
+async def in_cluster(place: Place, wanted: Wanted) -> int:
+    """Simulate against a cluster, read as the person's own account."""
+    reads_as = ""
+    with suppress(ClusterError):
+        reads_as = await place.whoami()
+    shadow = shadow_of(now(), place.cluster)
+
+    async def find(name: str) -> Workflow:
+        return parsed(Workflow, await fetch(place.cluster, WORKFLOW, place.namespace, name))
+
+    workflow = _of_file(wanted.workflow, place.namespace) or await find(wanted.workflow)
+    plan = _compiled(workflow)
+    result = await _simulated(workflow, plan, place.namespace, shadow, wanted, find)
+    scopes = Scopes()
+    with suppress(ClusterError):
+        scopes = await find_scopes(place.connection, kinds(plan))
+    needs = _needs(plan, wanted).corrected(scopes.names)
+    account = plan.spec.service_account_name
+    acting = place.connection.as_account(place.namespace, account)
+    lacks: tuple[str, ...] | None = None
+    why = ""
+    try:
+        rules = await acting.rules(place.namespace)
+        lacks = tuple(
+            f"{told(one.right)} ({one.by})"
+            for one in needs.of(Weight.MUST)
+            if lacking(rules, one.right) is not None
+        )
+    except ClusterError as error:
+        why = f"what {account} may do could not be asked: {error}"
+    refused = await serverside.checked(result, shadow, acting) if wanted.server else None
+    if wanted.save_state:
+        _save(shadow, wanted.save_state)
+    history = await expected(wanted.dsn, place.namespace, workflow.metadata.name, content_hash(plan.spec))
+    whole = Told(result, account, reads_as, _rights(needs), lacks, why, refused, history)
+    return _print(whole, wanted.form)
+
+
+def in_state(source: str, namespace: str, wanted: Wanted) -> int:
+    """Simulate against a state in a file; no cluster is asked."""
+    try:
+        objects = snapshots.read(text_of(source))
+    except snapshots.StateInvalid as error:
+        raise CliError(f"{source}: {error}", error.fix) from None
+    flows = {one["metadata"]["name"]: one for one in objects if one["kind"] == WORKFLOW}
+
+    async def find(name: str) -> Workflow:
+        if name not in flows:
+            there = ", ".join(sorted(flows)) or "none"
+            fix = f"Workflows in {source}: {there}. Or name a file that holds one."
+            raise CliError(f"{source} has no Workflow {name!r}", fix, Exit.NOT_FOUND)
+        return parsed(Workflow, flows[name])
+
+    async def work() -> int:
+        workflow = _of_file(wanted.workflow, namespace) or await find(wanted.workflow)
+        where = namespace or workflow.metadata.namespace or "default"
+        plan = _compiled(workflow)
+        result = await _simulated(workflow, plan, where, shadow_of(now(), objects=objects), wanted, find)
+        why = "no cluster was asked"
+        history = await expected(wanted.dsn, where, workflow.metadata.name, content_hash(plan.spec))
+        account = plan.spec.service_account_name
+        whole = Told(result, account, "", _rights(_needs(plan, wanted)), None, why, None, history)
+        return _print(whole, wanted.form)
+
+    return asyncio.run(work())
+
+
+def _of_file(name: str, namespace: str) -> Workflow | None:
+    """Return the Workflow in a file, or None where what is named is no file."""
+    if not (name == "-" or "/" in name or name.endswith((".yaml", ".yml", ".json"))):
+        return None
+    text = text_of(name)
+    report = check_text(text, name, actions())
+    if report.findings or not report.checked:
+        show(lint_view.report(report))
+        raise CliError(f"{name} holds no Workflow that could run", "Mend what is told above.")
+    found = [
+        Workflow.model_validate(one.data)
+        for one in documents(text, name)
+        if f"Workflow {one.data['metadata'].get('name', '')}".strip() in report.checked
+    ]
+    if len(found) != 1:
+        names = ", ".join(one.metadata.name for one in found)
+        raise CliError(
+            f"{name} holds {len(found)} Workflows ({names})", "Give a file with the one that is meant."
+        )
+    return found[0]
+
+
+def _compiled(workflow: Workflow) -> Plan:
+    try:
+        return compile_plan(workflow.spec, actions())
+    except PlanInvalid as error:
+        name = workflow.metadata.name
+        raise CliError(
+            f"Workflow {name} is not ready: {error}", "Mend it; `kubernaut lint` shows where."
+        ) from None
+
+
+async def _simulated(
+    workflow: Workflow, plan: Plan, namespace: str, shadow: Shadow, wanted: Wanted, find: Find
+) -> Result:
+    values = starting.assignments(wanted.params, "--param")
+    starting.check(workflow, values, dry_run=True)
+
+    async def other(name: str, given: Mapping[str, str]) -> tuple[Plan, dict[str, Any]]:
+        try:
+            child = _compiled(await find(name))
+        except CliError as error:
+            raise StepError(error.message) from None
+        return child, parse_parameters(child.spec, given)
+
+    guards = await _levels(workflow, namespace, shadow)
+    params = parse_parameters(plan.spec, values)
+    one = driver.Wanted(workflow.metadata.name, namespace, plan, params, guards, find=other)
+    try:
+        return await simulate(one, shadow)
+    except ClusterError:
+        raise
+    except StepError as error:
+        raise CliError(
+            f"the run would not begin: {error}", "Mend what is told, or give other parameters."
+        ) from None
+
+
+async def _levels(workflow: Workflow, namespace: str, shadow: Shadow) -> tuple[Level, ...]:
+    """Return the guards that hold, as far as they can be read."""
+    wider = LevelGuards()
+    try:
+        ref = ObjectRef("v1", "ConfigMap", SYSTEM_NAMESPACE, SWITCH_CONFIGMAP)
+        wider.see((await shadow.get(ref)).get("data") or {})
+    except ClusterError as error:
+        shadow.assumptions.say(f"there are no guards of the cluster or its namespaces ({error})")
+    found = wider.levels(namespace)
+    if workflow.spec.guards is not None:
+        found = (Level(Reach.WORKFLOW, workflow.metadata.name, workflow.spec.guards), *found)
+    if found:
+        shadow.assumptions.say("guards that count runs (cooldown, storm, breaker) have none to count")
+    return found
+
+
+def _needs(plan: Plan, wanted: Wanted) -> Needs:
+    from kubernaut.core.parameters import parse_given
+
+    return needed(plan, parse_given(plan.spec, starting.assignments(wanted.params, "--param")))
+
+
+def _rights(needs: Needs) -> tuple[str, ...]:
+    must: Iterable[str] = (told(one.right) for one in needs.of(Weight.MUST))
+    unclear = (f"not known before a run: what step {step} needs ({why})" for step, why in needs.unclear)
+    return (*dict.fromkeys(must), *unclear)
+
+
+def _save(shadow: Shadow, path: str) -> None:
+    first = {**shadow.state.objects, **shadow.state.first}
+    own = [
+        one
+        for one in first.values()
+        if one is not None and (one["apiVersion"], one["kind"]) != (API_VERSION, "WorkflowExecution")
+    ]
+    try:
+        Path(path).write_text(snapshots.write(own))
+    except OSError as error:
+        raise CliError(f"--save-state: can't write {path}: {error.strerror}", "Name another file.") from None
+    note(f"{len(own)} objects were written to {path}, without what Secrets hold.")
+
+
+def _print(whole: Told, form: Format) -> int:
+    if form.for_programs:
+        emit(whole.wire(), form)
+    else:
+        show(view.report(whole))
+    refused = [one for one in whole.refused or () if one.refusal]
+    return Exit.OK if whole.result.through and not refused else Exit.RUN_FAILED
