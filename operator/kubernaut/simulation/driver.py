@@ -38,10 +38,12 @@ from kubernaut.core.run import Decision, Facts, Outcome, Run, Seen, Watched
 from kubernaut.core.unfolding import unfold
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.live import LiveRun
+from kubernaut.engine.owning import GitOps
+from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.ports import Accounts
 from kubernaut.simulation.controllers.settling import Settling
 from kubernaut.simulation.diffs import changes
-from kubernaut.simulation.outside import NothingSeen, OneAccount, SimulatedWeb
+from kubernaut.simulation.outside import NothingSeen, OneAccount, SimulatedPauses, SimulatedWeb
 from kubernaut.simulation.report import Radius, Result, Step
 from kubernaut.simulation.shadow import Shadow
 from kubernaut.simulation.state import Key
@@ -185,6 +187,10 @@ class Driver:
             memory=self.wanted.memory,
             protecting=lambda live: levels,
             web=SimulatedWeb(assumptions),
+            # Marks of earlier runs are signed with a key that only the operator has: who undid them is not seen.
+            gitops=GitOps(
+                lambda live: self.wanted.levels, pauses=cast(Pauses, SimulatedPauses(_SIGNER, assumptions))
+            ),
         )
 
     def _facts(self, outcomes: Mapping[str, Outcome], run: Run) -> Facts:

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest
+from kubernaut.api.guards import PauseSync
+from kubernaut.core.guards.levels import span
+from kubernaut.core.marker import Signer
+from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest, Manifest, ObjectRef
+from kubernaut.engine.live import LiveRun
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.shadow import Shadow
 
@@ -27,6 +31,24 @@ class SimulatedWeb:
             f"the {request.method} request to {host} was not sent; its answer is assumed to be 200"
         )
         return HttpAnswer(200, b"{}")
+
+
+class SimulatedPauses:
+    """Pauses no sync; says that it would be."""
+
+    def __init__(self, signer: Signer, assumptions: Assumptions) -> None:
+        self.signer = signer
+        self._assumptions = assumptions
+
+    async def pause(
+        self, live: LiveRun, account: Cluster, said: Manifest, declared: PauseSync, argo_namespace: str
+    ) -> str:
+        """Tell for how long the sync of an owner would be paused."""
+        ref = ObjectRef.of(said)
+        self._assumptions.say(
+            f"the account may patch {ref} to pause its sync, and nobody who keeps {ref} sets that back"
+        )
+        return f"the sync of {ref} would be paused for {span(declared.expires_after)}"
 
 
 class NothingSeen:
