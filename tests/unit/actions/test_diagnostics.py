@@ -117,6 +117,23 @@ def test_warnings_count_only_about_pods_that_are_not_ready() -> None:
     assert found(deployment(), well, ill, events=events) == ["LivenessFailing", "ReadinessFailing"]
 
 
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        (waiting("ContainerCreating"), ["FailedMount"]),
+        (waiting("ImagePullBackOff"), ["ImagePullBackOff"]),
+        (waiting("ErrImagePull"), ["ImagePullBackOff"]),
+        (running(ready=False), ["ReadinessFailing"]),
+    ],
+)
+def test_a_volume_that_came_late_is_no_symptom_once_it_is_there(
+    container: Manifest, expected: list[str]
+) -> None:
+    ill = sick(container)
+    late = warning("FailedMount", 'configmap "kube-root-ca.crt" not found', ill)
+    assert found(deployment(replicas=1), ill, events=(late,)) == expected
+
+
 def test_symptoms_are_sorted_single_and_at_most_sixteen() -> None:
     many = [pod(f"p{n}", waiting(f"Reason{n:02}"), ready=False) for n in range(30)]
     many += [pod("again", waiting("Reason03"), ready=False)]

@@ -28,6 +28,7 @@ _EVENT_SYMPTOMS: Final = {
     "FailedCreate": "FailedCreate",
     "FailedCreatePodSandBox": "FailedCreatePodSandBox",
 }
+_MOUNTING: Final = frozenset({"FailedMount", "FailedAttachVolume"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +88,25 @@ def _of_target(target: Manifest) -> Iterator[str]:
 
 def _of_events(sample: Sample) -> Iterator[str]:
     sick = {pod["metadata"]["uid"] for pod in sample.pods if not pods.ready(pod)}
+    mounted = {pod["metadata"]["uid"] for pod in sample.pods if _past_mounting(pod)}
     for event in sample.events:
         reason, about = event.get("reason", ""), event.get("involvedObject") or {}
         if about.get("kind") == "Pod" and about.get("uid") not in sick:
             continue
         if about.get("kind") != "Pod" and ready(sample) >= desired(sample):
             continue
-        if reason in _EVENT_SYMPTOMS:
+        if reason in _EVENT_SYMPTOMS and not (reason in _MOUNTING and about.get("uid") in mounted):
             yield _EVENT_SYMPTOMS[reason]
         if reason == "Unhealthy" and str(event.get("message", "")).startswith("Liveness"):
             yield "LivenessFailing"
+
+
+def _past_mounting(pod: Manifest) -> bool:
+    """Whether a container got so far that all volumes are there: what a new pod had to wait for is over then."""
+    return any(
+        one.running_since or one.exit_code is not None or (one.waiting and one.waiting not in _STARTING)
+        for one in pods.containers(pod)
+    )
 
 
 def _of_pod(pod: Manifest, now: datetime) -> Iterator[str]:
