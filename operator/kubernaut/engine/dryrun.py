@@ -6,7 +6,7 @@ checked against the cluster as it is: what an earlier step of the same dry run w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,56 +21,16 @@ from kubernaut.core.errors import (
     Unavailable,
     UnknownOutcome,
 )
-from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.reading import ReadsThrough
 
 T = TypeVar("T")
 # What these say is true of a dry run as of the real thing, and actions decide by them.
 _AS_THEY_ARE = (AlreadyExists, Conflict, NotFound, OwnedByOthers, TooManyRequests, Unavailable)
 
 
-class DryRunCluster:
+class DryRunCluster(ReadsThrough):
     """A cluster in which every change is a server-side dry run (``dryRun=All``); reads are as ever."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    async def get(self, ref: ObjectRef) -> Manifest:
-        return await self._cluster.get(ref)
-
-    async def list(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str,
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        limit: int = 500,
-    ) -> list[Manifest]:
-        return await self._cluster.list(
-            api_version,
-            kind,
-            namespace,
-            label_selector=label_selector,
-            field_selector=field_selector,
-            limit=limit,
-        )
-
-    async def logs(
-        self,
-        ref: ObjectRef,
-        *,
-        container: str,
-        previous: bool = False,
-        tail_lines: int = 100,
-        limit_bytes: int = 65536,
-    ) -> str:
-        return await self._cluster.logs(
-            ref, container=container, previous=previous, tail_lines=tail_lines, limit_bytes=limit_bytes
-        )
-
-    def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
-        return self._cluster.watch(ref)
 
     async def patch(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
@@ -10,9 +10,10 @@ from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest, Manifest, Obj
 from kubernaut.core.run import Hold
 from kubernaut.engine.owning import Owning
 from kubernaut.engine.protection import Protection
+from kubernaut.engine.reading import ReadsThrough
 
 
-class GatedCluster:
+class GatedCluster(ReadsThrough):
     """A cluster that refuses to change anything while acting is not allowed.
 
     The gate is asked before every mutating request, so a stop takes hold between two requests of one action. What
@@ -37,7 +38,7 @@ class GatedCluster:
         protection: Protection | None = None,
         owning: Owning | None = None,
     ) -> None:
-        self._cluster = cluster
+        super().__init__(cluster)
         self._owning = owning
         self._protection = protection
         self._hold = hold
@@ -53,7 +54,7 @@ class GatedCluster:
             raise StepError(f"{what} was not sent: {hold.message}", reason=Reason.STOPPED)
 
     async def get(self, ref: ObjectRef) -> Manifest:
-        found = await self._cluster.get(ref)
+        found = await super().get(ref)
         self._note(found)
         return found
 
@@ -73,7 +74,7 @@ class GatedCluster:
         field_selector: str = "",
         limit: int = 500,
     ) -> list[Manifest]:
-        found = await self._cluster.list(
+        found = await super().list(
             api_version,
             kind,
             namespace,
@@ -84,22 +85,6 @@ class GatedCluster:
         for one in found:
             self._note(one)
         return found
-
-    async def logs(
-        self,
-        ref: ObjectRef,
-        *,
-        container: str,
-        previous: bool = False,
-        tail_lines: int = 100,
-        limit_bytes: int = 65536,
-    ) -> str:
-        return await self._cluster.logs(
-            ref, container=container, previous=previous, tail_lines=tail_lines, limit_bytes=limit_bytes
-        )
-
-    def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
-        return self._cluster.watch(ref)
 
     async def patch(
         self,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
-from kubernaut.api.guards import GitOpsMode
+from kubernaut.api.guards import GitOpsMode, PauseSync
 from kubernaut.api.names import MARKER_PREFIX
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, NotFound, StepError
@@ -26,13 +26,22 @@ from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Hold
 from kubernaut.engine.live import LiveRun
-from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.proposing import Nobody, Proposed, Tells, proposal
 from kubernaut.metrics import CHANGES_UNDONE, OWNED_CHANGES
 
 #: nobody keeps these in Git: they are made from templates, and made anew
 _MADE: Final = frozenset({("v1", "Pod"), ("batch/v1", "Job")})
 _CLAIMS: Final = ("HorizontalPodAutoscaler",)
+
+
+class PausesSyncs(Protocol):
+    """What pauses the sync of an owner; ``signer`` signs what it leaves there."""
+
+    signer: Signer
+
+    async def pause(
+        self, live: LiveRun, account: Cluster, said: Manifest, declared: PauseSync, argo_namespace: str
+    ) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ class GitOps:
     on: Callable[[], bool] = lambda: True
     argo_namespace: str = "argocd"
     proposals: Tells = field(default_factory=Nobody)
-    pauses: Pauses | None = None
+    pauses: PausesSyncs | None = None
     signer: Signer | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 

@@ -39,7 +39,6 @@ from kubernaut.core.unfolding import unfold
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.owning import GitOps
-from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.ports import Accounts
 from kubernaut.simulation.controllers.settling import Settling
 from kubernaut.simulation.diffs import changes
@@ -188,9 +187,7 @@ class Driver:
             protecting=lambda live: levels,
             web=SimulatedWeb(assumptions),
             # Marks of earlier runs are signed with a key that only the operator has: who undid them is not seen.
-            gitops=GitOps(
-                lambda live: self.wanted.levels, pauses=cast(Pauses, SimulatedPauses(_SIGNER, assumptions))
-            ),
+            gitops=GitOps(lambda live: self.wanted.levels, pauses=SimulatedPauses(_SIGNER, assumptions)),
         )
 
     def _facts(self, outcomes: Mapping[str, Outcome], run: Run) -> Facts:
