@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from kubernaut.engine.ports import Accounts
 from kubernaut.engine.reach import Reach
 from kubernaut.intake.owners import Wanted, owner_of
 
+log = logging.getLogger(__name__)
 _NAMESPACE: Final = ("exported_namespace", "namespace")
 _MOST_ACCOUNTS: Final = 1_000
 _MOST_READS: Final = 5_000
@@ -128,8 +130,12 @@ class Triggers:
         for workflow in workflows:
             try:
                 plan = self._plan_of(workflow)
-            except StepError:
-                # Its Ready condition says what is wrong.
+            except StepError as error:
+                if workflow["spec"].get("triggers"):
+                    told = {"workflow": f"{workflow['metadata']['namespace']}/{workflow['metadata']['name']}"}
+                    log.warning(
+                        "no alert starts a Workflow that is not ready", extra={**told, "error": str(error)}
+                    )
                 continue
             if plan.spec.lifecycle is Lifecycle.ACTIVE:
                 self._add(workflow["metadata"], plan)

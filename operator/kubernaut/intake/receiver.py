@@ -140,6 +140,7 @@ class Receiver:
         self._receivers = receivers
         self._most_bytes = most_bytes
         self._not_ready = not_ready
+        self._stamp = access.stamp()
         self._tokens = access.read_tokens()
         self._context = access.context()
         self._under_way = 0
@@ -177,21 +178,24 @@ class Receiver:
             await self._runner.cleanup()
 
     async def _look(self) -> None:
-        """Take up tokens and certificates that were exchanged."""
-        stamp = self._access.stamp()
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            found = self._access.stamp()
-            if found == stamp:
-                continue
-            try:
-                self._tokens = self._access.read_tokens()
-                if self._context is not None:
-                    self._access.load(self._context)
-                stamp = found
-                log.info("tokens and certificates of the receiver of alerts were read anew")
-            except IntakeInvalid as error:
-                log.warning("the former tokens and certificates stay in use", extra={"error": str(error)})
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take up tokens and certificates that were exchanged; the former stay in use where those can't be used."""
+        found = self._access.stamp()
+        if found == self._stamp:
+            return
+        try:
+            self._tokens = self._access.read_tokens()
+            if self._context is not None:
+                self._access.load(self._context)
+        except IntakeInvalid as error:
+            log.warning("the former tokens and certificates stay in use", extra={"error": str(error)})
+        else:
+            self._stamp = found
+            log.info("tokens and certificates of the receiver of alerts were read anew")
 
     async def _post(self, request: web.Request) -> web.Response:
         try:
