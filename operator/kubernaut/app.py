@@ -104,8 +104,7 @@ class Application:
         mirror = history.mirror if history else None
         guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
         self._pauses = self._pausing(signer, gate, guards)
-        every = settings.policy_check.total_seconds()
-        self._policies = PolicyCheck(own, settings.namespace, every=every)
+        self._policies = PolicyCheck(own, settings.namespace, every=settings.policy_check.total_seconds())
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
         self.shards = _shards(settings, connection)
         parts = Parts(
@@ -140,8 +139,8 @@ class Application:
             guards=guards,
             pauses=self._pauses,
         )
-        self.engine = Engine(parts, self.queue)
         self._intake = self._receiving(claims)
+        self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
 
@@ -189,7 +188,12 @@ class Application:
             return self.not_ready() or (None if on else "the feature alerts is switched off")
 
         return Intake(
-            self._settings, self._connection, self.engine.workflows, claims.plan_of, utcnow, not_ready
+            self._settings,
+            self._connection,
+            lambda: self.engine.workflows(),
+            claims.plan_of,
+            utcnow,
+            not_ready,
         )
 
     def _history(self, own: OperatorCluster) -> History | None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from kubernaut.api.base import (
+    MAX_COUNT,
     UNQUOTED,
     ApiModel,
     Condition,
@@ -132,7 +133,7 @@ class AlertCause(ApiModel):
     """Its labels, cut where they are long or many."""
     incident: Annotated[str, StringConstraints(max_length=64)]
     """What the incident is told apart by: a hash of Workflow, target and alertname."""
-    episode: Annotated[int, Field(ge=1), UNQUOTED]
+    episode: Annotated[int, Field(ge=1, le=MAX_COUNT), UNQUOTED]
     """How many times it was there, with this one."""
     target_uid: Uid
     """UID of the object that the alert is about; a run repairs no other."""
