@@ -28,7 +28,7 @@ from bench.plan import FULL, QUICK, Plan  # noqa: E402
 
 OUT = ROOT / "build" / "bench"
 #: what needs a cluster, and shares one; each module has ``measure(ground, plan) -> Report``
-ON_A_CLUSTER = ("throughput", "latency", "requests", "memory", "soak")
+ON_A_CLUSTER = ("throughput", "latency", "requests", "alerts", "memory", "soak")
 #: what is a program of its own
 APART = ("discovery", "backfill", "replay")
 NAMES = (*ON_A_CLUSTER, *APART)

@@ -62,6 +62,7 @@ from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.repository import Repository
+from kubernaut.intake.intake import Intake
 from kubernaut.metrics import show_breaker
 from kubernaut.outside.client import HttpClient
 from kubernaut.outside.hosts import Hosts
@@ -103,8 +104,7 @@ class Application:
         mirror = history.mirror if history else None
         guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
         self._pauses = self._pausing(signer, gate, guards)
-        every = settings.policy_check.total_seconds()
-        self._policies = PolicyCheck(own, settings.namespace, every=every)
+        self._policies = PolicyCheck(own, settings.namespace, every=settings.policy_check.total_seconds())
         claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
         self.shards = _shards(settings, connection)
         parts = Parts(
@@ -139,6 +139,7 @@ class Application:
             guards=guards,
             pauses=self._pauses,
         )
+        self._intake = self._receiving(claims)
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
@@ -175,6 +176,24 @@ class Application:
             utcnow,
             guards.past.get,
             may_act=lambda: gate.hold() is None,
+        )
+
+    def _receiving(self, claims: Claims) -> Intake | None:
+        """Return what takes alerts; None where none are to be taken."""
+        if self._settings.alerts_port is None:
+            return None
+
+        def not_ready() -> str | None:
+            on = self.switch.features.on(Feature.ALERTS)
+            return self.not_ready() or (None if on else "the feature alerts is switched off")
+
+        return Intake(
+            self._settings,
+            self._connection,
+            lambda: self.engine.workflows(),
+            claims.plan_of,
+            utcnow,
+            not_ready,
         )
 
     def _history(self, own: OperatorCluster) -> History | None:
@@ -223,6 +242,8 @@ class Application:
             await self.engine.start()
             if (remembering := self._remembering()) is not None:
                 stack.callback(asyncio.create_task(remembering.run()).cancel)
+            if self._intake is not None:
+                await stack.enter_async_context(self._intake.running())
             collections.set_aside()
             await self._watch(stop)
 

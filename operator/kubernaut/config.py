@@ -143,6 +143,33 @@ class Settings(BaseSettings):
         description="the Alertmanager that guards ask (stopWhileFiring) and where silence_alert makes its silences, "
         "as in http://alertmanager.monitoring:9093",
     )
+    alerts_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port at which alerts are received (POST /alerts, as Alertmanager's webhook_configs send them); "
+        "unset: alerts start nothing; 0 takes a free one",
+    )
+    alerts_bind: str = Field("127.0.0.1", description="its address")
+    alerts_tokens: Path | None = Field(
+        None,
+        description="file (of a mounted Secret) with the bearer tokens of which Alertmanager has to send one, one a "
+        "line, read anew when it changes",
+    )
+    alerts_certificate: Path | None = Field(
+        None, description="the receiver's certificate (PEM, with its chain); unset: plain HTTP"
+    )
+    alerts_key: Path | None = Field(None, description="the key of that certificate (PEM)")
+    alerts_client_ca: Path | None = Field(
+        None,
+        description="certificates (PEM) of which one has to have signed that of Alertmanager; unset: it needs none, "
+        "and has to send a token",
+    )
+    alerts_receivers: str = Field(
+        "",
+        description="Alertmanager's receivers whose notifications are taken, separated by commas; unset: any",
+    )
+    alerts_bytes: int = Field(2**20, ge=1024, le=64 * 2**20, description="most bytes of one notification")
     argocd_namespace: str = Field(
         "argocd", description="where Argo CD keeps Applications whose tracking names no namespace"
     )

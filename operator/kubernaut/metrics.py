@@ -142,6 +142,30 @@ BREAKER_STATE: Final = Gauge(
     ["service", "state"],
     registry=REGISTRY,
 )
+ALERTS: Final = Counter(
+    "kubernaut_alerts",
+    "Alerts that were told, by what became of them: started, joined or ignored (once a Workflow), resolved, "
+    "unmatched (no Workflow), unresolved (no target), refused (no run can be made), deferred (told again later).",
+    ["outcome"],
+    registry=REGISTRY,
+)
+ALERT_REQUESTS: Final = Counter(
+    "kubernaut_alert_requests",
+    "Requests to the receiver of alerts, by the status they got.",
+    ["code"],
+    registry=REGISTRY,
+)
+ALERT_SECONDS: Final = Histogram(
+    "kubernaut_alert_request_duration_seconds",
+    "From the arrival of a notification until all its incidents are stored.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+ALERTS_TRUNCATED: Final = Counter(
+    "kubernaut_alerts_truncated",
+    "Alerts that Alertmanager left out of its notifications (max_alerts of its receiver).",
+    registry=REGISTRY,
+)
 OWNED_CHANGES: Final = Counter(
     "kubernaut_owned_changes",
     "Changes of fields that another manager would set back, by whose they are and by the mode of guards.gitOps.",

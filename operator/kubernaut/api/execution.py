@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from kubernaut.api.base import (
+    MAX_COUNT,
     UNQUOTED,
     ApiModel,
     Condition,
@@ -32,6 +33,7 @@ MAX_RECORDS: Final = MAX_STEPS + 32
 MAX_ANSWERS: Final = 256
 Progress = Annotated[str, StringConstraints(pattern=r"^[0-9]+/[0-9]+$", max_length=16)]
 _FIXED: Final = ("workflowRef", "parameters", "trigger", "dryRun", "retryFrom", "parent")
+_ALERT_TOLD: Final = "alert is given where type is Alert, and nowhere else"
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
@@ -111,12 +113,41 @@ class TriggerType(StrEnum):
     """What started a run."""
 
     MANUAL = "Manual"
+    ALERT = "Alert"
     RETRY = "Retry"
     SUBFLOW = "Subflow"
 
 
+class AlertCause(ApiModel):
+    """The alert that opened an incident, and the incident; more alerts may belong to it."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Its alertname."""
+    fingerprint: Annotated[str, StringConstraints(max_length=64)]
+    """What Alertmanager tells it apart by."""
+    starts_at: Time
+    """Since when it fires."""
+    labels: Annotated[dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)] = (
+        Field(default_factory=dict)
+    )
+    """Its labels, cut where they are long or many."""
+    incident: Annotated[str, StringConstraints(max_length=64)]
+    """What the incident is told apart by: a hash of Workflow, target and alertname."""
+    episode: Annotated[int, Field(ge=1, le=MAX_COUNT), UNQUOTED]
+    """How many times it was there, with this one."""
+    target_uid: Uid
+    """UID of the object that the alert is about; a run repairs no other."""
+
+
 class Trigger(ApiModel):
     """What started the run, for people who ask why."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.alert) == (has(self.type) && self.type == 'Alert')",
+            _ALERT_TOLD,
+        ),
+    )
 
     type: TriggerType = TriggerType.MANUAL
     """What kind of cause it was."""
@@ -124,6 +155,13 @@ class Trigger(ApiModel):
     """Who started it."""
     reason: Message = ""
     """Why, in words."""
+    alert: AlertCause | None = None
+
+    @model_validator(mode="after")
+    def _alert_goes_with_its_type(self) -> Self:
+        if (self.alert is not None) is not (self.type is TriggerType.ALERT):
+            raise ValueError(_ALERT_TOLD)
+        return self
 
 
 class ParentRef(ApiModel):

@@ -26,6 +26,10 @@ LABEL_CLUSTER_SCOPED: Final = f"{GROUP}/cluster-scoped"
 LABEL_REMEMBER: Final = f"{GROUP}/remember"
 # A label or an annotation: no step removes an object that has it, and nothing is repaired in a namespace that has it.
 PROTECTED: Final = f"{GROUP}/protected"
+# On a run that an alert started: its incident, its alertname, and what is known of the incident's alerts.
+LABEL_INCIDENT: Final = f"{GROUP}/incident"
+LABEL_ALERT: Final = f"{GROUP}/alert"
+ANNOTATION_ALERTS: Final = f"{GROUP}/alerts"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 

@@ -163,35 +163,47 @@ _RUN_APPROVAL: Final = _Policy(
     ),
 )
 
-# Whoever may write a run's origin at will could have it look as if another person, or another run, had started it.
-_RUN_ORIGIN: Final = _Policy(
-    f"run-origin.{GROUP}",
-    ("workflowexecutions",),
-    ("CREATE",),
-    (
-        _Check(
-            "!variables.started || request.userInfo.username.startsWith("
-            "'system:serviceaccount:' + request.namespace + ':')",
-            "'a run with spec.parent, or of trigger type Subflow, is started by a step, as an account of namespace '"
-            " + request.namespace + ', not by ' + request.userInfo.username + '; leave both out'",
-        ),
-        _Check(
-            "variables.by == '' || variables.by == request.userInfo.username"
-            # What is too long for the field is cut.
-            " || (variables.by.size() == 253 && request.userInfo.username.startsWith(variables.by))"
-            " || (variables.started && variables.by == object.spec.?parent.?name.orValue(''))",
-            "'a run is started in one\\'s own name: set spec.trigger.by to ' + request.userInfo.username"
-            " + ', or leave it out'",
-        ),
-    ),
-    (
+
+def _run_origin(operator: str) -> _Policy:
+    """Keep runs from looking as if another person, another run or an alert had started them."""
+    return _Policy(
+        f"run-origin.{GROUP}",
+        ("workflowexecutions",),
+        ("CREATE",),
         (
-            "started",
-            "has(object.spec.parent) || object.spec.?trigger.?type.orValue('Manual') == 'Subflow'",
+            _Check(
+                "!variables.started || request.userInfo.username.startsWith("
+                "'system:serviceaccount:' + request.namespace + ':')",
+                "'a run with spec.parent, or of trigger type Subflow, is started by a step, as an account of '"
+                " + 'namespace ' + request.namespace + ', not by ' + request.userInfo.username + '; leave both out'",
+            ),
+            _Check(
+                f"!variables.alert || request.userInfo.username == '{operator}'",
+                "'a run of trigger type Alert is started by the operator alone, not by ' + request.userInfo.username"
+                " + '; leave spec.trigger.type and alert out'",
+            ),
+            _Check(
+                "variables.by == '' || variables.alert || variables.by == request.userInfo.username"
+                # What is too long for the field is cut.
+                " || (variables.by.size() == 253 && request.userInfo.username.startsWith(variables.by))"
+                " || (variables.started && variables.by == object.spec.?parent.?name.orValue(''))",
+                "'a run is started in one\\'s own name: set spec.trigger.by to ' + request.userInfo.username"
+                " + ', or leave it out'",
+            ),
         ),
-        ("by", "object.spec.?trigger.?by.orValue('')"),
-    ),
-)
+        (
+            (
+                "started",
+                "has(object.spec.parent) || object.spec.?trigger.?type.orValue('Manual') == 'Subflow'",
+            ),
+            (
+                "alert",
+                "object.spec.?trigger.?type.orValue('Manual') == 'Alert' || object.spec.?trigger.?alert.hasValue()",
+            ),
+            ("by", "object.spec.?trigger.?by.orValue('')"),
+        ),
+    )
+
 
 _RUN_FINALIZER: Final = _Policy(
     f"run-finalizer.{GROUP}",
@@ -251,7 +263,7 @@ def _policies(namespace: str) -> tuple[_Policy, ...]:
         _WORKFLOW_ACCOUNT,
         _WORKFLOW_REACH,
         _protected(namespace),
-        _RUN_ORIGIN,
+        _run_origin(operator),
         _RUN_APPROVAL,
         _RUN_FINALIZER,
         _only(operator, ("workflows/status", "workflowexecutions/status"), f"run-status.{GROUP}"),

@@ -40,8 +40,9 @@ def _rule(group: str, resources: Sequence[str], verbs: Sequence[str], names: Seq
 
 OPERATOR_CLUSTER_RULES: Final = (
     _rule(GROUP, [_WORKFLOWS], _READ),
-    # patch holds and lets go of the finalizer, delete ends a run's time to live.
-    _rule(GROUP, [_RUNS], [*_READ, "patch", "delete"]),
+    # create starts the runs that alerts ask for, patch holds and lets go of the finalizer, delete ends a run's time
+    # to live.
+    _rule(GROUP, [_RUNS], [*_READ, "create", "patch", "delete"]),
     _rule(GROUP, [f"{_WORKFLOWS}/status", f"{_RUNS}/status"], ["patch"]),
     # Asked for by the admission policy that guards the finalizer.
     _rule(GROUP, [f"{_RUNS}/finalizers"], ["update"]),
@@ -87,7 +88,8 @@ REPAIR_RULES: Final = (
     _rule("", ["pods/eviction"], ["create"]),
     _rule("", ["events"], ["list"]),
     _rule("apps", ["deployments", "statefulsets", "daemonsets"], [*_READ, "patch"]),
-    _rule("apps", ["replicasets"], ["list"]),
+    # get: to whom a pod belongs that an alert is about.
+    _rule("apps", ["replicasets"], ["get", "list"]),
     _rule("apps", ["controllerrevisions"], ["list"]),
     _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
     # Starting runs of other Workflows, finding them again, and cancelling them.

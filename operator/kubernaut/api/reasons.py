@@ -97,6 +97,7 @@ class Reason(StrEnum):
     APPROVAL_DENIED = "ApprovalDenied"
     APPROVAL_EXPIRED = "ApprovalExpired"
     CANCELLED = "Cancelled"
+    ALERT_RESOLVED = "AlertResolved"
     SUBFLOW_FAILED = "SubflowFailed"
     JOB_FAILED = "JobFailed"
     SUBFLOW_TOO_DEEP = "SubflowTooDeep"
@@ -234,6 +235,9 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
         _C.HUMAN, "A person refused; see who and why in spec.control.approvals."
     ),
     Reason.APPROVAL_EXPIRED: ReasonInfo(_C.HUMAN, "Nobody answered in time; start a new run and approve it."),
+    Reason.ALERT_RESOLVED: ReasonInfo(
+        _C.PRECONDITION, "Nothing: the trouble was over before the run began, so nothing was changed."
+    ),
     Reason.CANCELLED: ReasonInfo(_C.HUMAN, "Start a new run if it is still needed."),
     Reason.INTERNAL: ReasonInfo(_C.INFRASTRUCTURE, "Report this with the operator's log of the run's uid."),
     Reason.STEP_FAILED: ReasonInfo(_C.EFFECT, "Look at the failed step's reason and message."),

@@ -40,6 +40,7 @@ from kubernaut.api.steps import (
     StepTemplate,
     Wait,
 )
+from kubernaut.api.triggers import MAX_TRIGGERS, WorkflowTrigger
 
 MAX_STEPS: Final = 1000
 MAX_NAME: Final = 63
@@ -163,6 +164,8 @@ class WorkflowSpec(ApiModel):
     )
     """What a run gives to the Workflow."""
     target: Target
+    triggers: Annotated[list[WorkflowTrigger], Field(max_length=MAX_TRIGGERS)] = Field(default_factory=list)
+    """What starts runs without a person; of several that fit an alert the first counts."""
     guards: Guards | None = None
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     """Draft: only dry runs start. Deprecated: runs that a person starts, and no others."""

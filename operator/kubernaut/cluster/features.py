@@ -61,6 +61,9 @@ FLAGS: Final[Mapping[Feature, Flag]] = {
     Feature.DISCOVERY: Flag("No patterns are looked for; those that were found stay as they are.", True),
     Feature.REMEMBER: Flag("Nothing new is remembered of objects; what was can still be restored.", True),
     Feature.GITOPS: Flag("Nobody looks whose a field is; runs act, and others may undo it.", True),
+    Feature.ALERTS: Flag(
+        "Alertmanager is asked to send alerts again later; none starts a run until then.", True
+    ),
 }
 
 

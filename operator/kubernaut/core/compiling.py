@@ -34,6 +34,7 @@ from kubernaut.core.plan import (
     PlannedStep,
     Problem,
 )
+from kubernaut.core.triggers import PlannedTrigger, compile_triggers
 
 _NONE: Final = Template({}, (), ())
 
@@ -57,6 +58,7 @@ def compile_plan(spec: WorkflowSpec, catalogue: Catalogue) -> Plan:
     outputs = compiler.outputs(main)
     compiler.check_defaults()
     compiler.check_guards()
+    triggers = compiler.triggers()
     compiler.check_names(steps)
     if compiler.problems:
         raise PlanInvalid(compiler.problems)
@@ -67,7 +69,7 @@ def compile_plan(spec: WorkflowSpec, catalogue: Catalogue) -> Plan:
     )
     groups = frozenset(step.parent for step in ordered if step.parent not in (MAIN, FINALLY))
     high = frozenset(step.action.name for step in ordered if step.high and step.action is not None)
-    return Plan(spec, ordered, target_name, expect, outputs, groups, high)
+    return Plan(spec, ordered, target_name, expect, outputs, groups, high, triggers)
 
 
 class Compiler:
@@ -191,6 +193,12 @@ class Compiler:
                 parse_parameter(parameter, parameter.default)
             except ValueError as error:
                 self.fail(Reason.INVALID_PARAMETERS, path, f"{error}.")
+
+    def triggers(self) -> tuple[PlannedTrigger, ...]:
+        planned, problems = compile_triggers(self.spec)
+        for path, message, expression in problems:
+            self.fail(Reason.INVALID_EXPRESSION if expression else Reason.INVALID_SPEC, path, message)
+        return planned
 
     def check_guards(self) -> None:
         guards, kind = self.spec.guards, self.spec.target.kind

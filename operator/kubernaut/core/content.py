@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Final
 
 from kubernaut.api.workflow import WorkflowSpec
+
+# Fields that came when there were contents already: left out at their default, so that these keep their hash.
+_LATER: Final = ("triggers",)
 
 
 def canonical(spec: WorkflowSpec) -> str:
     """Return the spec as JSON with sorted keys and no blanks; equal specs give equal texts."""
-    return json.dumps(spec.wire(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    content = spec.wire()
+    for name in _LATER:
+        if not content[name]:
+            del content[name]
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def content_hash(spec: WorkflowSpec) -> str:

@@ -4,7 +4,7 @@ What an expression can see: ``params.NAME`` (typed as declared), ``target`` (the
 account sees it), ``steps.NAME.outputs`` and ``steps.NAME.phase`` of steps it depends on, ``run.name``,
 ``run.namespace`` and ``run.uid``. A step whose name is not an identifier is ``steps['roll-back']``. Some places see
 more: steps of a forEach ``item`` and ``index``, a wait for an object ``object``, a retry condition ``failure``, and
-steps under finally ``run.outcome`` and ``run.verdict``.
+steps under finally ``run.outcome`` and ``run.verdict``. Parameters of a trigger see ``alert`` and ``owner`` alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cel_expr_python import cel
 
@@ -45,6 +45,7 @@ _STEP_FIELD: Final = re.compile(_ROOT + r"steps\s*\.\s*([A-Za-z_]\w*)")
 _STEP_INDEX: Final = re.compile(_ROOT + r"steps\s*\[\s*'(\d+)'\s*\]")
 _STEPS: Final = re.compile(_ROOT + r"steps(?!\w)")
 _TARGET: Final = re.compile(_ROOT + r"target(?!\w)")
+_OWNER: Final = re.compile(_ROOT + r"owner(?!\w)")
 _PARAMETER: Final = re.compile(_ROOT + r"params\.([A-Za-z_]\w*)")
 # What an expression may see in some places only, with the type it has there.
 ITEM: Final = "item"
@@ -56,6 +57,17 @@ _MORE: Final = {
     INDEX: cel.Type.INT,
     OBJECT: cel.Type.DYN,
     FAILURE: cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+}
+_TEXTS: Final = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
+# What the parameters of a trigger see.
+_ALERT: Final = {
+    "alert.name": cel.Type.STRING,
+    "alert.labels": _TEXTS,
+    "alert.annotations": _TEXTS,
+    "alert.startsAt": cel.Type.STRING,
+    "alert.fingerprint": cel.Type.STRING,
+    "alert.generatorURL": cel.Type.STRING,
+    "owner": _TEXTS,
 }
 _NAME: Final = re.compile(r"""(["'])([a-z][-a-z0-9]*)\1""")
 
@@ -85,6 +97,26 @@ class Scope:
         return values
 
 
+class Variables(Protocol):
+    """The values that an expression may see."""
+
+    def variables(self) -> dict[str, Any]:
+        """Return the activation for CEL."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AlertScope:
+    """What the parameters of a trigger see: the alert, and the owner of what it is about."""
+
+    alert: Mapping[str, Any]
+    owner: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self) -> dict[str, Any]:
+        """Return the activation for CEL."""
+        return {**{f"alert.{name}": value for name, value in self.alert.items()}, "owner": dict(self.owner)}
+
+
 class Compiled:
     """One compiled expression.
 
@@ -93,10 +125,11 @@ class Compiled:
         steps: names of the steps it refers to, as written.
         params: names of the parameters it refers to.
         uses_target: whether it looks at the target.
+        uses_owner: whether it looks at the owner of what an alert is about.
         type_name: CEL's name of the result type, such as BOOL or DYN.
     """
 
-    __slots__ = ("_env", "_expression", "params", "steps", "text", "type_name", "uses_target")
+    __slots__ = ("_env", "_expression", "params", "steps", "text", "type_name", "uses_owner", "uses_target")
 
     def __init__(self, env: Any, text: str) -> None:
         self.text = text
@@ -110,8 +143,9 @@ class Compiled:
         self.steps = _steps_of(bare, literals)
         self.params = frozenset(_PARAMETER.findall(bare))
         self.uses_target = bool(_TARGET.search(bare))
+        self.uses_owner = bool(_OWNER.search(bare))
 
-    def evaluate(self, scope: Scope) -> Any:
+    def evaluate(self, scope: Variables) -> Any:
         """Return the value as plain JSON.
 
         Raises:
@@ -131,7 +165,7 @@ class Compiled:
                 f"expression {self.text!r} failed: {_reason_of(str(error))}", reason=Reason.EXPRESSION_FAILED
             ) from None
 
-    def holds(self, scope: Scope) -> bool:
+    def holds(self, scope: Variables) -> bool:
         """Return the truth of a condition; anything but a boolean is an ExpressionFailed."""
         value = self.evaluate(scope)
         if not isinstance(value, bool):
@@ -154,6 +188,13 @@ class Language:
             optional = not parameter.required and parameter.default is None
             variables[f"params.{parameter.name}"] = cel.Type.DYN if optional else _TYPES[parameter.type]
         self._env = cel.NewEnv(variables=variables)
+
+    @classmethod
+    def of_alerts(cls) -> Language:
+        """Return the language of a trigger's parameters: ``alert`` and ``owner``, nothing of a run."""
+        made = cls.__new__(cls)
+        made._env = cel.NewEnv(variables=dict(_ALERT))
+        return made
 
     def value(self, text: str) -> Compiled:
         """Compile an expression of any type.
@@ -183,7 +224,7 @@ class Template:
     expressions: tuple[Compiled, ...]
     paths: tuple[tuple[str | int, ...], ...]
 
-    def render(self, scope: Scope) -> Any:
+    def render(self, scope: Variables) -> Any:
         """Return the value with every expression evaluated; raises StepError (ExpressionFailed)."""
         return _render(self.tree, scope)
 
@@ -233,7 +274,7 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, str | int)
 
 
-def _render(node: Any, scope: Scope) -> Any:
+def _render(node: Any, scope: Variables) -> Any:
     if isinstance(node, Compiled):
         return node.evaluate(scope)
     if isinstance(node, dict):

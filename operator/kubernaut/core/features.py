@@ -24,6 +24,7 @@ class Feature(StrEnum):
     DISCOVERY = "discovery"
     REMEMBER = "remember"
     GITOPS = "gitops"
+    ALERTS = "alerts"
 
 
 def used_by(spec: WorkflowSpec) -> frozenset[Feature]:
@@ -37,5 +38,6 @@ def used_by(spec: WorkflowSpec) -> frozenset[Feature]:
         Feature.FOR_EACH: any(step.for_each for step in steps),
         Feature.CAPACITIES: any(step.resources for step in steps),
         Feature.PRIORITIES: spec.priority != 0,
+        Feature.ALERTS: bool(spec.triggers),
     }
     return frozenset(feature for feature, used in uses.items() if used)

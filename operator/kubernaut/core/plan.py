@@ -14,6 +14,7 @@ from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.action import Action
 from kubernaut.core.errors import KubernautError
 from kubernaut.core.expressions import Compiled, Template
+from kubernaut.core.triggers import PlannedTrigger
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=5)
 MAIN: Final = ""
@@ -157,6 +158,7 @@ class Plan:
         groups: names (or patterns) of the groups that have steps of their own.
         high: the actions of high risk among them.
         outputs: what the run as a whole gives.
+        triggers: what starts runs without a person.
     """
 
     spec: WorkflowSpec
@@ -166,6 +168,7 @@ class Plan:
     outputs: tuple[tuple[str, Template], ...] = ()
     groups: frozenset[str] = frozenset()
     high: frozenset[str] = frozenset()
+    triggers: tuple[PlannedTrigger, ...] = ()
 
     @property
     def timeout(self) -> timedelta:

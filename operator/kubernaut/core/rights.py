@@ -18,6 +18,16 @@ from kubernaut.core.ports import ObjectRef, Right
 # What needs a right where no step does; no step can have such a name.
 TARGET: Final = "the target"
 VERIFY: Final = "the verification"
+ALERTS: Final = "alerts"
+#: what lies between the objects that alerts name and those that own them, by the kind that is wanted
+_BETWEEN: Final = {
+    "Deployment": (("", "pods"), ("apps", "replicasets")),
+    "ReplicaSet": (("", "pods"),),
+    "StatefulSet": (("", "pods"),),
+    "DaemonSet": (("", "pods"),),
+    "Job": (("", "pods"),),
+    "CronJob": (("", "pods"), ("batch", "jobs")),
+}
 #: what PauseSync needs is in the namespace of an owner that shows only when a field is about to change
 PAUSES: Final = (
     "PauseSync needs get and patch on the Application, Kustomization or HelmRelease that keeps the target, in its "
@@ -39,7 +49,7 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One right, who needs it (a step by its path, TARGET or VERIFY), and how much hangs on it."""
+    """One right, who needs it (a step by its path, TARGET, VERIFY or ALERTS), and how much hangs on it."""
 
     right: Right
     by: str
@@ -107,6 +117,9 @@ class _Reader:
         self._object(target.api_version, target.kind, names, TARGET)
         if self._plan.spec.verify is not None:
             self._watch(target.api_version, target.kind, names, VERIFY)
+        if any(trigger.uses_owner for trigger in self._plan.triggers):
+            for group, resource in _BETWEEN.get(target.kind, ()):
+                self._add(Right("get", group, resource, ()), ALERTS, Weight.MUST)
         for step in self._plan.steps:
             self._step(step)
         guards = self._plan.spec.guards

@@ -108,6 +108,7 @@ class Claims:
             if isinstance(failure, BaseException):
                 raise failure
         assert isinstance(target, dict)
+        _check_cause(live, spec, target)
         resolved = ResolvedWorkflow(
             name=manifest["metadata"]["name"],
             uid=manifest["metadata"]["uid"],
@@ -191,6 +192,14 @@ class Claims:
             failed_runs_history_limit=spec.failed_runs_history_limit,
         )
         return plan, params, resolved
+
+    def plan_of(self, workflow: Manifest) -> Plan:
+        """Return the plan of a Workflow as it is, compiled once for each generation.
+
+        Raises:
+            StepError: WorkflowNotReady, with what is wrong.
+        """
+        return self._known_content(workflow).plan
 
     def target_key(self, workflow: Manifest, run: Manifest) -> str | None:
         """Return the key of the target that a run not claimed yet would have; None where the Workflow can't tell.
@@ -343,3 +352,14 @@ def _check_lifecycle(live: LiveRun, spec: WorkflowSpec) -> None:
     if spec.lifecycle is Lifecycle.DRAFT and not wanted.dry_run:
         message = f"Workflow {wanted.workflow_ref.name} is a draft; only dry runs of it start"
         raise StepError(message, reason=Reason.DRAFT)
+
+
+def _check_cause(live: LiveRun, spec: WorkflowSpec, target: Manifest) -> None:
+    """Refuse a target that is another than the one an alert was about, though it has its name."""
+    cause = live.execution.spec.trigger.alert
+    if cause is not None and cause.target_uid != target["metadata"]["uid"]:
+        told = (
+            f"{spec.target.kind} {target['metadata']['name']} is another than the one alert {cause.name} was about, "
+            "which is gone"
+        )
+        raise StepError(told, reason=Reason.TARGET_REPLACED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -198,6 +198,10 @@ class Engine:
                 self.forget(key)
             return
         self.on_run(None, manifest)
+
+    def workflows(self) -> Collection[Manifest]:
+        """Return all Workflows, as last seen."""
+        return self._known.workflows.values()
 
     def on_workflow(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a Workflow."""

@@ -27,13 +27,17 @@ async def due(runs: Collection[FinishedRun], now: datetime) -> list[FinishedRun]
     """Return the runs that should go, those first that finished first.
 
     By namespace, Workflow and outcome only as many stay as the newest claimed run of them says; each run stays at
-    most as long as it says itself. Runs that are being deleted count as gone.
+    most as long as it says itself. Runs that are being deleted count as gone, and so do those that stand for an
+    incident which is not over.
     """
     groups: dict[_Group, list[tuple[datetime, str, FinishedRun]]] = {}
     found: dict[str, FinishedRun] = {}
     for run in list(runs):
         await turn()
         if run.deleted_at is not None or run.finished_at is None:
+            continue
+        if run.kept_until is not None and run.kept_until > now:
+            # An alert that is told again finds by it that its incident has had its run.
             continue
         expires = run.expires_at
         if expires is not None and expires <= now:

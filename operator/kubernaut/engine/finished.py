@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kubernaut.api.execution import RunPhase
-from kubernaut.api.names import FINALIZER
+from kubernaut.api.names import ANNOTATION_ALERTS, FINALIZER
+from kubernaut.core.incidents import over_at
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.homes import home_of, stored_home
 from kubernaut.engine.keys import RunKey
@@ -36,6 +37,7 @@ class FinishedRun:
         mirrored: whether the history has it.
         fresh: whether it ended here, so that nobody can have stored it before.
         parent: UID and step of the run that started it, or None.
+        kept_until: when the incident it stands for will be over, as far as is known; None for other runs.
     """
 
     key: RunKey
@@ -55,6 +57,7 @@ class FinishedRun:
     offered: bool = False
     fresh: bool = False
     parent: tuple[str, str] | None = None
+    kept_until: datetime | None = None
 
     @property
     def expires_at(self) -> datetime | None:
@@ -84,6 +87,7 @@ class FinishedRun:
             sys.intern(home_of(manifest, lambda _: None)),
             mirrored,
             parent=(parent["uid"], sys.intern(parent["step"])) if parent else None,
+            kept_until=kept_until(meta.get("annotations")),
         )
 
     @classmethod
@@ -111,6 +115,7 @@ class FinishedRun:
             sys.intern(stored_home(live.key.namespace, spec.workflow_ref.name, status)),
             fresh=True,
             parent=(spec.parent.uid, sys.intern(spec.parent.step)) if spec.parent is not None else None,
+            kept_until=kept_until(meta.annotations),
         )
 
     def observe(self, manifest: Manifest) -> bool:
@@ -121,7 +126,14 @@ class FinishedRun:
         self.resource_version = meta["resourceVersion"]
         self.finalizers = _shared(meta.get("finalizers") or ())
         self.deleted_at = _time(meta.get("deletionTimestamp"))
+        self.kept_until = kept_until(meta.get("annotations"))
         return True
+
+
+def kept_until(annotations: Mapping[str, str] | None) -> datetime | None:
+    """Return when the incident that a run stands for will be over; None where it stands for none."""
+    text = (annotations or {}).get(ANNOTATION_ALERTS)
+    return over_at(text) if text else None
 
 
 def _shared(finalizers: Any) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from kubernaut.api.base import format_time
 from kubernaut.api.execution import RunPhase, Verdict
-from kubernaut.api.names import FINALIZER
+from kubernaut.api.names import ANNOTATION_ALERTS, FINALIZER
 from kubernaut.api.reasons import GUARD_REASONS, Reason
 from kubernaut.core import conditions
 from kubernaut.core.errors import (
@@ -17,6 +18,7 @@ from kubernaut.core.errors import (
     UnknownOutcome,
 )
 from kubernaut.core.features import Feature
+from kubernaut.core.incidents import read_episode
 from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
 from kubernaut.core.run import Hold
@@ -97,6 +99,9 @@ class Starter:
             view = live.view()
             reason = Reason.REPLACED if view.cancelled_for else Reason.CANCELLED
             await self.refuse(live, reason, view.cancelled_for or "The run was cancelled before it began.")
+            return False
+        if healed := _healed(live):
+            await self.refuse(live, Reason.ALERT_RESOLVED, healed)
             return False
         parent = live.execution.spec.parent
         if parent is not None and parent.depth > MAX_DEPTH:
@@ -185,11 +190,11 @@ class Starter:
     async def refuse(self, live: LiveRun, reason: Reason, message: str) -> None:
         """End a run that can't start."""
         now = self._clock()
-        cancelled = reason in (Reason.CANCELLED, Reason.REPLACED)
+        cancelled = reason in (Reason.CANCELLED, Reason.REPLACED, Reason.ALERT_RESOLVED)
         declined = cancelled or reason is Reason.CONCURRENT_RUN or reason in GUARD_REASONS
         status = live.status.replace(
             phase=RunPhase.CANCELLED if cancelled else RunPhase.FAILED,
-            verdict=Verdict.DECLINED if declined else Verdict.NOT_FIXED,
+            verdict=_verdict(reason, declined),
             reason=reason.value,
             message=short(message),
             started_at=now,
@@ -238,3 +243,23 @@ class Starter:
         live.status = live.status.replace(workflow=resolved)
         if await self._store.store(live):
             live.plan, live.params = plan, params
+
+
+def _verdict(reason: Reason, declined: bool) -> Verdict:
+    if reason is Reason.ALERT_RESOLVED:
+        return Verdict.SELF_HEALED
+    return Verdict.DECLINED if declined else Verdict.NOT_FIXED
+
+
+def _healed(live: LiveRun) -> str:
+    """Say that all alerts of the run's incident were resolved before it began; nothing where one may still fire."""
+    cause = live.execution.spec.trigger.alert
+    if cause is None:
+        return ""
+    meta = live.execution.metadata
+    created = meta.creation_timestamp
+    assert created is not None
+    episode = read_episode(cause.episode, meta.annotations.get(ANNOTATION_ALERTS, ""), created)
+    if episode.resolved_at is None:
+        return ""
+    return f"Alert {cause.name} was resolved at {format_time(episode.resolved_at)}, before anything was done."

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from pydantic import ConfigDict
 
 from kubernaut.core.action import Action, ActionParameters
-from kubernaut.core.expressions import FAILURE, INDEX, ITEM, Compiled, Scope, Template
+from kubernaut.core.expressions import FAILURE, INDEX, ITEM, Compiled, Scope, Template, Variables
 from kubernaut.core.plan import ANY, Plan, PlannedStep
 from kubernaut.replaying.recorded import Unrecorded
 
@@ -78,11 +78,13 @@ class _Remembered(Compiled):
         outside: bool = False,
     ) -> None:
         self.text, self.steps, self.params = inner.text, inner.steps, inner.params
-        self.uses_target, self.type_name = inner.uses_target, inner.type_name
+        self.uses_target, self.uses_owner = inner.uses_target, inner.uses_owner
+        self.type_name = inner.type_name
         self._inner, self._stage, self._place = inner, stage, place
         self._pattern, self._what, self._outside = pattern, what, outside or inner.uses_target
 
-    def evaluate(self, scope: Scope) -> Any:
+    def evaluate(self, scope: Variables) -> Any:
+        assert isinstance(scope, Scope)
         answers = self._stage.answers
         assert answers is not None
         if unknown := sorted(self.params & answers.hidden):

@@ -84,6 +84,20 @@ def _run(**spec: Any) -> Object:
     return smallest(EXECUTION, "new", **spec)
 
 
+_ALERT: Object = {
+    "type": "Alert",
+    "by": "alertmanager",
+    "alert": {
+        "name": "Broken",
+        "fingerprint": "0123456789abcdef",
+        "startsAt": "2026-03-04T12:00:00Z",
+        "incident": "0" * 32,
+        "episode": 1,
+        "targetUid": "of-nobody",
+    },
+}
+
+
 def _origin() -> list[Row]:
     by = policy("run-origin")
     ask = post(ADA, _RUNS, _run())
@@ -156,6 +170,27 @@ def _origin() -> list[Row]:
             started,
         ),
         Row(ORIGIN, "starts a run as a person", started.saying(_run(trigger={"by": "ada"})), by, started),
+        *(
+            Row(
+                ORIGIN,
+                f"starts a run that says an alert started it, as {told}",
+                post(actor, _RUNS, _run(trigger=_ALERT)),
+                by,
+                post(OPERATOR, _RUNS, _run(trigger=_ALERT)),
+            )
+            for told, actor in (
+                ("an editor", ADA),
+                ("an account of Workflows", REPAIR),
+                ("the cluster's administrator", ROOT),
+            )
+        ),
+        Row(
+            ORIGIN,
+            "starts a run with an alert that it says nothing of",
+            ask.saying(_run(trigger={"by": "ada", "alert": _ALERT["alert"]})),
+            SCHEMA,
+            own,
+        ),
         Row(
             ORIGIN,
             "gives a run a parent later",

@@ -160,6 +160,7 @@ def test_accounts_of_another_namespace_are_other_policies() -> None:
     problems = policy_problems(policies, bindings, namespace="elsewhere")
     assert [problem.split()[1].rstrip(":") for problem in problems] == [
         "namespace-protected.kubernaut.io",
+        "run-origin.kubernaut.io",
         "run-status.kubernaut.io",
         "pattern-status.kubernaut.io",
     ]

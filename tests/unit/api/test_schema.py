@@ -61,7 +61,9 @@ def test_descriptions_are_short() -> None:
 
 def test_lists_of_objects_are_maps() -> None:
     lists = [(path, schema) for path, schema in all_places() if schema["type"] == "array"]
+    # Of triggers the first that fits counts, and they have no names: they are one value.
     plain = [path for path, schema in lists if schema["items"]["type"] == "object"]
+    plain.remove("Workflow.spec.triggers")
     maps = [path for path, schema in lists if schema.get("x-kubernetes-list-type") == "map"]
     assert plain == maps
 

@@ -56,6 +56,16 @@ async def test_a_run_goes_when_its_time_is_over_and_not_before() -> None:
     assert await names(runs, 22) == ["fix-1", "fix-2"]
 
 
+async def test_a_run_that_stands_for_an_incident_stays_until_that_is_over() -> None:
+    held = a_run(1, ttl=10)
+    held.kept_until = EPOCH + timedelta(seconds=500)
+    assert await names([held], 499) == []
+    assert await names([held], 501) == ["fix-1"]
+    others = [a_run(number, limit=1) for number in range(3)]
+    others[0].kept_until = EPOCH + timedelta(seconds=500)
+    assert await names(others, 100) == ["fix-1"]
+
+
 async def test_only_the_last_runs_of_a_workflow_stay_by_outcome() -> None:
     good = [a_run(number, limit=2) for number in range(5)]
     bad = [a_run(number, limit=1, succeeded=False) for number in range(10, 13)]

@@ -1,0 +1,6 @@
+"""A real Prometheus and a real Alertmanager on this machine, out of Debian's packages: unpacked, never installed."""
+
+from monitoring.alertmanager import LocalAlertmanager
+from monitoring.prometheus import LocalPrometheus
+
+__all__ = ["LocalAlertmanager", "LocalPrometheus"]

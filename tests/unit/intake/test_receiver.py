@@ -1,0 +1,275 @@
+"""The endpoint for alerts: who is let in, what is asked to come again, and what changes while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from kubernaut.intake import receiver as module
+from kubernaut.intake.notifications import Taken
+from kubernaut.intake.payload import Notification, PayloadInvalid, read
+from kubernaut.intake.receiver import Access, IntakeInvalid, Receiver
+
+TOKEN = "0123456789abcdef-one"
+BODY = json.dumps({"version": "4", "receiver": "kubernaut", "alerts": []}).encode()
+
+
+@dataclass
+class Takes:
+    """Takes every notification; ``gate`` holds them up where it is there."""
+
+    answer: Taken = field(default_factory=Taken)
+    gate: asyncio.Event | None = None
+    seen: list[Notification] = field(default_factory=list)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self, notification: Notification) -> Taken:
+        self.seen.append(notification)
+        self.began.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.answer
+
+
+@asynccontextmanager
+async def served(
+    access: Access, takes: Takes | None = None, not_ready: str | None = None, **more: Any
+) -> AsyncIterator[int]:
+    receiver = Receiver(
+        takes or Takes(),  # type: ignore[arg-type]
+        access,
+        **{"receivers": frozenset(), "most_bytes": 2000, "not_ready": lambda: not_ready, **more},
+    )
+    port = await receiver.start("127.0.0.1", 0)
+    try:
+        yield port
+    finally:
+        await receiver.stop()
+
+
+def tokens(folder: Path, *lines: str) -> Access:
+    path = folder / "tokens"
+    path.write_text("\n".join(lines or (TOKEN,)))
+    return Access(path)
+
+
+async def post(
+    port: int, body: bytes = BODY, token: str = TOKEN, context: ssl.SSLContext | None = None, **more: Any
+) -> tuple[int, dict[str, Any]]:
+    scheme = "https" if context else "http"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{scheme}://127.0.0.1:{port}/alerts",
+            data=body,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            ssl=context or True,
+            **more,
+        ) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def test_any_of_the_tokens_lets_in_and_nothing_else_does(tmp_path: Path) -> None:
+    async with served(tokens(tmp_path, TOKEN, "0123456789abcdef-two")) as port:
+        assert (await post(port))[0] == 200
+        assert (await post(port, token="0123456789abcdef-two"))[0] == 200
+        for wrong in ("", "0123456789abcdef", TOKEN + "x", "ümlaut"):
+            status, answer = await post(port, token=wrong)
+            assert status == 401
+            assert "token" in answer["error"]
+
+
+async def test_tokens_that_were_exchanged_count_without_a_restart(tmp_path: Path) -> None:
+    receiver = Receiver(
+        Takes(),  # type: ignore[arg-type]
+        tokens(tmp_path),
+        receivers=frozenset(),
+        most_bytes=2000,
+        not_ready=lambda: None,
+    )
+    port = await receiver.start("127.0.0.1", 0)
+    try:
+        # What can't be used leaves the former in use.
+        (tmp_path / "tokens").write_text("short")
+        receiver.refresh()
+        assert (await post(port))[0] == 200
+        tokens(tmp_path, "0123456789abcdef-new")
+        receiver.refresh()
+        assert (await post(port, token="0123456789abcdef-new"))[0] == 200
+        assert (await post(port))[0] == 401
+    finally:
+        await receiver.stop()
+
+
+async def test_what_is_not_stored_is_asked_to_come_again(tmp_path: Path) -> None:
+    takes = Takes(Taken(again="the API server is away"))
+    async with served(tokens(tmp_path), takes) as port:
+        status, answer = await post(port)
+    assert status == 503
+    assert "send it again: the API server is away" in answer["error"]
+
+
+async def test_who_is_not_ready_or_has_too_much_to_do_asks_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tokens(tmp_path), not_ready="the operator is starting") as port:
+        assert (await post(port)) == (
+            503,
+            {"error": "not stored yet, send it again: the operator is starting"},
+        )
+    monkeypatch.setattr(module, "MOST_UNDER_WAY", 1)
+    takes = Takes(gate=asyncio.Event())
+    assert takes.gate is not None
+    async with served(tokens(tmp_path), takes) as port:
+        first = asyncio.create_task(post(port))
+        async with asyncio.timeout(10):
+            await takes.began.wait()
+        assert (await post(port))[0] == 503
+        takes.gate.set()
+        assert (await first)[0] == 200
+        assert (await post(port))[0] == 200
+
+
+async def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(tmp_path: Path) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100
+
+    async with served(tokens(tmp_path)) as port:
+        for body in (b" " * 2001, pieces()):
+            status, answer = await post(port, body=body)  # type: ignore[arg-type]
+            assert status == 413
+            assert "max_alerts" in answer["error"]
+        assert (await post(port))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("access", "told"),
+    [
+        (Access(), "nobody would be kept from telling alerts"),
+        (Access(client_ca=Path("ca")), "KUBERNAUT_ALERTS_CLIENT_CA needs KUBERNAUT_ALERTS_CERTIFICATE"),
+        (Access(Path("t"), certificate=Path("c")), "go together"),
+        (Access(Path("/nowhere/tokens")), "/nowhere/tokens can't be read"),
+    ],
+)
+def test_settings_that_would_let_anybody_in_are_refused(access: Access, told: str) -> None:
+    with pytest.raises(IntakeInvalid, match=told):
+        Receiver(Takes(), access, receivers=frozenset(), most_bytes=1, not_ready=lambda: None)  # type: ignore[arg-type]
+
+
+def test_tokens_that_are_too_short_are_refused(tmp_path: Path) -> None:
+    for lines in (("short",), (TOKEN, "short"), ("",)):
+        with pytest.raises(IntakeInvalid, match="of 16 characters"):
+            tokens(tmp_path, *lines).read_tokens()
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.path = folder / f"{name}.pem"
+        made = self._certificate(self._name, self._key, authority=True)
+        self.path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+    def _certificate(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        )
+        return builder.sign(self._key, hashes.SHA256())
+
+    def signed(self, name: str) -> tuple[Path, Path]:
+        """Return the files of a certificate and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate, secret = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        made = self._certificate(subject, key, authority=False)
+        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        secret.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return certificate, secret
+
+
+def client(authority: Authority, shown: tuple[Path, Path] | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(authority.path))
+    context.check_hostname = False
+    if shown is not None:
+        context.load_cert_chain(*shown)
+    return context
+
+
+async def test_with_an_authority_of_clients_only_their_certificates_let_in(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    certificate, key = ours.signed("receiver")
+    access = Access(certificate=certificate, key=key, client_ca=ours.path)
+    async with served(access) as port:
+        shown = client(ours, ours.signed("alertmanager"))
+        assert (await post(port, token="", context=shown))[0] == 200
+        for other in (client(ours, None), client(ours, theirs.signed("stranger"))):
+            with pytest.raises(aiohttp.ClientError):
+                await post(port, token="", context=other)
+
+
+async def test_with_a_certificate_of_its_own_it_speaks_tls_and_asks_for_a_token(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    certificate, key = ours.signed("receiver")
+    access = Access(tokens(tmp_path).tokens, certificate, key)
+    async with served(access) as port:
+        assert (await post(port, context=client(ours, None)))[0] == 200
+        assert (await post(port, token="", context=client(ours, None)))[0] == 401
+
+
+def test_the_times_that_go_writes_are_read() -> None:
+    told = {
+        "status": "resolved",
+        "labels": {"alertname": "A"},
+        "startsAt": "2026-03-04T12:00:00.123456789Z",
+        "endsAt": "2026-03-04T13:00:00.5+01:00",
+        "fingerprint": "0123456789abcdef",
+        "somethingNew": 1,
+    }
+    (one,) = read(json.dumps({"version": "4", "receiver": "r", "alerts": [told]}).encode()).alerts
+    now = datetime(2026, 3, 4, 14, tzinfo=UTC)
+    assert one.starts_at.microsecond == 123456
+    assert one.alarm(now).ends_at == datetime(2026, 3, 4, 12, 0, 0, 500_000, tzinfo=UTC)
+    # One that ended before it began says only that it ended.
+    before = one.model_copy(update={"ends_at": datetime(2026, 3, 4, 11, tzinfo=UTC)})
+    assert before.alarm(now).ends_at == now
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b'{"version": "4"}', b"\xff", b'{"version": 4, "alerts": []}']
+)
+def test_what_is_no_payload_is_refused_by_name(body: bytes) -> None:
+    with pytest.raises(PayloadInvalid):
+        read(body)
