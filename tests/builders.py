@@ -33,6 +33,7 @@ from kubernaut.core.machine import advance, claim
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Cluster, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight
 from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen, Watched
 from kubernaut.core.run import Decision as Decided
 from kubernaut.core.unfenced import left_behind
@@ -88,6 +89,12 @@ class FakeAction:
         raise AssertionError
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: ActionParameters) -> Done:
+        raise AssertionError
+
+    def looks_at(self, context: StepContext, parameters: ActionParameters) -> tuple[Look, ...]:
+        raise AssertionError
+
+    def probe(self, sight: Sight, context: StepContext, parameters: ActionParameters) -> Probed:
         raise AssertionError
 
 

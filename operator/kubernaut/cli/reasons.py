@@ -11,6 +11,7 @@ from kubernaut.cli.objects import RUN, fetch, parsed, snapshot
 from kubernaut.cli.outline import rows
 from kubernaut.cli.output import bare, emit, note, show
 from kubernaut.cli.place import Place, within
+from kubernaut.cli.probing import probes
 from kubernaut.cli.times import now
 from kubernaut.cli.views.why import trail
 from kubernaut.core.errors import Unavailable
@@ -42,7 +43,8 @@ async def _from_cluster(place: Place, name: str, dsn: str, form: Format) -> int:
         return Exit.OK
     run = parsed(WorkflowExecution, found)
     spec = await snapshot(place.cluster, run)
-    show(trail(run, rows(run, spec), spec, now()))
+    found = await probes(place.cluster, run, spec, now())
+    show(trail(run, rows(run, spec), spec, now(), probes=found))
     return Exit.OK
 
 
