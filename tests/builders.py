@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, field_validator
 
+from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.duration import parse_duration
 from kubernaut.api.execution import (
     ApprovalRecord,
@@ -33,7 +34,6 @@ from kubernaut.core.machine import advance, claim
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Cluster, ObjectRef, Right
-from kubernaut.core.probing import Look, Probed, Sight
 from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen, Watched
 from kubernaut.core.run import Decision as Decided
 from kubernaut.core.unfenced import left_behind
@@ -66,7 +66,7 @@ class NamedParameters(ActionParameters):
 
 
 @dataclass(frozen=True)
-class FakeAction:
+class FakeAction(NothingToSee):
     """An action that nobody performs: its outcomes are told by the test."""
 
     name: str
@@ -89,12 +89,6 @@ class FakeAction:
         raise AssertionError
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: ActionParameters) -> Done:
-        raise AssertionError
-
-    def looks_at(self, context: StepContext, parameters: ActionParameters) -> tuple[Look, ...]:
-        raise AssertionError
-
-    def probe(self, sight: Sight, context: StepContext, parameters: ActionParameters) -> Probed:
         raise AssertionError
 
 

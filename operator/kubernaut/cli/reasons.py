@@ -43,8 +43,8 @@ async def _from_cluster(place: Place, name: str, dsn: str, form: Format) -> int:
         return Exit.OK
     run = parsed(WorkflowExecution, found)
     spec = await snapshot(place.cluster, run)
-    found = await probes(place.cluster, run, spec, now())
-    show(trail(run, rows(run, spec), spec, now(), probes=found))
+    effects = await probes(place.cluster, run, spec, now())
+    show(trail(run, rows(run, spec), spec, now(), probes=effects))
     return Exit.OK
 
 
