@@ -336,7 +336,7 @@ async def test_cleaning_up_is_there_once_all_that_was_chosen_is_gone() -> None:
 
 
 async def test_what_undo_made_anew_is_not_gone_any_more() -> None:
-    quota = {
+    quota: Manifest = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {"name": "q"},
@@ -415,7 +415,7 @@ async def test_of_what_leaves_nothing_on_the_cluster_nothing_is_claimed_and_noth
 
 # All of them
 
-_INTENT = {
+_INTENT: Mapping[str, Any] = {
     "name": "it", "uid": "u", "secret": "", "digest": "", "objects": ["Pod/it/u"], "revision": 2, "to": "b",
     "at": "x",
     "instance": "b", "pod": "u", "claims": [{"name": "c", "uid": "u"}], "apiVersion": "v1", "kind": "ResourceQuota",
