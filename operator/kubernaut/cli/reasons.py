@@ -11,7 +11,6 @@ from kubernaut.cli.objects import RUN, fetch, parsed, snapshot
 from kubernaut.cli.outline import rows
 from kubernaut.cli.output import bare, emit, note, show
 from kubernaut.cli.place import Place, within
-from kubernaut.cli.probing import probes
 from kubernaut.cli.times import now
 from kubernaut.cli.views.why import trail
 from kubernaut.core.errors import Unavailable
@@ -41,6 +40,8 @@ async def _from_cluster(place: Place, name: str, dsn: str, form: Format) -> int:
     if form.for_programs:
         emit(bare(found), form)
         return Exit.OK
+    from kubernaut.cli.probing import probes
+
     run = parsed(WorkflowExecution, found)
     spec = await snapshot(place.cluster, run)
     effects = await probes(place.cluster, run, spec, now())

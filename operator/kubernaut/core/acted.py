@@ -70,7 +70,17 @@ def _parameters(draft: Draft, step: PlannedStep) -> Mapping[str, Any] | str:
 async def ask(action: Action[Any], cluster: Cluster, context: StepContext, parameters: Any) -> Probed:
     """Read what an action's probe has to see, and ask it; what stands in the way is its answer. Never raises."""
     try:
-        sight = await see(cluster, action.looks_at(context, parameters))
-        return action.probe(sight, context, parameters)
+        return await _asked(action, cluster, context, parameters)
     except StepError as error:
         return unknown(str(error))
+
+
+async def _asked(action: Action[Any], cluster: Cluster, context: StepContext, parameters: Any) -> Probed:
+    try:
+        sight = await see(cluster, action.looks_at(context, parameters))
+        return action.probe(sight, context, parameters)
+    except StepError:
+        raise
+    except Exception as error:
+        # An installed action may be wrong about itself; who asks of others still gets their answers.
+        raise StepError(f"{action.name} can't tell: {type(error).__name__}: {error}") from error
