@@ -47,6 +47,8 @@ def mark_on(sight: Sight, ref: ObjectRef, context: StepContext) -> tuple[Manifes
             f"{ref} is not there" if context.done is None else f"{ref} is gone, and the step's mark with it"
         )
         return lacking(context, told)
+    if ref.uid and seen["metadata"]["uid"] != ref.uid:
+        return not_there(f"{ref} was made anew since, without the change")
     mark = read_marker(seen, context.run_uid, context.signer).steps.get(context.step)
     if mark is None:
         return lacking(context, f"{ref} carries no mark of step {context.step}")

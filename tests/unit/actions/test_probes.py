@@ -121,6 +121,19 @@ async def test_a_mark_that_went_says_nothing_of_a_step_that_is_known_to_have_act
     assert await step.told() == (NO, NO)
 
 
+async def test_an_object_that_was_made_anew_is_without_the_change_for_certain() -> None:
+    cluster = FakeCluster().add(deployment())
+    step = Step(cluster, "scale_deployment", replicas=3, autoscaler="Ignore")
+    await step.perform()
+    cluster.drop("Deployment", "api")
+    assert await step.told() == (UNKNOWN, UNKNOWN)
+    again = deployment()
+    again["metadata"]["uid"] = "another"
+    cluster.add(again)
+    assert await step.told() == (NO, NO)
+    assert await step.evidence() == "Deployment shop/api was made anew since, without the change"
+
+
 async def test_a_forged_mark_and_a_refused_read_are_unknown_and_say_so() -> None:
     cluster = FakeCluster().add(deployment())
     step = Step(cluster, "scale_deployment", replicas=3, autoscaler="Ignore")
