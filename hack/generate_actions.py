@@ -90,6 +90,10 @@ def _page(action: Action[Any]) -> str:
         f"- Once. {_ONCE[action.idempotency]}",
         f"- Undo. {_one_line(_doc(type(action).undo))}",
         "",
+        "## Probe",
+        "",
+        f"{_one_line(_doc(type(action).probe))} `kubernaut why` asks it.",
+        "",
     ]
     return "\n".join(parts)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, field_validator
 
+from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.duration import parse_duration
 from kubernaut.api.execution import (
     ApprovalRecord,
@@ -65,7 +66,7 @@ class NamedParameters(ActionParameters):
 
 
 @dataclass(frozen=True)
-class FakeAction:
+class FakeAction(NothingToSee):
     """An action that nobody performs: its outcomes are told by the test."""
 
     name: str

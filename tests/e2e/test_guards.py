@@ -129,6 +129,26 @@ def test_nothing_is_changed_while_too_few_replicas_are_there(place: Place) -> No
     assert done(place) == {"only"}
 
 
+def test_a_step_takes_down_no_more_than_may_be_and_why_says_whether_what_it_did_stands(place: Place) -> None:
+    place.change("Deployment", "web", {"spec": {"replicas": 4}})
+    until("all are available", lambda: place.get("Deployment", "web")["status"].get("availableReplicas") == 4)
+    guard_namespace(place, {"maxUnavailablePercent": 25})
+    scale = {"name": "scale", "action": "scale_deployment", "with": {"replicas": 2, "autoscaler": "Ignore"}}
+    place.workflow(scale)
+    status = place.run("much").end()
+    assert (status["verdict"], status["reason"]) == ("Declined", "TooFewHealthy")
+    assert (
+        f"maxUnavailablePercent 25 of namespace {place.namespace}: it would take down 2 of 4 replicas of Deployment "
+        "web beside 0 that are unavailable, and at most 1 may be" in status["message"]
+    )
+    assert place.get("Deployment", "web")["spec"]["replicas"] == 4
+    place.workflow({**scale, "with": {"replicas": 3, "autoscaler": "Ignore"}}, name="less")
+    run = place.run("little", "less")
+    assert run.end()["phase"] == "Succeeded"
+    told = f"effect happened Yes, helped Yes: Deployment {place.namespace}/web carries the mark of step scale"
+    until("its controller has told that all fare well", lambda: told in why(place, run))
+
+
 def test_a_closed_change_window_holds_until_it_is_taken_away(place: Place) -> None:
     now = datetime.now(UTC)
     clock = {"start": f"{now - timedelta(hours=1):%H:%M}", "end": f"{now + timedelta(hours=1):%H:%M}"}

@@ -72,6 +72,7 @@ class Play:
     levels: tuple[Level, ...]
     source: Source
     effects: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    taken: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     restarts: list[asyncio.Event] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -282,15 +283,27 @@ def watch(one: Play) -> None:
     patch = cluster.patch
 
     async def noting(ref: ObjectRef, body: Manifest, **more: Any) -> Manifest:
+        before = copy.deepcopy(cluster.objects.get((ref.kind, ref.namespace, ref.name)))
         result = await patch(ref, body, **more)
         # A patch of annotations alone fences off an earlier owner's request, and changes nothing.
         if ref.kind == "Deployment" and "spec" in body:
             for key in body["metadata"].get("annotations") or {}:
                 if key.startswith(MARK):
                     one.effects[key.removeprefix(MARK)].append(asyncio.get_running_loop().time())
+                    one.taken[key.removeprefix(MARK)] += took(before, result)
         return result
 
     cluster.patch = noting  # type: ignore[method-assign]
+
+
+def took(before: Manifest | None, after: Manifest) -> list[tuple[int, int]]:
+    """Return how many replicas may be down after an effect, of how many, where it takes any down that were not."""
+    assert before is not None
+    of, up = before["spec"]["replicas"], before["status"]["availableReplicas"]
+    # These Deployments declare no strategy: a quarter may be replaced at once.
+    rolled = before["spec"]["template"] != after["spec"]["template"]
+    at_once = max(of - after["spec"]["replicas"], of // 4 if rolled else 0)
+    return [(at_once, of)] if at_once > max(of - up, 0) else []
 
 
 # The oracle
@@ -361,6 +374,9 @@ def check(one: Play, scene: dict[str, Any], run: Told, others: list[Told]) -> No
             assert not all(one.source.at(at, one.source.away) for at in (first, first - 15)), told
         if "protectedLabels" in says:
             assert not (scene["precious"] and run.target == "db"), told
+        if "maxUnavailablePercent" in says:
+            most = says["maxUnavailablePercent"]
+            assert all(down <= of * most // 100 for down, of in one.taken[run.uid]), told
         if "maxUnavailablePercent" in says and scene["broken"] and run.target == "db":
             # Two of two are enough where a run scaled it to as many as are there.
             on_it = [other for other in others if other.target == "db"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kubernaut.actions.workloads.workload import selector_text
+from kubernaut.actions.selectors import selector_text
 from kubernaut.core.ports import Manifest
 
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})

@@ -29,7 +29,7 @@ from kubernaut.core.errors import KubernautError, StepError
 GROUP: Final = "kubernaut.actions"
 _NEEDED: Final = (
     *("name", "summary", "risk", "idempotency", "parameters", "outputs"),
-    *("rights", "prepare", "perform", "undo"),
+    *("rights", "prepare", "perform", "undo", "looks_at", "probe"),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, JsonValue, ValidationError
 
+from kubernaut.actions import probing
 from kubernaut.actions.fencing import births
 from kubernaut.api.base import DnsName
 from kubernaut.api.execution import (
@@ -16,6 +17,7 @@ from kubernaut.api.execution import (
     RunPhase,
     Trigger,
     TriggerType,
+    Verdict,
     WorkflowExecution,
     WorkflowExecutionSpec,
     WorkflowRef,
@@ -25,10 +27,16 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, NotFound, StepError, UnknownOutcome
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, there
 
 _ROUNDS: Final = 4
 _KIND: Final = "WorkflowExecution"
 _RESOURCE: Final = "workflowexecutions"
+_VERDICTS: Final[Mapping[str, Answer]] = {
+    Verdict.REMEDIATED: Answer.YES,
+    Verdict.NOT_FIXED: Answer.NO,
+    Verdict.ROLLED_BACK: Answer.NO,
+}
 
 
 class RunWorkflowParameters(ActionParameters):
@@ -140,6 +148,20 @@ class StartRun:
                 return Done(False, f"{ref} can't be started any more: {error}")
         assert last is not None
         raise last
+
+    def looks_at(self, context: StepContext, parameters: RunWorkflowParameters) -> tuple[Look, ...]:
+        """Return the run."""
+        return (_ref(context, parameters),)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: RunWorkflowParameters) -> Probed:
+        """It happened where the run is there and names this step as its parent. It helped as its verdict says."""
+        ref = _ref(context, parameters)
+        seen = sight.of(ref)
+        if seen is None or not _is_ours(seen, context):
+            return probing.lacking(context, f"{ref} is not there, or not this step's")
+        verdict = str((seen.get("status") or {}).get("verdict") or "unset")
+        helped = _VERDICTS.get(verdict, Answer.UNKNOWN)
+        return there(f"{ref} names step {context.step}", Said(helped, f"status.verdict is {verdict}"))
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RunWorkflowParameters) -> Done:
         """The run that was started is cancelled; one that is finished or gone is left as it is."""

@@ -179,7 +179,7 @@ class Guards(ApiModel):
     max_per_hour: Annotated[int, Field(ge=1, le=1000), UNQUOTED] | None = None
     """How many runs may begin on the same target in any hour."""
     max_unavailable_percent: Annotated[int, Field(ge=0, le=100), UNQUOTED] | None = None
-    """A step changes something only while at most this share of the target's replicas is unavailable."""
+    """A step changes something only while at most this share of replicas is unavailable, and takes down no more."""
     change_windows: Annotated[list[ChangeWindow], Field(max_length=16), ListMap("name")] = Field(
         default_factory=list
     )

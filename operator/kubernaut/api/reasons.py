@@ -300,7 +300,7 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.TOO_FEW_HEALTHY: ReasonInfo(
         _C.PRECONDITION,
-        "Bring replicas of the target back first, or raise maxUnavailablePercent.",
+        "Bring replicas back first, take fewer down at once, or raise maxUnavailablePercent.",
         transient=True,
     ),
     Reason.GUARDS_INVALID: ReasonInfo(

@@ -40,9 +40,12 @@ async def _from_cluster(place: Place, name: str, dsn: str, form: Format) -> int:
     if form.for_programs:
         emit(bare(found), form)
         return Exit.OK
+    from kubernaut.cli.probing import probes
+
     run = parsed(WorkflowExecution, found)
     spec = await snapshot(place.cluster, run)
-    show(trail(run, rows(run, spec), spec, now()))
+    effects = await probes(place.cluster, run, spec, now())
+    show(trail(run, rows(run, spec), spec, now(), probes=effects))
     return Exit.OK
 
 

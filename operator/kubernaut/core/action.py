@@ -1,4 +1,4 @@
-"""What a remediation action is: parameters, rights, plan, perform, undo."""
+"""What a remediation action is: parameters, rights, plan, perform, undo, probe."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kubernaut.core.keeping import NO_HISTORY, Keeper
 from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory, NoMemory
 from kubernaut.core.ports import Cluster, NoWeb, ObjectRef, RevisionEvidence, Right, Web
+from kubernaut.core.probing import Look, Probed, Sight
 from kubernaut.core.recent import Recent
 
 
@@ -68,6 +69,26 @@ P = TypeVar("P", bound=ActionParameters)
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """What an action did.
+
+    Attributes:
+        acted: whether an object was changed by this step (by this call or by an earlier one that was fenced).
+        outputs: small values for later steps, JSON.
+        changed: one sentence for each changed field: object, field, before, after; at most 16.
+        message: one sentence for people.
+        awaits: the object, UID included, in which the effect goes on; the action (``Awaits``) is performed again
+            once that has ended.
+    """
+
+    acted: bool
+    message: str = ""
+    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    awaits: ObjectRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepContext:
     """All that an action may know of the step it performs.
 
@@ -85,6 +106,7 @@ class StepContext:
         evidence: what was seen of ReplicaSets.
         web: sends HTTP requests to others than the API server.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
+        done: what the step is recorded to have done, where ``probe`` is asked of it; None where that is not known.
     """
 
     run_uid: str
@@ -103,26 +125,7 @@ class StepContext:
     memory: Memory = field(default_factory=NoMemory)
     keeper: Keeper = NO_HISTORY
     web: Web = field(default_factory=NoWeb)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What an action did.
-
-    Attributes:
-        acted: whether an object was changed by this step (by this call or by an earlier one that was fenced).
-        outputs: small values for later steps, JSON.
-        changed: one sentence for each changed field: object, field, before, after; at most 16.
-        message: one sentence for people.
-        awaits: the object, UID included, in which the effect goes on; the action (``Awaits``) is performed again
-            once that has ended.
-    """
-
-    acted: bool
-    message: str = ""
-    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
-    changed: tuple[str, ...] = ()
-    awaits: ObjectRef | None = None
+    done: Done | None = None
 
 
 class Action(Protocol, Generic[P]):
@@ -154,6 +157,18 @@ class Action(Protocol, Generic[P]):
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: P) -> Done:
         """Put back exactly what ``perform`` changed; refuse (ChangedSince) where someone changed it since."""
+        ...
+
+    def looks_at(self, context: StepContext, parameters: P) -> tuple[Look, ...]:
+        """Return what ``probe`` has to see: covered by ``rights``, but for the run's target. Raises StepError."""
+        ...
+
+    def probe(self, sight: Sight, context: StepContext, parameters: P) -> Probed:
+        """Say of a step whether its effect is there, and whether it helped. Pure.
+
+        Raises:
+            StepError: that can't be told.
+        """
         ...
 
 

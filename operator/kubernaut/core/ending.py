@@ -24,6 +24,7 @@ _DENIED = frozenset(
         Reason.PROTECTED,
         Reason.KEPT_BY_ANOTHER,
         Reason.PROPOSED,
+        Reason.TOO_FEW_HEALTHY,
     }
 )
 

@@ -38,6 +38,16 @@ class Signer:
         return hmac.compare_digest(self.sign(text), signature)
 
 
+class Unchecked(Signer):
+    """Takes every signature for good: for who only looks, and has no key."""
+
+    __slots__ = ()
+
+    def holds(self, text: str, signature: str) -> bool:
+        """Return true."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class KeptImages:
     """Where the values before and after are, that are too large or too secret for an annotation.

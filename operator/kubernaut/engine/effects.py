@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
+from kubernaut.core.acted import Acted, ask
 from kubernaut.core.action import Done, Fences, Recalls, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
 from kubernaut.core.guards.levels import Level
@@ -27,8 +28,10 @@ from kubernaut.core.ports import (
     RevisionEvidence,
     Web,
 )
+from kubernaut.core.probing import Probed, unknown
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Act, Hold, Outcome, OutcomeKind
+from kubernaut.engine.disruption import Disruption
 from kubernaut.engine.dryrun import DryRunCluster, as_dry_run
 from kubernaut.engine.gated import GatedCluster, GatedWeb
 from kubernaut.engine.live import LiveRun
@@ -123,6 +126,19 @@ class Performer:
         done = await action.recall(cluster, context, action.parameters.model_validate(act.parameters))
         return None if done is None else replace(_done(done), attempt=act.attempt)
 
+    async def probe(self, live: LiveRun, one: Acted) -> Probed:
+        """Ask whether what a step did is there and helped, as the Workflow's account; reads alone. Never raises."""
+        action = one.step.action
+        if action is None or isinstance(one.parameters, str):
+            return unknown(str(one.parameters))
+        record = one.record
+        act = Act(
+            one.step, max(record.attempt, 1), one.parameters, self._clock(), fence=True, intent=record.intent
+        )
+        cluster, context, _ = self._place(live, act)
+        parameters = action.parameters.model_validate(act.parameters)
+        return await ask(action, cluster, replace(context, done=one.done), parameters)
+
     async def _call(self, live: LiveRun, act: Act) -> Outcome:
         action = act.step.action
         assert action is not None
@@ -178,10 +194,20 @@ class Performer:
         # What the run itself did it may always put back.
         levels = () if act.undo or act.fence else self._protecting(live)
         protection = Protection(levels, account) if levels else None
+        disruption = Disruption(levels, account, context.target) if levels else None
         owning = None
         if self._gitops is not None and not (act.undo or act.fence or act.prepare):
             owning = self._gitops.of(live, account, context.recent, hold)
-        gated = GatedCluster(account, hold, namespace, beyond, dry=dry, protection=protection, owning=owning)
+        gated = GatedCluster(
+            account,
+            hold,
+            namespace,
+            beyond,
+            dry=dry,
+            protection=protection,
+            owning=owning,
+            disruption=disruption,
+        )
         return gated, context, owning
 
 

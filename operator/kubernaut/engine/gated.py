@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from kubernaut.api.reasons import Reason
-from kubernaut.core.errors import StepError
+from kubernaut.core.errors import StepError, TooManyRequests
 from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest, Manifest, ObjectRef, Web
 from kubernaut.core.run import Hold
+from kubernaut.engine.disruption import Disruption
 from kubernaut.engine.owning import Owning
 from kubernaut.engine.protection import Protection
 from kubernaut.engine.reading import ReadsThrough
@@ -24,6 +25,7 @@ class GatedCluster(ReadsThrough):
         beyond: raises StepError where runs of that namespace may not act on what is told, which is outside it.
         dry: whether the requests are those of a dry run.
         protection: says what guards protect from this effect, where they protect anything.
+        disruption: says how much this effect may take down, where guards bound that.
         owning: says whose the fields are that this effect would change.
     """
 
@@ -37,8 +39,10 @@ class GatedCluster(ReadsThrough):
         dry: bool = False,
         protection: Protection | None = None,
         owning: Owning | None = None,
+        disruption: Disruption | None = None,
     ) -> None:
         super().__init__(cluster)
+        self._disruption = disruption
         self._owning = owning
         self._protection = protection
         self._hold = hold
@@ -61,6 +65,8 @@ class GatedCluster(ReadsThrough):
     def _note(self, found: Manifest) -> None:
         if self._protection is not None:
             self._protection.note(found)
+        if self._disruption is not None:
+            self._disruption.note(found)
         if self._owning is not None:
             self._owning.note(found)
 
@@ -99,6 +105,8 @@ class GatedCluster(ReadsThrough):
         await self._pass(f"the patch of {ref}", ref.namespace, dry_run)
         if self._protection is not None:
             await self._protection.demand(ref, f"the patch of {ref}")
+        if self._disruption is not None and not subresource:
+            await self._disruption.demand_change(ref, body, resource_version, f"the patch of {ref}")
         if self._owning is not None and not subresource:
             what = f"the patch of {ref}"
             await self._owning.patched(ref, body, resource_version, what, strategic=strategic, dry=dry_run)
@@ -126,6 +134,8 @@ class GatedCluster(ReadsThrough):
         await self._pass(what, meta.get("namespace", ""), dry_run)
         if self._protection is not None:
             await self._protection.demand(ObjectRef.of(manifest), what)
+        if self._disruption is not None:
+            await self._disruption.demand_change(ObjectRef.of(manifest), manifest, resource_version, what)
         if self._owning is not None:
             await self._owning.applied(manifest, resource_version, what, dry=dry_run)
         return await self._cluster.apply(
@@ -158,6 +168,8 @@ class GatedCluster(ReadsThrough):
         await self._pass(f"the delete of {ref}", ref.namespace, dry_run)
         if self._protection is not None:
             await self._protection.demand_deletion(ref, uid, f"the delete of {ref}")
+        if self._disruption is not None:
+            await self._disruption.demand_deletion(ref, uid, propagation, f"the delete of {ref}")
         if self._owning is not None:
             await self._owning.deleted(ref, uid, f"the delete of {ref}", dry=dry_run)
         await self._cluster.delete(
@@ -173,7 +185,15 @@ class GatedCluster(ReadsThrough):
         await self._pass(f"the eviction of {ref}", ref.namespace, dry_run)
         if self._protection is not None:
             await self._protection.demand(ref, f"the eviction of {ref}")
-        await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
+        if self._disruption is None:
+            await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
+            return
+        await self._disruption.demand_removal(ref, uid, f"the eviction of {ref}")
+        try:
+            await self._cluster.evict(ref, uid=uid, dry_run=dry_run)
+        except TooManyRequests:
+            self._disruption.not_removed(uid)
+            raise
 
 
 class GatedWeb:

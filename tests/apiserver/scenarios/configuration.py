@@ -9,6 +9,7 @@ from typing import Any, Final
 from apiserver.acting import Place, deployment
 from apiserver.scenarios.scenario import Scenario, Where
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 
 GOOD: Final = {"level": "info", "page": "x" * 3000}
 LEAKED: Final = base64.b64encode(b"in everybody's chat").decode()
@@ -82,6 +83,7 @@ SCENARIOS: Final = (
         # The before-image is more than an annotation takes.
         writes=2,
         told="from a copy",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "restore_configmap",
@@ -92,6 +94,7 @@ SCENARIOS: Final = (
         changes=(_CONFIG,),
         mended=written(GOOD),
         told="single keys",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "rotate_secrets",

@@ -15,6 +15,7 @@ from apiserver.acting import Place, await_true
 from apiserver.rest import MERGE_PATCH
 from apiserver.scenarios.scenario import Scenario, Where
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 
 CNPG: Final = "postgresql.cnpg.io/v1"
 NAMES: Final = ("db-1", "db-2", "db-3")
@@ -238,6 +239,8 @@ SCENARIOS: Final = (
         changes=_CLUSTER,
         undoes=False,
         mended=healthy_again,
+        # Nobody is there who promotes.
+        helped=Answer.NO,
     ),
     *(
         Scenario(
@@ -251,6 +254,7 @@ SCENARIOS: Final = (
             undoes=False,
             mended=renewed(objects, lead),
             later=(f"{'create' if before else 'patch'} {objects}",),
+            helped=Answer.NO,
         )
         for kind, objects, lead, before in (
             ("Endpoints", "endpoints", "db", False),
@@ -268,6 +272,7 @@ SCENARIOS: Final = (
         undoes=False,
         mended=healthy_again,
         writes=2,
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "repair_database",
@@ -280,5 +285,6 @@ SCENARIOS: Final = (
         undoes=False,
         mended=starts_again,
         writes=2,
+        helped=Answer.UNKNOWN,
     ),
 )

@@ -10,6 +10,7 @@ from apiserver.rest import MERGE_PATCH
 from apiserver.scenarios.scenario import Scenario, Where
 from kubernaut.actions.jobs import job
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 
 NOWHERE: Final = {"nodeSelector": {"kubernaut.local/no-such": "node"}}
 CRON: Final = (Where("batch/v1", "cronjobs", "report"),)
@@ -169,6 +170,7 @@ SCENARIOS: Final = (
         undoes=False,
         mended=remove_jobs,
         told="that is stuck",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "delete_job",
@@ -179,5 +181,6 @@ SCENARIOS: Final = (
         changes=(Where("batch/v1", "jobs", "migrate"),),
         undoes=False,
         told="that failed",
+        helped=Answer.UNKNOWN,
     ),
 )

@@ -18,6 +18,7 @@ from kubernaut.actions import pods
 from kubernaut.actions.knowngood import health
 from kubernaut.api.names import LABEL_REMEMBER
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 from kubernaut.engine.remembering import Remembering
 
 # Declared and not needed: what changes is small, and no secret.
@@ -323,6 +324,7 @@ SCENARIOS: Final = (
         mended=selecting(app="db"),
         later=_KEEPING,
         told="after a bad selector of a Service",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "restore_last_known_good",
@@ -334,6 +336,7 @@ SCENARIOS: Final = (
         mended=written({"level": "info", "page": "large", "more": None}),
         later=_KEEPING,
         told="after bad settings",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "restore_last_known_good",
@@ -345,6 +348,7 @@ SCENARIOS: Final = (
         mended=ruled([FROM_WEB]),
         later=_KEEPING,
         told="after bad rules of a NetworkPolicy",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "restore_last_known_good",
@@ -355,5 +359,6 @@ SCENARIOS: Final = (
         changes=(INGRESS,),
         later=_KEEPING,
         told="after a bad route of an Ingress",
+        helped=Answer.UNKNOWN,
     ),
 )

@@ -8,6 +8,7 @@ from typing import Any, Final
 from apiserver.acting import Place, await_true, deployment
 from apiserver.scenarios.scenario import Scenario, Where
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 
 _NETWORKING: Final = "networking.k8s.io/v1"
 WEB: Final = {"podSelector": {"matchLabels": {"app": "web"}}}
@@ -106,6 +107,7 @@ SCENARIOS: Final = (
         changes=(Where(_NETWORKING, "networkpolicies", "api"),),
         mended=ruled(FROM_WEB, OTHER),
         told="that keeps a peer out",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "update_network_policy",
@@ -116,5 +118,6 @@ SCENARIOS: Final = (
         changes=(Where(_NETWORKING, "networkpolicies", "api"),),
         mended=ruled(OTHER, FROM_WEB),
         told="that lets everybody in",
+        helped=Answer.UNKNOWN,
     ),
 )

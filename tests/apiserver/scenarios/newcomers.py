@@ -13,6 +13,7 @@ from apiserver.scenarios.workloads import made as workload_made
 from apiserver.scenarios.workloads import staying, write_status
 from kubernaut.actions import pods
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 
 _ADMISSION: Final = "admissionregistration.k8s.io/v1"
 _WEBHOOKS: Final = "validatingwebhookconfigurations"
@@ -225,6 +226,8 @@ SCENARIOS: Final = (
         writes=2,
         later=("create networkpolicies.networking.k8s.io",),
         told="that forbids all traffic",
+        # Its pods were made unready by the test, and stay so.
+        helped=Answer.NO,
     ),
     Scenario(
         "remove_newcomer",

@@ -11,6 +11,7 @@ from apiserver.acting import Place, deployment
 from apiserver.outside import Alertmanager, Queue, Served, ThisMachine
 from apiserver.scenarios.scenario import Scenario, Where
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 
 TOKEN: Final = "a-token-that-nobody-tells"
 WEB: Final = ThisMachine()
@@ -93,6 +94,8 @@ SCENARIOS: Final = (
         undoes=False,
         writes=0,
         context={"web": WEB},
+        happened=Answer.UNKNOWN,
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "silence_alert",
@@ -103,5 +106,7 @@ SCENARIOS: Final = (
         changes=(Outside("", "alertmanager", ""),),
         writes=0,
         context={"web": WEB},
+        happened=Answer.UNKNOWN,
+        helped=Answer.UNKNOWN,
     ),
 )

@@ -11,6 +11,7 @@ from apiserver.scenarios.scenario import Scenario, Where
 from apiserver.scenarios.workloads import BAD, RESOURCES, made, staying, wedged, where, write_status
 from kubernaut.actions import pods
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 
 _SUSPECT: Final = "example.com/suspect"
 
@@ -109,6 +110,7 @@ SCENARIOS: Final = (
         symptom=served_badly,
         changes=_CHANGES,
         told="of a ReplicaSet",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "quarantine_pod",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,11 @@ from apiserver.acting import Place, await_true
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION, GROUP
 from kubernaut.api.reasons import Reason
+from kubernaut.core.acted import ask
 from kubernaut.core.action import Action, Awaits, Done, StepContext
 from kubernaut.core.errors import Forbidden, StepError, Unfinished
 from kubernaut.core.ports import Cluster, Manifest, Right
+from kubernaut.core.probing import Answer, Probed
 
 _OF_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
 RUN: Manifest = {
@@ -55,6 +58,8 @@ class Scenario:
             mended that the action looks at.
         writes: mutating requests that change something, for one performance.
         later: rights that only what follows needs: undo, or the wait for the effect's end.
+        happened: what its probe says of it once it is done; Unknown where nothing on the cluster tells.
+        helped: what its probe says once the symptom is gone; Unknown where only the test sees that it is.
     """
 
     action: str
@@ -68,6 +73,8 @@ class Scenario:
     writes: int = 1
     later: tuple[str, ...] = ()
     told: str = ""
+    happened: Answer = Answer.YES
+    helped: Answer = Answer.YES
     context: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -131,6 +138,11 @@ class Step:
         self.context = replace(self.context, intent={"uid": done.awaits.uid})
         return await action.perform(self.account, self.context, parameters)
 
+    async def probe(self, place: Place, done: Done | None = None) -> Probed:
+        """Ask what is known of it; ``done`` is what is recorded of it by then."""
+        action, parameters = self.scenario.made
+        return await ask(action, place.connection.own(), replace(self.context, done=done), parameters)
+
     async def undo(self) -> Done:
         action, parameters = self.scenario.made
         return await action.undo(self.account, self.context, parameters)
@@ -166,6 +178,8 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, fo
     faulty = scenario.content(place)
     step = await Step.begun(scenario, place, target, account, run_uid=run["metadata"]["uid"])
     await foretold.tell(step.context)
+    untold = scenario.happened is not Answer.YES
+    assert (await step.probe(place)).happened is (Answer.UNKNOWN if untold else Answer.NO)
     sent = mutations(place)
     first = await step.perform()
     assert first.acted, first.message
@@ -174,6 +188,7 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, fo
         lambda: not scenario.symptom(place), f"{scenario}: the symptom is still there after the action"
     )
     foretold.check()
+    await check_probe(scenario, step, place, first)
     second = await step.perform()
     assert (second.acted, second.outputs) == (True, first.outputs)
     assert mutations(place) - sent == scenario.writes, "it was done twice"
@@ -182,9 +197,22 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, fo
         return
     assert (await step.undo()).acted
     assert scenario.content(place) == faulty
+    back = await step.probe(place, first)
+    assert back.happened is (Answer.UNKNOWN if untold else Answer.NO), back
     left = mutations(place)
     assert (await step.undo()).acted
     assert mutations(place) == left, "it was put back twice"
+
+
+async def check_probe(scenario: Scenario, step: Step, place: Place, done: Done) -> None:
+    """Its probe says that it happened, and as soon as controllers have told so, that it helped."""
+    deadline = time.monotonic() + 20
+    while True:
+        probed = await step.probe(place, done)
+        if probed.helped is scenario.helped or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.05)
+    assert (probed.happened, probed.helped) == (scenario.happened, scenario.helped), probed
 
 
 async def check_every_right_is_needed_and_named(scenario: Scenario, place: Place) -> None:

@@ -13,6 +13,7 @@ from apiserver.acting import Place, await_true
 from apiserver.rest import MERGE_PATCH
 from apiserver.scenarios.scenario import Scenario, Where
 from kubernaut.core.ports import Manifest
+from kubernaut.core.probing import Answer
 from kubernaut.core.quantity import Quantity
 
 USED: Final = "example.com/used"
@@ -151,6 +152,7 @@ SCENARIOS: Final = (
         undoes=False,
         mended=deleted("v1", "pods"),
         told="of pods",
+        helped=Answer.UNKNOWN,
     ),
     Scenario(
         "cleanup_storage",
@@ -162,5 +164,6 @@ SCENARIOS: Final = (
         undoes=False,
         mended=deleted("batch/v1", "jobs"),
         told="of jobs",
+        helped=Answer.UNKNOWN,
     ),
 )

@@ -12,7 +12,7 @@ from kubernaut.actions.nodes.evicting import blocked, contradicted, covers
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Halts
 from kubernaut.core.errors import Conflict, Forbidden, StepError, Unavailable, Unfinished
-from kubernaut.core.ports import Manifest
+from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.engine.dryrun import DryRunCluster
 from unit.actions.builders import context, node, pod
 from unit.actions.fake import FakeCluster, Lost
@@ -149,6 +149,21 @@ async def test_two_budgets_on_one_pod_refuse_it_whatever_is_waited_for() -> None
     await refused(
         world(*there), "shop/x has more than one PodDisruptionBudget: web, all", waitForBudgets=True
     )
+
+
+async def test_what_guards_hold_is_waited_for_and_told_and_the_others_go() -> None:
+    class Guarded(FakeCluster):
+        async def evict(self, ref: ObjectRef, *, uid: str, dry_run: bool = False) -> None:
+            if ref.name == "a":
+                raise StepError("too much would be down", reason=Reason.TOO_FEW_HEALTHY)
+            await super().evict(ref, uid=uid, dry_run=dry_run)
+
+    cluster = Guarded().add(node(), node("n2"), on_n1("a"), on_n1("b"))
+    cluster.linger = False
+    with pytest.raises(Unfinished, match="1 of 2 pods have left Node n1; too much would be down") as caught:
+        await drain(cluster)
+    assert caught.value.progress == "1/2"
+    assert cordoned(cluster)
 
 
 async def test_what_a_budget_holds_is_waited_for_and_told_and_the_others_go() -> None:

@@ -378,3 +378,21 @@ async def test_a_step_that_reaches_for_a_protected_object_fails_with_the_line_an
     assert (status["verdict"], status["reason"]) == ("Declined", "Protected")
     assert "label tier: 'gold' is protected by guards of the cluster" in status["message"]
     assert world.cluster.find("Deployment", "db")["spec"]["replicas"] == 1
+
+
+async def test_a_step_that_would_take_down_too_much_fails_with_the_line_and_changes_nothing() -> None:
+    world = World()
+    world.cluster.edit("Deployment", "web", {"spec": {"replicas": 4}})
+    world.cluster.edit_status("Deployment", "web", {"observedGeneration": 99, "availableReplicas": 4})
+    world.workflow(scale("one", 2), guards={"maxUnavailablePercent": 25})
+    await end(world, a_run(world, "a"))
+    status = world.stored("a")
+    assert (status["verdict"], status["reason"]) == ("Declined", "TooFewHealthy")
+    assert (
+        "maxUnavailablePercent 25 of Workflow fix: it would take down 2 of 4 replicas of Deployment web beside 0 "
+        "that are unavailable, and at most 1 may be" in status["message"]
+    )
+    assert world.cluster.find("Deployment", "web")["spec"]["replicas"] == 4
+    world.workflow(scale("one", 3), guards={"maxUnavailablePercent": 25}, name="less")
+    await end(world, world.run("b", "less", finalizers=READY, creationTimestamp="2026-01-01T00:00:00Z"))
+    assert world.cluster.find("Deployment", "web")["spec"]["replicas"] == 3

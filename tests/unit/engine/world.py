@@ -134,14 +134,12 @@ class World:
     def clock(self) -> datetime:
         return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
 
-    def reconciler(self) -> RunReconciler:
-        """Return a fresh reconciler, as after a restart."""
-        registry = ActionRegistry(installed=False)
-        evidence = AvailabilityEvidence(None)
-        performer = Performer(
+    def performer(self) -> Performer:
+        """Return what performs acts, with no memory of earlier ones."""
+        return Performer(
             self.cluster,
             Signer(b"k" * 32),
-            evidence,
+            AvailabilityEvidence(None),
             lambda: self.hold,
             self.clock,
             self.keeper,
@@ -156,6 +154,10 @@ class World:
                 clock=self.clock,
             ),
         )
+
+    def reconciler(self) -> RunReconciler:
+        """Return a fresh reconciler, as after a restart."""
+        registry, performer = ActionRegistry(installed=False), self.performer()
         return RunReconciler(
             self.cluster,
             Claims(self.cluster, registry, self.clock),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kubernaut.api.execution import RunPhase, Verdict
+from kubernaut.api.guards import Guards
+from kubernaut.core.guards.levels import Level, Reach
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.simulation.controllers.settling import Settling
 from kubernaut.simulation.diffs import Field
-from kubernaut.simulation.simulating import shadow_of
-from unit.simulation.world import NOW, node, rolled_out, simulated, there, workflow
+from kubernaut.simulation.simulating import shadow_of, simulate
+from unit.simulation.world import NOW, node, rolled_out, simulated, there, wanted, workflow
 
 SCALE: dict[str, Any] = {"name": "scale", "action": "scale_deployment", "with": {"replicas": 4}}
 RESTART: dict[str, Any] = {"name": "restart", "action": "restart_deployment"}
@@ -53,6 +56,16 @@ async def test_pods_that_fit_nowhere_keep_a_rollout_from_its_end() -> None:
     pending = [pod for pod in there(shadow, "Pod") if not pod["spec"].get("nodeName")]
     assert len(pending) == 1
     assert len(there(shadow, "Pod")) == 3, "no pod may go before the new one is there"
+
+
+async def test_a_step_that_would_take_down_too_much_is_refused_as_in_a_real_run() -> None:
+    levels = (Level(Reach.CLUSTER, "", Guards(max_unavailable_percent=25)),)
+    for replicas, through in ((2, False), (3, True)):
+        scale = {"name": "scale", "action": "scale_deployment", "with": {"replicas": replicas}}
+        shadow = shadow_of(NOW, objects=[node(), *rolled_out(4, cpu="100m")])
+        result = await simulate(replace(wanted(workflow(scale)), levels=levels), shadow)
+        assert result.through == through, result.status.message
+        assert ("would take down 2 of 4 replicas" in str(result.status.message)) != through
 
 
 async def test_a_step_sees_what_the_one_before_it_did() -> None:

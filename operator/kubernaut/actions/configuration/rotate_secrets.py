@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from kubernaut.actions import pods
+from kubernaut.actions import pods, probing
 from kubernaut.actions.configuration.random_values import MIN_BITS, Alphabet, bits, value
 from kubernaut.actions.configuration.restore_configmap import Key
 from kubernaut.actions.fencing import fence, images
@@ -25,6 +25,7 @@ from kubernaut.core.action import ActionParameters, Done, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.marker import StepMark
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight
 
 _SECRET: Final = ("v1", "Secret")
 # Of other types the values have a form of their own, or somebody else gives them.
@@ -231,6 +232,24 @@ class RotateSecrets(MarkedAction[RotateSecretsParameters, Prepared]):
                 else replace(done, message=f"{done.message}; {ref} was not restarted")
             )
         return done
+
+    def looks_at(self, context: StepContext, parameters: RotateSecretsParameters) -> tuple[Look, ...]:
+        """Return the Secret, the workloads that were restarted, and the run's target."""
+        return (*super().looks_at(context, parameters), *self.judged(context, parameters))
+
+    def judged(self, context: StepContext, parameters: RotateSecretsParameters) -> tuple[ObjectRef, ...]:
+        return tuple(user.ref(context.namespace) for user in parameters.restart)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: RotateSecretsParameters) -> Probed:
+        """It happened where the Secret and each workload under `restart` carry the step's signed mark and were not
+        put back. It helped where these workloads, and the run's target, fare well by their own status; whether a
+        value was changed since is not looked at.
+        """
+        for ref in self.judged(context, parameters):
+            found = probing.mark_on(sight, ref, context)
+            if isinstance(found, Probed):
+                return found
+        return super().probe(sight, context, parameters)
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RotateSecretsParameters) -> Done:
         """The former values are put back, and then the annotation that restarted each workload, which replaces its

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Final
 
 from pydantic import Field, JsonValue
 
+from kubernaut.actions import probing
 from kubernaut.actions.databases import cloudnative_pg, patroni
 from kubernaut.actions.databases.cloudnative_pg import CLUSTER
 from kubernaut.actions.databases.members import DatabaseManager, DatabaseParameters, View, candidate
@@ -17,7 +18,9 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import Conflict, NotFound, StepError, UnknownOutcome
+from kubernaut.core.marker import read_marker
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, not_there, there
 
 _ROUNDS: Final = 8
 _ANNOTATIONS: Final = ("metadata", "annotations")
@@ -226,6 +229,41 @@ class FailoverDatabase:
             )
         candidate(view, str(intent["to"]), most_lag(parameters))
 
+    def looks_at(self, context: StepContext, parameters: FailoverDatabaseParameters) -> tuple[Look, ...]:
+        """Return what says who leads, and with Patroni that by which a change is asked for."""
+        name, where = database(context, parameters), context.namespace
+        if parameters.manager is DatabaseManager.CLOUD_NATIVE_PG:
+            return (ObjectRef(*CLUSTER, where, name),)
+        objects = parameters.patroni_objects
+        return (patroni.lead_ref(where, name, objects), patroni.failover_ref(where, name, objects))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: FailoverDatabaseParameters) -> Probed:
+        """It happened with CloudNativePG where `status.targetPrimary` and its time are those that the step wrote;
+        with Patroni where `<scope>-failover` carries the step's signed mark. A later change of the lead writes over
+        either, and then it is Unknown. It helped where the instance that was chosen leads now.
+        """
+        intent = context.intent or {}
+        to = str(intent.get("to") or "")
+        if not to:
+            return not_there("no instance was chosen to lead")
+        lead, *asked = self.looks_at(context, parameters)
+        assert isinstance(lead, ObjectRef)
+        seen = sight.of(lead)
+        if seen is None:
+            return probing.lacking(context, f"{lead} is not there")
+        if parameters.manager is DatabaseManager.CLOUD_NATIVE_PG:
+            status = seen.get("status") or {}
+            now, told = str(status.get("currentPrimary") or "nobody"), f"{lead}: status.targetPrimary is {to}"
+            at = str(status.get("targetPrimaryTimestamp") or "")
+            happened = (status.get("targetPrimary"), at) == (to, str(intent.get("at")))
+        else:
+            now = str((seen["metadata"].get("annotations") or {}).get("leader") or "nobody")
+            told = f"{asked[0]} carries the mark of step {context.step}"
+            happened = _marked(sight, context, asked)
+        if not happened:
+            return probing.lacking(context, f"{lead}: {now} leads, and nothing of the step is there")
+        return there(told, Said(Answer.YES if now == to else Answer.NO, f"{now} leads"))
+
     async def undo(
         self, cluster: Cluster, context: StepContext, parameters: FailoverDatabaseParameters
     ) -> Done:
@@ -233,6 +271,24 @@ class FailoverDatabase:
         connections and a risk of its own, and it may be the one that failed.
         """
         return Done(False, "a change of the lead is not taken back; where you want it, run another one")
+
+
+def _marked(sight: Sight, context: StepContext, asked: Sequence[Look]) -> bool:
+    """Whether the object by which Patroni is asked carries the step's mark.
+
+    Raises:
+        StepError: the mark was forged, or the object can't be read.
+    """
+    for ref in asked:
+        assert isinstance(ref, ObjectRef)
+        seen = sight.of(ref)
+        if seen is None:
+            continue
+        if births.ours(context, seen, dict(context.intent or {})):
+            return True
+        if context.step in read_marker(seen, context.run_uid, context.signer).steps:
+            return True
+    return False
 
 
 def database(context: StepContext, parameters: DatabaseParameters) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, JsonValue
 
+from kubernaut.actions import pods, probing
 from kubernaut.actions.databases import patroni
 from kubernaut.actions.databases.cloudnative_pg import CLUSTER, OF_CLUSTER, OF_INSTANCE
 from kubernaut.actions.databases.failover_database import database, demand_calm, look
@@ -18,6 +19,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, not_there
 
 _CLAIM: Final = ("v1", "PersistentVolumeClaim")
 _POD: Final = ("v1", "Pod")
@@ -123,13 +125,7 @@ class RepairDatabase:
                 )
             demand_broken(view, instance)
 
-        names = [str(one["name"]) for one in intent["claims"]]
-        refs = [
-            ObjectRef(*_CLAIM, context.namespace, str(one["name"]), str(one["uid"]))
-            for one in intent["claims"]
-        ]
-        if intent["pod"]:
-            refs.append(ObjectRef(*_POD, context.namespace, instance, str(intent["pod"])))
+        names, refs = [str(one["name"]) for one in intent["claims"]], _pinned(context)
         for ref in refs:
             await pinned.delete(cluster, ref, check)
         told = tuple(f"{ref}: deleted" for ref in refs)
@@ -140,11 +136,54 @@ class RepairDatabase:
             told[:16],
         )
 
+    def looks_at(self, context: StepContext, parameters: RepairDatabaseParameters) -> tuple[Look, ...]:
+        """Return the pinned claims and pod, and the replica's pod as it is now."""
+        return (*_pinned(context), *_replica(context))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: RepairDatabaseParameters) -> Probed:
+        """It happened where the claims and the pod with the UIDs that were chosen are gone or going, whoever
+        deleted them. It helped where a pod of the replica's name is ready again; CloudNativePG gives the new
+        replica another name, and then that is Unknown.
+        """
+        refs = _pinned(context)
+        if not refs:
+            return not_there("no replica was chosen")
+        return probing.gone(sight, refs, _again(sight, context))
+
     async def undo(
         self, cluster: Cluster, context: StepContext, parameters: RepairDatabaseParameters
     ) -> Done:
         """Nothing is put back: what was on the replica is gone, and a new one takes its place."""
         return Done(False, "a replica that was deleted can't be taken back, and nothing is left to put back")
+
+
+def _pinned(context: StepContext) -> list[ObjectRef]:
+    """Return the claims and the pod that were stored as the step's intent."""
+    intent: Mapping[str, Any] = context.intent or _NOTHING
+    refs = [
+        ObjectRef(*_CLAIM, context.namespace, str(one["name"]), str(one["uid"])) for one in intent["claims"]
+    ]
+    if intent["pod"]:
+        refs.append(ObjectRef(*_POD, context.namespace, str(intent["instance"]), str(intent["pod"])))
+    return refs
+
+
+def _replica(context: StepContext) -> tuple[ObjectRef, ...]:
+    instance = str((context.intent or {}).get("instance", ""))
+    return (ObjectRef(*_POD, context.namespace, instance),) if instance else ()
+
+
+def _again(sight: Sight, context: StepContext) -> Said:
+    intent: Mapping[str, Any] = context.intent or _NOTHING
+    for ref in _replica(context):
+        pod = sight.of(ref)
+        if pod is not None and pod["metadata"]["uid"] != intent["pod"]:
+            ready = pods.ready(pod)
+            return Said(
+                Answer.YES if ready else Answer.NO,
+                f"{ref}, made anew: condition Ready {'holds' if ready else 'does not hold'}",
+            )
+    return Said(Answer.UNKNOWN, "no pod of the replica's name is there anew")
 
 
 def broken(view: View, wanted: str | None) -> Member | None:

@@ -13,6 +13,7 @@ from kubernaut.actions.diagnosis import bundle, redaction, symptoms
 from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import group_of, resource_of, rights
 from kubernaut.actions.pods import ContainerView
+from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.base import Flag
 from kubernaut.core import fields, managed_fields, redacting
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
@@ -49,7 +50,7 @@ class CollectDiagnosticsParameters(ActionParameters):
     tail_lines: Annotated[int, Field(ge=1, le=500, description="How many lines of the log to read.")] = 20
 
 
-class CollectDiagnostics:
+class CollectDiagnostics(NothingToSee):
     """Reads the run's target, its pods, warnings about them, and the end of the worst container's log (of its run
     before the current one, where it was restarted), and tells in few words what ails it. Nothing is changed.
 

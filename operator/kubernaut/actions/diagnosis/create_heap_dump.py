@@ -15,6 +15,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight
 
 _WHAT: Final = "heap-dump"
 _NOBODY: Final[Mapping[str, JsonValue]] = {"pod": "", "uid": "", "container": "", "file": "", "volume": ""}
@@ -172,6 +173,17 @@ class CreateHeapDump:
             env={"PID": pid, "FILE": file, "ROOT": f"/proc/{pid}/root"},
         )
 
+    def looks_at(self, context: StepContext, parameters: CreateHeapDumpParameters) -> tuple[Look, ...]:
+        """Return the pinned pod."""
+        return ephemeral.looks_at(context)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: CreateHeapDumpParameters) -> Probed:
+        """It happened where the pod that was chosen has the step's ephemeral container, whose name is signed; with
+        the pod that goes. It helped where the container ended with exit code 0, and did not with any other; whether
+        the file is still on its volume is not seen.
+        """
+        return ephemeral.probed(sight, context, _WHAT, _whole)
+
     async def undo(
         self, cluster: Cluster, context: StepContext, parameters: CreateHeapDumpParameters
     ) -> Done:
@@ -179,6 +191,13 @@ class CreateHeapDump:
         can't be removed.
         """
         return Done(False, "the dump is left where it is, and an ephemeral container can't be removed")
+
+
+def _whole(state: ephemeral.State) -> Said:
+    if state.exit_code is None:
+        return Said(Answer.UNKNOWN, "the tool has not ended")
+    answer = Answer.YES if state.exit_code == 0 else Answer.NO
+    return Said(answer, f"the tool has ended with exit code {state.exit_code}")
 
 
 def _demand_done(state: ephemeral.State, told: str, outputs: Mapping[str, Any]) -> None:

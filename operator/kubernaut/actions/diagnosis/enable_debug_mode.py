@@ -17,6 +17,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError, Unfinished
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight
 
 _WHAT: Final = "debug"
 _NOBODY: Final[Mapping[str, JsonValue]] = {
@@ -149,6 +150,16 @@ class EnableDebugMode:
             env={},
         )
 
+    def looks_at(self, context: StepContext, parameters: EnableDebugModeParameters) -> tuple[Look, ...]:
+        """Return the pinned pod."""
+        return ephemeral.looks_at(context)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: EnableDebugModeParameters) -> Probed:
+        """It happened where the pod that was chosen has the step's ephemeral container, whose name is signed; with
+        the pod that goes. It helped while the container runs, and no longer once it has ended.
+        """
+        return ephemeral.probed(sight, context, _WHAT, _of_use)
+
     async def undo(
         self, cluster: Cluster, context: StepContext, parameters: EnableDebugModeParameters
     ) -> Done:
@@ -158,6 +169,14 @@ class EnableDebugMode:
         return Done(
             False, "an ephemeral container can't be removed; it ends by itself, and goes with its pod"
         )
+
+
+def _of_use(state: ephemeral.State) -> Said:
+    if state.running:
+        return Said(Answer.YES, "it runs")
+    if state.exit_code is not None:
+        return Said(Answer.NO, f"it has ended with exit code {state.exit_code}")
+    return Said(Answer.UNKNOWN, f"it does not run yet ({state.waiting or 'the kubelet has not said'})")
 
 
 def _demand_running(state: ephemeral.State, told: str) -> None:

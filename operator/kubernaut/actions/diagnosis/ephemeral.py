@@ -12,14 +12,15 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from kubernaut.actions import pods
+from kubernaut.actions import pods, probing
 from kubernaut.actions.objects import rights
-from kubernaut.actions.workloads.choosing import PodParameters, choice_rights, known_pod
+from kubernaut.actions.workloads.choosing import PodParameters, choice_rights, known_pod, pinned
 from kubernaut.api.base import UNQUOTED, DnsLabel
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import Conflict, NotFound, StepError, UnknownOutcome
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Said, Sight, not_there, there
 
 SUBRESOURCE: Final = "ephemeralcontainers"
 _ROUNDS: Final = 8
@@ -194,6 +195,31 @@ def find(pod: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     """Return an ephemeral container as declared, or None."""
     declared = pod["spec"].get("ephemeralContainers") or ()
     return next((one for one in declared if one["name"] == name), None)
+
+
+def looks_at(context: StepContext) -> tuple[Look, ...]:
+    """Return the pinned pod."""
+    ref = pinned(context)
+    return () if ref is None else (ref,)
+
+
+def probed(sight: Sight, context: StepContext, what: str, judge: Callable[[State], Said]) -> Probed:
+    """Say whether the container is in the pinned pod, and what its state tells.
+
+    Args:
+        what: the first part of its name.
+    """
+    ref = pinned(context)
+    if ref is None:
+        return not_there("no pod was chosen")
+    recorded = context.done.outputs.get("container") if context.done is not None else None
+    name = str(recorded or container_name(context, ref.uid, what))
+    pod = sight.of(ref)
+    if pod is None or pod["metadata"]["uid"] != ref.uid:
+        return probing.lacking(context, f"{ref} is gone, and its ephemeral containers")
+    if find(pod, name) is None:
+        return not_there(f"{ref} has no ephemeral container of step {context.step}")
+    return there(f"{ref}: spec.ephemeralContainers[name={name}] is there", judge(state(pod, name)))
 
 
 async def put(cluster: Cluster, ref: ObjectRef, name: str, make: Callable[[Manifest], Manifest]) -> Manifest:

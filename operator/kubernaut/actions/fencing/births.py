@@ -34,8 +34,13 @@ def marked(context: StepContext, manifest: Manifest, asked: Any) -> Manifest:
 
 def ours(context: StepContext, seen: Manifest, asked: Any) -> bool:
     """Whether an object as read was created by this attempt of this step, for this."""
-    found = (seen["metadata"].get("annotations") or {}).get(_key(context), "")
-    return bool(found == _value(context, seen, asked))
+    text = (seen["metadata"].get("annotations") or {}).get(_key(context), "")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    signature = found.pop("sig", "") if isinstance(found, dict) else ""
+    return found == _who(context) and context.signer.holds(_text(context, seen, asked), str(signature))
 
 
 def owned_by_run(context: StepContext, manifest: Manifest) -> Manifest:
@@ -125,10 +130,17 @@ def _key(context: StepContext) -> str:
     return CREATED_PREFIX + context.run_uid
 
 
+def _who(context: StepContext) -> dict[str, str | int]:
+    return {"step": context.step, "attempt": context.attempt}
+
+
 def _value(context: StepContext, manifest: Manifest, asked: Any) -> str:
+    signature = context.signer.sign(_text(context, manifest, asked))
+    return json.dumps({**_who(context), "sig": signature}, sort_keys=True)
+
+
+def _text(context: StepContext, manifest: Manifest, asked: Any) -> str:
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
     meta = manifest["metadata"]
     what = (manifest["apiVersion"], manifest["kind"], meta.get("namespace", ""), meta["name"])
-    who = {"step": context.step, "attempt": context.attempt}
-    text = "\n".join(("created", context.run_uid, context.step, str(context.attempt), *what, digest))
-    return json.dumps({**who, "sig": context.signer.sign(text)}, sort_keys=True)
+    return "\n".join(("created", context.run_uid, context.step, str(context.attempt), *what, digest))

@@ -8,10 +8,13 @@ from typing import ClassVar, Generic, TypeVar
 
 from pydantic import JsonValue
 
+from kubernaut.actions import probing
 from kubernaut.actions.fencing import fence
+from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.marker import StepMark
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, there
 
 P = TypeVar("P", bound=ActionParameters)
 E = TypeVar("E")
@@ -87,3 +90,39 @@ class MarkedAction(ABC, Generic[P, E]):
     async def put_back(self, cluster: Cluster, seen: Manifest, mark: StepMark) -> Manifest:
         """Return the object with the former values in it; raises StepError (ChangedSince)."""
         return await fence.put_fields_back(seen, mark)
+
+    def looks_at(self, context: StepContext, parameters: P) -> tuple[Look, ...]:
+        """Return the object, and what tells whether it helped."""
+        ref = self.ref(context.namespace, context.target, parameters)
+        return (ref, *probing.judges(context, ref, *self.judged(context, parameters)))
+
+    def judged(self, context: StepContext, parameters: P) -> tuple[ObjectRef, ...]:
+        """Return what else was to be helped, beside the object and the run's target."""
+        return ()
+
+    def probe(self, sight: Sight, context: StepContext, parameters: P) -> Probed:
+        """It happened where the object carries the step's signed mark and was not put back. It helped where the
+        object itself and the run's target, as far as they are workloads, autoscalers or pods, fare well by their
+        own status; where no status tells that, or a changed field was changed since, it is Unknown.
+        """
+        ref = self.ref(context.namespace, context.target, parameters)
+        found = probing.mark_on(sight, ref, context)
+        if isinstance(found, Probed):
+            return found
+        seen, mark = found
+        told = probing.carries(ref, mark, context)
+        if (path := self.changed_since(seen, mark)) is not None:
+            return there(told, Said(Answer.UNKNOWN, f"{path} was changed since"))
+        return there(told, self.helped(sight, seen, context, parameters))
+
+    def helped(self, sight: Sight, seen: Manifest, context: StepContext, parameters: P) -> Said:
+        """Say whether what was changed helped, of an object that is as the step left it."""
+        ref = self.ref(context.namespace, context.target, parameters)
+        return probing.fares(sight, probing.judges(context, ref, *self.judged(context, parameters)))
+
+    def changed_since(self, seen: Manifest, mark: StepMark) -> str | None:
+        """Return a field that is no longer as the step left it; None where all are, or none is kept here."""
+        for path, after in mark.after.items():
+            if not fields.same(fields.get(seen, fields.parse(path)), after):
+                return path
+        return None

@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from kubernaut.actions import probing
 from kubernaut.actions.fencing import births, images, pinned
 from kubernaut.actions.objects import group_of
 from kubernaut.api.names import GROUP
@@ -21,6 +22,7 @@ from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import AlreadyExists, NotFound, StepError, UnknownOutcome
 from kubernaut.core.marker import KeptImages, StepMark
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.probing import Probed, Said, Sight, not_there
 
 _ROUNDS: Final = 4
 _IMAGE: Final = "object"
@@ -139,6 +141,14 @@ async def make_anew(cluster: Cluster, context: StepContext, ref: ObjectRef, remo
         told = f"{ref}: made anew"
         return Done(True, told, changed=(told,))
     raise UnknownOutcome(f"whether {ref} was made anew could not be found out")
+
+
+def probed(sight: Sight, context: StepContext, ref: ObjectRef, removal: Removal, helped: Said) -> Probed:
+    """Say whether the pinned object is gone, and was not made anew by the step's undo."""
+    seen = sight.of(ref)
+    if seen is not None and removal.digest and births.ours(context, seen, removal.digest):
+        return not_there(f"{ref} was made anew, as the mark of step {context.step} on it says")
+    return probing.gone(sight, [replace(ref, uid=removal.uid)], helped)
 
 
 def irreversible(seen: Manifest) -> str | None:

@@ -22,6 +22,7 @@ from kubernaut.core.action import ActionParameters, Done, Risk, StepContext
 from kubernaut.core.errors import NotFound, OwnedByOthers, StepError, UnknownOutcome
 from kubernaut.core.marker import MAX_BEFORE_IMAGE, StepMark, read_marker
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Probed, Said, Sight, there
 
 # Where the mark of a created object holds what it was then; no field of an object is called so.
 _CREATED: Final = "created"
@@ -218,6 +219,23 @@ class ApplyManifest(MarkedAction[ApplyManifestParameters, Manifest]):
                 done = Done(True, outputs={"created": True, "first": True})
         return _told(ref, done)
 
+    def probe(self, sight: Sight, context: StepContext, parameters: ApplyManifestParameters) -> Probed:
+        """It happened where the object carries the step's signed mark and was not put back; an object that undo
+        deleted, for the step had created it, is gone with its mark, and that is Unknown. It helped where the object
+        itself and the run's target, as far as they are workloads, autoscalers or pods, fare well by their own
+        status; else that is Unknown.
+        """
+        ref = self.ref(context.namespace, context.target, parameters)
+        seen, given = sight.of(ref), parameters.manifest.plain(context.namespace)
+        if seen is not None and births.ours(context, seen, given):
+            marked = read_marker(seen, context.run_uid, context.signer).steps.get(context.step)
+            told = f"{ref} carries the mark of step {context.step}, which created it"
+            text = _signed(context, seen, parameters)
+            if marked is not None and not context.signer.holds(text, str(marked.after.get(_CREATED))):
+                return there(told, Said(Answer.UNKNOWN, "it was changed since"))
+            return there(told, self.helped(sight, seen, context, parameters))
+        return super().probe(sight, context, parameters)
+
     async def recall(
         self, cluster: Cluster, context: StepContext, parameters: ApplyManifestParameters
     ) -> Done | None:
@@ -336,9 +354,13 @@ async def _delete(
 
 
 def _sign(context: StepContext, seen: Manifest, parameters: ApplyManifestParameters) -> str:
+    return context.signer.sign(_signed(context, seen, parameters))
+
+
+def _signed(context: StepContext, seen: Manifest, parameters: ApplyManifestParameters) -> str:
     # Signed, not only hashed: from a hash on the object a short secret could be guessed.
     text = content(seen, sorted(parameters.manifest.metadata.annotations))
-    return context.signer.sign(f"created\n{context.run_uid}\n{seen['metadata'].get('uid', '')}\n{text}")
+    return f"created\n{context.run_uid}\n{seen['metadata'].get('uid', '')}\n{text}"
 
 
 def _created(mark: StepMark | None) -> bool:

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from kubernaut.actions import guards
-from kubernaut.actions.fencing import fence, images
+from kubernaut.actions import guards, probing
+from kubernaut.actions.fencing import fence, images, removal
 from kubernaut.actions.fencing.removal import PUT_BACK, Removal, delete, irreversible, make_anew
 from kubernaut.actions.objects import group_of, rights
 from kubernaut.api.base import DnsName
@@ -21,6 +21,7 @@ from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight, not_there
 
 
 class Propagation(StrEnum):
@@ -132,14 +133,31 @@ class DeleteResource:
         self, cluster: Cluster, context: StepContext, parameters: DeleteResourceParameters
     ) -> Done:
         """Keep the object, and delete it; one that is gone, going or replaced is done."""
-        removal = Removal.stored(context.intent)
+        pinned = Removal.stored(context.intent)
 
         async def check(seen: Manifest) -> None:
             _demand(seen, parameters)
 
         ref, how = _ref(context, parameters), parameters.propagation.value
-        told = await delete(cluster, context, ref, removal, check, propagation=how)
-        return Done(True, told, {"uid": removal.uid, "kept": removal.secret}, (told,))
+        told = await delete(cluster, context, ref, pinned, check, propagation=how)
+        return Done(True, told, {"uid": pinned.uid, "kept": pinned.secret}, (told,))
+
+    def looks_at(self, context: StepContext, parameters: DeleteResourceParameters) -> tuple[Look, ...]:
+        """Return the object and the run's target."""
+        ref = _ref(context, parameters)
+        return (ref, *(one for one in probing.judges(context) if one != ref))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: DeleteResourceParameters) -> Probed:
+        """It happened where the object with the UID that was chosen is gone or going, whoever deleted it, and was
+        not made anew by undo. It helped where the run's target is a workload, an autoscaler or a pod and fares well
+        by its own status; of another target, or where the target is what was deleted, that is Unknown.
+        """
+        ref = _ref(context, parameters)
+        pinned = Removal.stored(context.intent)
+        if not pinned.uid:
+            return not_there(f"{ref} was not chosen")
+        others = [one for one in probing.judges(context) if one != ref]
+        return removal.probed(sight, context, ref, pinned, probing.fares(sight, others))
 
     async def undo(
         self, cluster: Cluster, context: StepContext, parameters: DeleteResourceParameters

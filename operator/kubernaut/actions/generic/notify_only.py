@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, JsonValue, StringConstraints
 
+from kubernaut.actions.probing import NothingToSee
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.ports import Cluster, ObjectRef, Right
 
@@ -23,7 +24,7 @@ class NotifyOnlyParameters(ActionParameters):
     ]
 
 
-class NotifyOnly:
+class NotifyOnly(NothingToSee):
     """Puts a message into the step's record and outputs, for people and for what watches runs. No object is changed
     and no right is needed. Nothing is sent anywhere.
     """

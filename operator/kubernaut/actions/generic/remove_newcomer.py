@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
+from kubernaut.actions import probing
 from kubernaut.actions.fencing import fence, images, removal
 from kubernaut.actions.newcomers.guarding import SYSTEM_NAMESPACES, refusal
 from kubernaut.actions.newcomers.suspects import Blocker, Suspect, suspects
@@ -30,6 +31,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight, not_there, there
 
 _TOLD: Final = 8
 _DEPLOYMENT: Final = "Deployment"
@@ -227,6 +229,29 @@ class RemoveNewcomer:
             untaint, step, wanted = self._untainting(context, pinned)
             return await untaint.undo(cluster, step, wanted)
         return await removal.make_anew(cluster, context, pinned.ref, pinned.removal)
+
+    def looks_at(self, context: StepContext, parameters: RemoveNewcomerParameters) -> tuple[Look, ...]:
+        """Return the pinned object, the workload and the run's target."""
+        pinned = _Pinned.stored(context.intent)
+        if not pinned.ref.name:
+            return ()
+        return (pinned.ref, *probing.judges(context, self._ref(context, parameters)))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: RemoveNewcomerParameters) -> Probed:
+        """It happened where the object with the UID that was chosen is gone or going, whoever deleted it, and was
+        not made anew by undo; of a taint, where its node carries the step's signed mark and was not put back. It
+        helped where the workload, and the run's target, fare well by their own status.
+        """
+        pinned = _Pinned.stored(context.intent)
+        if not pinned.ref.name:
+            return not_there("nothing was chosen")
+        helped = probing.fares(sight, probing.judges(context, self._ref(context, parameters)))
+        if pinned.taint is None:
+            return removal.probed(sight, context, pinned.ref, pinned.removal, helped)
+        found = probing.mark_on(sight, pinned.ref, context)
+        if isinstance(found, Probed):
+            return found
+        return there(probing.carries(pinned.ref, found[1], context), helped)
 
     async def fence(
         self, cluster: Cluster, context: StepContext, parameters: RemoveNewcomerParameters

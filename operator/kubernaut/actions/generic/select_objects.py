@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, JsonValue, StringConstraints
 
 from kubernaut.actions.objects import rights
+from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.base import UNQUOTED
 from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import ApiVersion, KindName
@@ -31,7 +32,7 @@ class SelectObjectsParameters(ActionParameters):
     ] = 100
 
 
-class SelectObjects:
+class SelectObjects(NothingToSee):
     """Lists the objects of one kind in the run's namespace that a label selector matches, sorted by name; objects
     that are being deleted are among them. Nothing but name and UID of each is kept.
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
+from kubernaut.actions import probing
 from kubernaut.actions.fencing import fence, pinned
 from kubernaut.actions.jobs import job
 from kubernaut.actions.jobs.job import CRON_JOB, JOB, POD
@@ -18,6 +19,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight, not_there
 
 
 class OnlyIf(StrEnum):
@@ -112,11 +114,9 @@ class DeleteJob:
 
     async def perform(self, cluster: Cluster, context: StepContext, parameters: DeleteJobParameters) -> Done:
         """Delete the pinned Job; one that is gone, going or replaced is done."""
-        intent = context.intent or {}
-        name, uid = str(intent.get("name", "")), str(intent.get("uid", ""))
-        if not name:
+        ref = _pinned(context)
+        if ref is None:
             return Done(False, "no Job failed or is stuck", {"job": "", "uid": ""})
-        ref = ObjectRef(*JOB, context.namespace, name, uid)
 
         async def check(seen: Manifest) -> None:
             _demand(seen, parameters)
@@ -124,11 +124,32 @@ class DeleteJob:
         await pinned.delete(cluster, ref, check)
         # Who deleted it can't be seen afterwards; it was pinned, wanted gone, and is gone.
         told = f"{ref}: deleted, with its pods"
-        return Done(True, told, {"job": name, "uid": uid}, (told,))
+        return Done(True, told, {"job": ref.name, "uid": ref.uid}, (told,))
+
+    def looks_at(self, context: StepContext, parameters: DeleteJobParameters) -> tuple[Look, ...]:
+        """Return the pinned Job and the run's target."""
+        ref = _pinned(context)
+        return () if ref is None else (ref, *probing.judges(context))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: DeleteJobParameters) -> Probed:
+        """It happened where the Job with the UID that was chosen is gone or going, whoever deleted it. It helped
+        where the run's target is a workload and fares well by its own status; of a Job or a CronJob that is
+        Unknown, for no field tells whether the next Job will do.
+        """
+        ref = _pinned(context)
+        if ref is None:
+            return not_there("no Job was chosen")
+        return probing.gone(sight, [ref], probing.fares(sight, probing.judges(context)))
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: DeleteJobParameters) -> Done:
         """Nothing is put back: a Job made anew would do its work again, and what the deleted one did stays done."""
         return Done(False, "a deleted Job can't be taken back, and nothing is left to put back")
+
+
+def _pinned(context: StepContext) -> ObjectRef | None:
+    intent = context.intent or {}
+    name, uid = str(intent.get("name", "")), str(intent.get("uid", ""))
+    return ObjectRef(*JOB, context.namespace, name, uid) if name else None
 
 
 async def _worst(cluster: Cluster, context: StepContext, selector: str | None) -> Manifest | None:

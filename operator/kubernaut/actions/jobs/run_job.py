@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from pydantic import JsonValue
 
-from kubernaut.actions import pods
+from kubernaut.actions import pods, probing
 from kubernaut.actions.fencing import births, created
 from kubernaut.actions.jobs import job
 from kubernaut.actions.jobs.job import JOB, POD
@@ -19,6 +19,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import ClusterError, EffectFailed, Forbidden, NotFound
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, there
 from kubernaut.core.redacting import redacted
 
 MAX_LOG: Final = 4096
@@ -125,6 +126,29 @@ class RunJob:
             found = await self.recall(cluster, context, parameters)
             return found or Done(False, f"{ref} can't be created any more: {taken}")
         return Done(False, f"{ref} can't be created any more: its name is taken")
+
+    def looks_at(self, context: StepContext, parameters: RunJobParameters) -> tuple[Look, ...]:
+        """Return the Job."""
+        return (job_ref(context),)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: RunJobParameters) -> Probed:
+        """It happened where the Job is there with the step's signed mark. It helped where the Job has completed,
+        and did not where it failed; while it runs, and once it is gone with its run, that is Unknown.
+        """
+        seen = probing.created(sight, job_ref(context), context, asked(context, parameters))
+        if isinstance(seen, Probed):
+            return seen
+        told = f"{ObjectRef.of(seen)} carries the mark of step {context.step}"
+        if not self.ended(seen):
+            return there(told, Said(Answer.UNKNOWN, "it goes on"))
+        failed = job.failed(seen)
+        return there(
+            told,
+            Said(
+                Answer.NO if failed else Answer.YES,
+                f"condition {'Failed' if failed else 'Complete'} holds",
+            ),
+        )
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RunJobParameters) -> Done:
         """What a Job did can't be taken back. One that still runs is stopped: it is deleted, with its pods."""

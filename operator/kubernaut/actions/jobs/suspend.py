@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field
 
 from kubernaut.actions.fencing import fence
+from kubernaut.actions.fencing.marked import E
 from kubernaut.actions.jobs import job
 from kubernaut.actions.jobs.job import CRON_JOB, JOB
 from kubernaut.actions.objects import rights
@@ -18,6 +19,7 @@ from kubernaut.core import fields
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Probed, Said, Sight
 
 _SUSPEND: Final = fields.parse("spec.suspend")
 
@@ -41,7 +43,24 @@ class SuspendCronJobParameters(WorkloadParameters):
     ] = None
 
 
-class ResumeCronJob(WorkloadAction[None]):
+class SuspendAction(WorkloadAction[E]):
+    """An action that suspends a CronJob or lets it go on."""
+
+    workload: ClassVar = CRON_JOB
+
+    def probe(self, sight: Sight, context: StepContext, parameters: WorkloadParameters) -> Probed:
+        """It happened where the CronJob carries the step's signed mark and was not put back. It helped as long as
+        `spec.suspend` is as the step set it, for its controller goes by that alone.
+        """
+        return super().probe(sight, context, parameters)
+
+    def helped(
+        self, sight: Sight, seen: Manifest, context: StepContext, parameters: WorkloadParameters
+    ) -> Said:
+        return Said(Answer.YES, "it is as the step set it")
+
+
+class ResumeCronJob(SuspendAction[None]):
     """Sets `spec.suspend` of a suspended CronJob to `false`, so that it starts Jobs by its schedule again.
 
     Runs that were due meanwhile count as missed. Where `spec.startingDeadlineSeconds` is not set, the controller
@@ -51,7 +70,6 @@ class ResumeCronJob(WorkloadAction[None]):
 
     name: ClassVar = "resume_cronjob"
     summary: ClassVar = "Let a suspended CronJob start Jobs again"
-    workload: ClassVar = CRON_JOB
     parameters = ResumeCronJobParameters
     outputs: ClassVar[Mapping[str, str]] = {
         "schedule": "Its schedule.",
@@ -82,7 +100,7 @@ class ResumeCronJob(WorkloadAction[None]):
         return fence.change(seen, fields.put(seen, _SUSPEND, False), told, outputs)
 
 
-class SuspendCronJob(WorkloadAction[Sequence[Manifest]]):
+class SuspendCronJob(SuspendAction[Sequence[Manifest]]):
     """Sets `spec.suspend` of a CronJob to `true`, so that it starts no more Jobs. Those that run go on; their names
     are an output.
 
@@ -94,7 +112,6 @@ class SuspendCronJob(WorkloadAction[Sequence[Manifest]]):
 
     name: ClassVar = "suspend_cronjob"
     summary: ClassVar = "Stop a CronJob from starting Jobs, on demand or because they fail"
-    workload: ClassVar = CRON_JOB
     parameters = SuspendCronJobParameters
     example: ClassVar = {"failures": 1}
     outputs: ClassVar[Mapping[str, str]] = {

@@ -14,13 +14,14 @@ from kubernaut.actions.fencing import fence
 from kubernaut.actions.fencing.marked import MarkedAction
 from kubernaut.actions.objects import known_name, named, rights
 from kubernaut.actions.workloads.named import APPS, NamedWorkload, WorkloadKind
-from kubernaut.actions.workloads.workload import owned_by, selector_text
+from kubernaut.actions.workloads.workload import owned_by, selector_text, selects
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Listing, Look, Probed, Said, Sight
 
 _SERVICE: Final = ("v1", "Service")
 _SELECTOR: Final = "spec.selector"
@@ -167,6 +168,32 @@ class FixServiceSelector(MarkedAction[FixServiceSelectorParameters, Selection]):
             f"{ref} selects {len(ready)} ready pods of {workload}{told}",
             _outputs(before, wanted, seen, ready),
         )
+
+    def looks_at(self, context: StepContext, parameters: FixServiceSelectorParameters) -> tuple[Look, ...]:
+        """Return the Service and the pods of the namespace."""
+        return (
+            self.ref(context.namespace, context.target, parameters),
+            Listing("v1", "Pod", context.namespace),
+        )
+
+    def probe(self, sight: Sight, context: StepContext, parameters: FixServiceSelectorParameters) -> Probed:
+        """It happened where the Service carries the step's signed mark and was not put back. It helped where
+        `spec.selector` selects a pod that is ready.
+        """
+        return super().probe(sight, context, parameters)
+
+    def helped(
+        self,
+        sight: Sight,
+        seen: Manifest,
+        context: StepContext,
+        parameters: FixServiceSelectorParameters,
+    ) -> Said:
+        wanted = {"matchLabels": _selector(seen)}
+        there = sight.all_of(Listing("v1", "Pod", context.namespace))
+        chosen = [pod for pod in there if selects(wanted, pod["metadata"].get("labels") or {})]
+        ready = sum(pods.ready(pod) and not pods.leaving(pod) for pod in chosen)
+        return Said(Answer.YES if ready else Answer.NO, f"spec.selector selects {ready} ready pods")
 
 
 def wanted_selector(service: Manifest, workload: Manifest, keys: Keys) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ from kubernaut.core.errors import (
 )
 from kubernaut.core.marker import read_marker
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Listing, Look, Probed, Said, Sight
 from kubernaut.core.retry import SAME_ATTEMPT
 
 _PATH: Final = fields.render(UNSCHEDULABLE)
@@ -66,7 +67,7 @@ class DrainNodeParameters(ClosingParameters):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Surroundings:
     """What was seen beside the node."""
 
     nodes: Sequence[Manifest]
@@ -74,7 +75,7 @@ class Sight:
     held: dict[tuple[str, str], str]
 
 
-class DrainNode(NodeAction[Sight]):
+class DrainNode(NodeAction[Surroundings]):
     """Cordons the node and evicts its pods by the Eviction API, each with its UID as precondition, at most
     `parallelism` at a time. Pods of DaemonSets, static pods and pods that have done their work are left alone.
 
@@ -120,14 +121,14 @@ class DrainNode(NodeAction[Sight]):
 
     async def look(
         self, cluster: Cluster, context: StepContext, parameters: DrainNodeParameters, seen: Manifest
-    ) -> Sight:
+    ) -> Surroundings:
         load = await _load(cluster, ObjectRef.of(seen), parameters)
         budgets = await cluster.list(*_BUDGETS, "")
         load.refused += contradicted(load.leaving, budgets)
-        return Sight(await all_nodes(cluster, parameters), load, blocked(load.leaving, budgets))
+        return Surroundings(await all_nodes(cluster, parameters), load, blocked(load.leaving, budgets))
 
     def plan(
-        self, seen: Manifest, evidence: Sight, parameters: DrainNodeParameters, context: StepContext
+        self, seen: Manifest, evidence: Surroundings, parameters: DrainNodeParameters, context: StepContext
     ) -> fence.Change:
         ref, load = ObjectRef.of(seen), evidence.load
         if load.refused:
@@ -165,6 +166,22 @@ class DrainNode(NodeAction[Sight]):
         total = int(str(done.outputs["pods"]))
         return replace(done, message=f"{total} pods have left the node, {done.outputs['staying']} stay there")
 
+    def looks_at(self, context: StepContext, parameters: DrainNodeParameters) -> tuple[Look, ...]:
+        """Return the node and its pods."""
+        ref = self.ref(context.namespace, context.target, parameters)
+        return (*super().looks_at(context, parameters), _pods_of(ref))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: Any) -> Probed:
+        """It happened where the node carries the step's signed mark and was not put back. It helped where the node
+        is still cordoned and no pod is there that the step would have evicted.
+        """
+        return super().probe(sight, context, parameters)
+
+    def helped(self, sight: Sight, seen: Manifest, context: StepContext, parameters: Any) -> Said:
+        load = load_of(sight.all_of(_pods_of(ObjectRef.of(seen))), parameters.allowance)
+        left = load.left + len(load.refused)
+        return Said(Answer.NO if left else Answer.YES, f"{left} pods are left that have to leave it")
+
     async def _require_cordoned(
         self, cluster: Cluster, context: StepContext, parameters: DrainNodeParameters
     ) -> None:
@@ -182,16 +199,18 @@ class DrainNode(NodeAction[Sight]):
         load = await _load(cluster, ref, parameters)
         if load.refused:
             raise _refused(ref, load.refused)
-        held = await _evict_some(cluster, load, parameters.parallelism)
+        held, spared = await _evict_some(cluster, load, parameters.parallelism)
         load = await _load(cluster, ref, parameters)
         if not load.left:
             return
         total = max(int(str(done.outputs["pods"])), load.left)
         told = [f"{total - load.left} of {total} pods have left {ref}"]
+        if spared:
+            told.append(spared)
         if held:
             why = blocked(held, await cluster.list(*_BUDGETS, ""))
             told.append(_some([why.get(key_of(pod)) or f"{name_of(pod)} may not go now" for pod in held]))
-        elif load.going:
+        elif load.going and not spared:
             told.append(f"ending: {_some([name_of(pod) for pod in load.going])}")
         raise Unfinished("; ".join(told), progress=f"{total - load.left}/{total}", changed=done.changed)
 
@@ -239,29 +258,36 @@ class DrainNode(NodeAction[Sight]):
         return replace(done, message=f"{done.message}; pods that were evicted do not come back by themselves")
 
 
+def _pods_of(ref: ObjectRef) -> Listing:
+    return Listing("v1", "Pod", "", field_selector=f"spec.nodeName={ref.name}")
+
+
 async def _load(cluster: Cluster, ref: ObjectRef, parameters: DrainNodeParameters) -> Load:
-    found = await cluster.list("v1", "Pod", "", field_selector=f"spec.nodeName={ref.name}")
+    found = await cluster.list("v1", "Pod", "", field_selector=_pods_of(ref).field_selector)
     return load_of(found, parameters.allowance)
 
 
-async def _evict_some(cluster: Cluster, load: Load, parallelism: int) -> list[Manifest]:
-    """Evict as many pods as may be on their way out; return those that a budget holds.
+async def _evict_some(cluster: Cluster, load: Load, parallelism: int) -> tuple[list[Manifest], str]:
+    """Evict as many pods as may be on their way out; return those that a budget holds, and what guards say.
 
-    A pod that a budget holds takes no room, so that the others do not wait for it.
+    A pod that a budget or a guard holds takes no room, so that the others do not wait for it.
     """
     held: list[Manifest] = []
+    spared = ""
     waiting, room = list(load.leaving), parallelism - len(load.going)
     while waiting and room > 0:
         batch, waiting = waiting[:room], waiting[room:]
         answers = await asyncio.gather(*(_evict_one(cluster, pod) for pod in batch), return_exceptions=True)
         for pod, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, BaseException):
+            if isinstance(answer, StepError) and answer.reason is Reason.TOO_FEW_HEALTHY:
+                spared = str(answer)
+            elif isinstance(answer, BaseException):
                 raise answer
-            if answer:
+            elif answer:
                 room -= 1
             else:
                 held.append(pod)
-    return held
+    return held, spared
 
 
 async def _evict_one(cluster: Cluster, pod: Manifest) -> bool:

@@ -15,6 +15,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Probed, Said, Sight
 
 #: effects of taints that keep new pods away
 KEEPS_AWAY = frozenset({"NoSchedule", "NoExecute"})
@@ -49,6 +50,15 @@ class NodeAction(MarkedAction[Any, E]):
 
     def rights(self, target: ObjectRef | None, parameters: NodeParameters) -> tuple[Right, ...]:
         return rights(("get", "patch"), *NODE, known_name(target, "Node", parameters.name))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: NodeParameters) -> Probed:
+        """It happened where the node carries the step's signed mark and was not put back. It helped as long as the
+        field is as the step set it, for the scheduler goes by that alone.
+        """
+        return super().probe(sight, context, parameters)
+
+    def helped(self, sight: Sight, seen: Manifest, context: StepContext, parameters: NodeParameters) -> Said:
+        return Said(Answer.YES, "it is as the step set it")
 
 
 class ClosingAction(NodeAction[Sequence[Manifest]]):

@@ -91,6 +91,14 @@ class UntaintNodeParameters(NodeParameters):
 class _TaintChange:
     """Putting back of taints: each by itself, whatever became of the others."""
 
+    def changed_since(self, seen: Manifest, mark: StepMark) -> str | None:
+        """Return a taint that is no longer as the step left it."""
+        taints = taints_of(seen)
+        for path, after in mark.after.items():
+            if plain(find_taint(taints, *_identity(path))) != plain(after):
+                return path
+        return None
+
     async def put_back(self, cluster: Cluster, seen: Manifest, mark: StepMark) -> Manifest:
         """Return the node with each of the step's taints as it was before.
 

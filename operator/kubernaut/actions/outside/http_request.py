@@ -15,12 +15,14 @@ from kubernaut.actions.guards import secretive_path
 from kubernaut.actions.jobs.job_spec import SecretKey
 from kubernaut.actions.outside import requests
 from kubernaut.actions.outside.requests import HeaderName, HeaderValue, RequestTimeout, SecretHeaders, Url
+from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.base import Identifier
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import EffectFailed, StepError
 from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest, ObjectRef, Right
+from kubernaut.core.probing import Probed, Sight, unknown
 
 MAX_BODY: Final = 32 * 1024
 MAX_VALUE: Final = 1024
@@ -143,7 +145,7 @@ class HttpRequestParameters(ActionParameters):
             raise ValueError(f"body takes {size} bytes; at most {MAX_BODY} are sent")
 
 
-class SendHttpRequest:
+class SendHttpRequest(NothingToSee):
     """Sends one HTTP request from the operator, and says what came of it.
 
     Nobody can fence such a request: whether one whose answer was lost had its effect is known to its receiver alone.
@@ -245,6 +247,12 @@ class SendHttpRequest:
         outputs["values"] = _extracted(parameters, answer, what)
         told = f"{what}: answered with status {answer.status}"
         return Done(not method.reads, told, outputs, () if method.reads else (told,))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: HttpRequestParameters) -> Probed:
+        """What a request did, nothing on the cluster tells: both are Unknown. That it was answered, and how, stands
+        in the step's record.
+        """
+        return unknown("nothing on the cluster tells what an HTTP request did")
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: HttpRequestParameters) -> Done:
         """What a request did can't be taken back; a Workflow that has to sends another one."""

@@ -12,12 +12,14 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_
 
 from kubernaut.actions.outside import requests
 from kubernaut.actions.outside.requests import RequestTimeout, SecretHeaders, Url
+from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.base import Flag
 from kubernaut.api.duration import Duration
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError, Unavailable
 from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest, ObjectRef, Right
+from kubernaut.core.probing import Probed, Sight, unknown
 
 CREATOR: Final = "kubernaut"
 _SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(hours=24)
@@ -105,7 +107,7 @@ class SilenceAlertParameters(ActionParameters):
         return self
 
 
-class SilenceAlert:
+class SilenceAlert(NothingToSee):
     """Creates a silence in Alertmanager (API v2) that ends by itself.
 
     It holds for alerts of the run's own namespace: a matcher on their label `namespace` is added, for one team must
@@ -171,6 +173,12 @@ class SilenceAlert:
         if answer.status == 0:
             return Done(True, "a silence would be made", changed=("a silence would be made",))
         return _told(str(_parsed(answer).get("silenceID", "")), str(intent["endsAt"]))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: SilenceAlertParameters) -> Probed:
+        """Whether the silence is there, Alertmanager alone can tell, and no object of the cluster: both are
+        Unknown. The step's outputs name the silence.
+        """
+        return unknown("only Alertmanager can tell; look for the silence of the step's outputs there")
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: SilenceAlertParameters) -> Done:
         """The silence is ended at once, if it has not ended yet; one that somebody else made of it is left alone."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 from pydantic import JsonValue
 
+from kubernaut.actions import probing
 from kubernaut.actions.fencing import births, fence
 from kubernaut.actions.objects import rights
 from kubernaut.actions.releases import planning, release
@@ -19,6 +20,7 @@ from kubernaut.core import fields
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import Conflict, NotFound, StepError, UnknownOutcome
 from kubernaut.core.ports import Cluster, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, not_there, there
 
 _ROUNDS: Final = 8
 _OVER: Final = "Rollback put back"
@@ -154,6 +156,30 @@ class HelmRollback:
         told = f"{parameters.release} is at revision {rollback.current.number} again"
         return Done(True, told, changed=tuple(changed[:16]))
 
+    def looks_at(self, context: StepContext, parameters: HelmRollbackParameters) -> tuple[Look, ...]:
+        """Return the record of the revision that the step makes, and the run's target."""
+        record = _record(context, parameters)
+        return () if record is None else (record, *probing.judges(context))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: HelmRollbackParameters) -> Probed:
+        """It happened where the record of the revision that the step made is there with its signed mark, and says
+        `deployed`, or `superseded` by a later revision; one that says `failed` was put back. It helped where the
+        run's target is a workload and fares well by its own status; of another target that is Unknown.
+        """
+        ref = _record(context, parameters)
+        if ref is None:
+            return not_there("no revision was chosen")
+        seen = probing.created(sight, ref, context, planning.asked(parameters))
+        if isinstance(seen, Probed):
+            return seen
+        status = (seen["metadata"].get("labels") or {}).get("status", "")
+        told = f"{ref}: label status is {status}"
+        if status == release.FAILED:
+            return not_there(told)
+        if status == release.SUPERSEDED:
+            return there(told, Said(Answer.UNKNOWN, "a later revision holds"))
+        return there(told, probing.fares(sight, probing.judges(context)))
+
     async def _try(self, cluster: Cluster, context: StepContext, rollback: Rollback) -> None:
         """Send every change as a dry run.
 
@@ -169,6 +195,14 @@ class HelmRollback:
         body = release.status_patch(rollback.current, release.SUPERSEDED, None, context.now)
         version = rollback.current.secret["metadata"]["resourceVersion"]
         await cluster.patch(rollback.current.ref, body, resource_version=version, dry_run=True)
+
+
+def _record(context: StepContext, parameters: HelmRollbackParameters) -> ObjectRef | None:
+    """Return the Secret of the revision that the step makes."""
+    number = (context.intent or {}).get("revision")
+    if not isinstance(number, int):
+        return None
+    return ObjectRef(*release.SECRET, context.namespace, release.record_name(parameters.release, number))
 
 
 def _former(made: Revision) -> list[ObjectRef]:

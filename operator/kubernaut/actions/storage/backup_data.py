@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, JsonValue
 
+from kubernaut.actions import probing
 from kubernaut.actions.fencing import births, created, fence
 from kubernaut.actions.objects import known_name, named, rights
 from kubernaut.api.base import DnsName
@@ -15,6 +16,7 @@ from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, Ste
 from kubernaut.core.errors import EffectFailed, NotFound, StepError
 from kubernaut.core.naming import child_job
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, there
 
 CLAIM: Final = ("v1", "PersistentVolumeClaim")
 SNAPSHOT: Final = ("snapshot.storage.k8s.io/v1", "VolumeSnapshot")
@@ -129,6 +131,22 @@ class BackupData:
             found = await self.recall(cluster, context, parameters)
             return found or Done(False, f"{ref} can't be created any more: {taken}")
         return Done(False, f"{ref} can't be created any more: its name is taken")
+
+    def looks_at(self, context: StepContext, parameters: BackupDataParameters) -> tuple[Look, ...]:
+        """Return the snapshot."""
+        return (snapshot_ref(context),)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: BackupDataParameters) -> Probed:
+        """It happened where the VolumeSnapshot is there with the step's signed mark. It helped where its status
+        says that it is ready to use.
+        """
+        seen = probing.created(sight, snapshot_ref(context), context, _asked(context, parameters))
+        if isinstance(seen, Probed):
+            return seen
+        ready = self.ended(seen)
+        told = f"{ObjectRef.of(seen)} carries the mark of step {context.step}"
+        state = f"status.readyToUse is {'true' if ready else f'not true{_trouble(seen)}'}"
+        return there(told, Said(Answer.YES if ready else Answer.NO, state))
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: BackupDataParameters) -> Done:
         """A snapshot that is ready is kept: it changed nothing, and may be what is needed now. One that is not ready

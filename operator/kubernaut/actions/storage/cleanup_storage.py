@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field, JsonValue
 
-from kubernaut.actions import pods
+from kubernaut.actions import pods, probing
 from kubernaut.actions.fencing import pinned
 from kubernaut.actions.objects import rights
 from kubernaut.api.duration import Duration
@@ -18,6 +18,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight, not_there
 
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 _MOST_TOLD: Final = 16
@@ -111,8 +112,7 @@ class CleanupStorage:
         self, cluster: Cluster, context: StepContext, parameters: CleanupStorageParameters
     ) -> Done:
         """Delete the pinned objects; those that are gone, going or replaced are done."""
-        intent = context.intent or {}
-        refs = [_pinned(context, str(one)) for one in _strings(intent.get("objects"))]
+        intent, refs = context.intent or {}, _all_pinned(context)
         for ref in refs:
             await pinned.delete(cluster, ref, _still_ended)
         outputs = {"deleted": len(refs), "left": intent.get("left", 0)}
@@ -122,6 +122,19 @@ class CleanupStorage:
         if len(told) > _MOST_TOLD:
             told = [*told[: _MOST_TOLD - 1], f"{len(told) - _MOST_TOLD + 1} more: deleted"]
         return Done(True, f"deleted {len(refs)} objects that had ended", outputs, tuple(told))
+
+    def looks_at(self, context: StepContext, parameters: CleanupStorageParameters) -> tuple[Look, ...]:
+        """Return the pinned objects."""
+        return _all_pinned(context)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: CleanupStorageParameters) -> Probed:
+        """It happened where all objects with the UIDs that were chosen are gone or going, whoever deleted them.
+        Whether it helped is Unknown: how much room they took, no object tells.
+        """
+        refs = _all_pinned(context)
+        if not refs:
+            return not_there("no object was chosen")
+        return probing.gone(sight, refs, probing.fares(sight, ()))
 
     async def undo(
         self, cluster: Cluster, context: StepContext, parameters: CleanupStorageParameters
@@ -167,6 +180,11 @@ def _last(times: Sequence[str | None]) -> datetime | None:
 
 def _strings(value: JsonValue) -> list[JsonValue]:
     return value if isinstance(value, list) else []
+
+
+def _all_pinned(context: StepContext) -> tuple[ObjectRef, ...]:
+    objects = _strings((context.intent or {}).get("objects"))
+    return tuple(_pinned(context, str(one)) for one in objects)
 
 
 def _pinned(context: StepContext, text: str) -> ObjectRef:

@@ -18,6 +18,7 @@ from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, Done, Risk, StepContext
 from kubernaut.core.errors import Forbidden, NotFound, StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Probed, Said, Sight
 from kubernaut.core.quantity import Form, Quantity
 
 _CLAIM: Final = ("v1", "PersistentVolumeClaim")
@@ -143,6 +144,21 @@ class ExpandPvc(MarkedAction[ExpandPvcParameters, Manifest | None]):
             )
         desired = fields.put(seen, _REQUEST, str(wanted))
         return fence.change(seen, desired, f"{ref} asks for {wanted} instead of {before}", outputs)
+
+    def probe(self, sight: Sight, context: StepContext, parameters: ExpandPvcParameters) -> Probed:
+        """It happened where the claim carries the step's signed mark. It helped where `status.capacity` has reached
+        the size that is asked for and no resize is pending; until then not.
+        """
+        return super().probe(sight, context, parameters)
+
+    def helped(
+        self, sight: Sight, seen: Manifest, context: StepContext, parameters: ExpandPvcParameters
+    ) -> Said:
+        request = Quantity.parse(str(fields.get(seen, _REQUEST)))
+        capacity = Quantity.parse(str(fields.get(seen, _CAPACITY) or "0"))
+        if told := _underway(seen, request, capacity):
+            return Said(Answer.NO, f"{request} is asked for{told}")
+        return Said(Answer.YES, f"status.capacity.storage is {capacity}")
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: ExpandPvcParameters) -> Done:
         """Nothing is put back: a volume can't be made smaller."""

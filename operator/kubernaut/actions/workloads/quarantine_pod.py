@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from kubernaut.actions import pods
+from kubernaut.actions import pods, probing
 from kubernaut.actions.fencing import fence
 from kubernaut.actions.objects import DAEMON_SET, rights
 from kubernaut.actions.workloads.choosing import (
@@ -28,6 +28,7 @@ from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.marker import StepMark
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight, not_there, there
 
 _APPS: Final = DAEMON_SET[0]
 _KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
@@ -186,6 +187,25 @@ class QuarantinePod:
         return fence.change(
             seen, desired, f"{message}; it runs on without the labels {', '.join(taken)}", outputs
         )
+
+    def looks_at(self, context: StepContext, parameters: QuarantinePodParameters) -> tuple[Look, ...]:
+        """Return the pinned pod and the run's target."""
+        ref = pinned(context)
+        return () if ref is None else (ref, *probing.judges(context))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: QuarantinePodParameters) -> Probed:
+        """It happened where the pod that was chosen carries the step's signed mark and has not got its labels back.
+        It helped where the run's target, a workload, fares well by its own status; where the target is the pod
+        itself, or anything else, that is Unknown.
+        """
+        ref = pinned(context)
+        if ref is None:
+            return not_there("no pod was chosen")
+        found = probing.mark_on(sight, ref, context)
+        if isinstance(found, Probed):
+            return found
+        judged = [one for one in probing.judges(context) if one.kind != "Pod"]
+        return there(probing.carries(ref, found[1], context), probing.fares(sight, judged))
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: QuarantinePodParameters) -> Done:
         """The pod gets back the labels that were taken, and loses the one it was given; nothing is done where it is

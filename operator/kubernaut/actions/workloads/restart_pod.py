@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from kubernaut.actions import pods
+from kubernaut.actions import pods, probing
 from kubernaut.actions.objects import rights
 from kubernaut.actions.workloads.choosing import (
     NONE,
@@ -22,6 +22,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import Conflict, NotFound, StepError, TooManyRequests, UnknownOutcome
 from kubernaut.core.ports import Cluster, ObjectRef, Right
+from kubernaut.core.probing import Look, Probed, Sight, not_there
 
 _ROUNDS: Final = 4
 
@@ -121,6 +122,21 @@ class RestartPod:
         raise doubt or Conflict(
             f"{ref} could not be removed in {_ROUNDS} tries; look at its events", status=409
         )
+
+    def looks_at(self, context: StepContext, parameters: RestartPodParameters) -> tuple[Look, ...]:
+        """Return the pinned pod and the run's target."""
+        ref = pinned(context)
+        return () if ref is None else (ref, *probing.judges(context))
+
+    def probe(self, sight: Sight, context: StepContext, parameters: RestartPodParameters) -> Probed:
+        """It happened where the pod with the UID that was chosen is gone or going, whoever removed it. It helped
+        where the run's target, a workload or a pod of that name, fares well by its own status; of another target
+        that is Unknown.
+        """
+        ref = pinned(context)
+        if ref is None:
+            return not_there("no pod was chosen")
+        return probing.gone(sight, [ref], probing.fares(sight, probing.judges(context)))
 
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RestartPodParameters) -> Done:
         """Nothing is put back: the pod that was removed can't come back, and its controller has made a new one."""

@@ -112,6 +112,10 @@ class RollbackWorkload(WorkloadAction[Sequence[Revision]]):
             },
         )
 
+    def changed_since(self, seen: Manifest, mark: StepMark) -> str | None:
+        same = digest(template_of(seen)) == mark.after[_TEMPLATE]["digest"]
+        return None if same else _TEMPLATE
+
     async def put_back(self, cluster: Cluster, seen: Manifest, mark: StepMark) -> Manifest:
         after, before = mark.after[_TEMPLATE], mark.before[_TEMPLATE]
         now = digest(template_of(seen))

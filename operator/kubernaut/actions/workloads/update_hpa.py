@@ -17,6 +17,7 @@ from kubernaut.core import fields
 from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.probing import Answer, Probed, Said, Sight
 
 _MIN: Final = fields.parse("spec.minReplicas")
 _MAX: Final = fields.parse("spec.maxReplicas")
@@ -158,6 +159,19 @@ class UpdateHpa(MarkedAction[UpdateHpaParameters, None]):
         why = ", which held it back" if limited else ""
         message = f"{ref} scales within {_range(now)} instead of {_range(before)}{why}"
         return fence.change(seen, desired, message, unchanged | {"now": now})
+
+    def probe(self, sight: Sight, context: StepContext, parameters: UpdateHpaParameters) -> Probed:
+        """It happened where the autoscaler carries the step's signed mark and was not put back. It helped where the
+        autoscaler can scale by its conditions, and its maximum does not hold it back.
+        """
+        return super().probe(sight, context, parameters)
+
+    def helped(
+        self, sight: Sight, seen: Manifest, context: StepContext, parameters: UpdateHpaParameters
+    ) -> Said:
+        if _limited(seen):
+            return Said(Answer.NO, "condition ScalingLimited: its maximum holds it back")
+        return super().helped(sight, seen, context, parameters)
 
 
 def _limited(seen: Manifest) -> bool:

@@ -9,8 +9,12 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
+from kubernaut.actions.faring import partition as partition
 from kubernaut.actions.fencing.marked import E, MarkedAction
 from kubernaut.actions.objects import DEPLOYMENT, known_name, named, rights
+from kubernaut.actions.selectors import selected_on as selected_on
+from kubernaut.actions.selectors import selector_text as selector_text
+from kubernaut.actions.selectors import selects as selects
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -69,12 +73,6 @@ def require_rolling(seen: Manifest) -> None:
         )
 
 
-def partition(seen: Manifest) -> int:
-    """Return the number of the first pod that a StatefulSet's rollout reaches; 0 where it reaches all."""
-    found = fields.get(seen, fields.parse("spec.updateStrategy.rollingUpdate.partition"))
-    return int(found or 0)
-
-
 def template_of(owner: Manifest) -> dict[str, Any]:
     """Return a workload's pod template, or a revision's of it, without what controllers add to it."""
     template = fields.without_nulls({k: v for k, v in owner["spec"]["template"].items() if k != "$patch"})
@@ -104,43 +102,3 @@ def revision_of(owner: Manifest) -> int:
     """Return the revision that the deployment controller wrote; 0 where it wrote none yet."""
     text = (owner["metadata"].get("annotations") or {}).get(REVISION, "")
     return int(text) if text.isdecimal() else 0
-
-
-def selector_text(selector: Mapping[str, Any] | None) -> str:
-    """Write a LabelSelector as the query of a list request; an absent one is empty and selects everything."""
-    selector = selector or {}
-    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
-    for one in selector.get("matchExpressions") or ():
-        key, values = one["key"], ",".join(one.get("values") or ())
-        match one["operator"]:
-            case "In":
-                parts.append(f"{key} in ({values})")
-            case "NotIn":
-                parts.append(f"{key} notin ({values})")
-            case "Exists":
-                parts.append(key)
-            case "DoesNotExist":
-                parts.append(f"!{key}")
-    return ",".join(parts)
-
-
-def selected_on(selector: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the labels that an object has to have for a LabelSelector to select it."""
-    needed = (one for one in selector.get("matchExpressions") or () if one["operator"] in ("In", "Exists"))
-    return (*(selector.get("matchLabels") or {}), *(one["key"] for one in needed))
-
-
-def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector selects an object with these labels; an empty one selects nothing here."""
-    expressions = selector.get("matchExpressions") or ()
-    plain = selector.get("matchLabels") or {}
-    if not plain and not expressions:
-        return False
-    if any(labels.get(key) != value for key, value in plain.items()):
-        return False
-    for one in expressions:
-        there, listed = one["key"] in labels, labels.get(one["key"]) in (one.get("values") or ())
-        holds = {"In": listed, "NotIn": not listed, "Exists": there, "DoesNotExist": not there}
-        if not holds[one["operator"]]:
-            return False
-    return True

@@ -16,6 +16,9 @@ def why(
 ) -> int:
     """Tell the trail of a run: who asked, what was resolved, what each step did, what the evidence says.
 
+    Of each step that changed something it tells whether the effect is there now and whether it helped; only reads are
+    sent for that.
+
     With --dsn also for a run that is gone from the cluster, by its name or its uid.
     """
     from kubernaut.cli.reasons import tell

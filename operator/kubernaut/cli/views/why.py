@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -24,12 +25,29 @@ from kubernaut.cli.views.result import changed, ending, mode, outputs, relatives
 from kubernaut.cli.views.run import asked, conditions, lifecycle, trouble
 from kubernaut.cli.views.steps import started, took
 from kubernaut.cli.views.words import fields, heading, mark, phase, verdict, word
+from kubernaut.core.probing import Probed
+
+_EFFECTS: Final = (
+    "Effects are as they are now, read with your own rights; signatures of marks are not checked here."
+)
 
 
 def trail(
-    run: WorkflowExecution, rows: Sequence[Row], spec: WorkflowSpec | None, at: datetime, *, source: str = ""
+    run: WorkflowExecution,
+    rows: Sequence[Row],
+    spec: WorkflowSpec | None,
+    at: datetime,
+    *,
+    source: str = "",
+    probes: Mapping[str, Probed] | None = None,
 ) -> RenderableType:
-    """Return the whole trail; ``source`` says where it was read, if not in the cluster."""
+    """Return the whole trail.
+
+    Args:
+        source: where it was read, if not in the cluster.
+        probes: by step, whether what it did still stands.
+    """
+    probes = probes or {}
     meta = run.metadata
     head = Text.assemble(("Why ", "bold"), (line(f"{meta.namespace}/{meta.name}"), "bold"))
     head.append(f"  {phase(run)}")
@@ -44,7 +62,12 @@ def trail(
     if guards(run, spec):
         parts += [heading("Guards"), _in(fields(guards(run, spec)))]
     parts.append(heading(f"Steps {progress(run, rows)}".rstrip()))
-    parts += [Padding(step(n, row, at), (0, 0, 0, 2 + 2 * row.depth)) for n, row in enumerate(rows, 1)]
+    parts += [
+        Padding(step(n, row, at, probes.get(row.name)), (0, 0, 0, 2 + 2 * row.depth))
+        for n, row in enumerate(rows, 1)
+    ]
+    if probes:
+        parts.append(_in(safe(_EFFECTS, "dim")))
     if not rows:
         parts.append(_in(safe("No step has begun.")))
     if asking(run, rows, spec, at):
@@ -63,8 +86,8 @@ def trail(
     return Group(*parts)
 
 
-def step(number: int, row: Row, at: datetime) -> RenderableType:
-    """Return one step: when it was decided, what it did, what it changed, why it failed and what to do."""
+def step(number: int, row: Row, at: datetime, probed: Probed | None = None) -> RenderableType:
+    """Return one step: when it was decided, what it did and changed, if that stands, why it failed, what to do."""
     record = row.record
     head = Text(f"{number}. ")
     head.append_text(mark(record.phase.value)).append(f" {line(row.name)}", "bold")
@@ -85,6 +108,7 @@ def step(number: int, row: Row, at: datetime) -> RenderableType:
     lines += [("changed", safe(line(sentence))) for sentence in record.changed or ()]
     if record.phase is StepPhase.SUCCEEDED and record.changed is None:
         lines.append(("changed", safe("nothing")))
+    lines.append(("effect", safe(line(str(probed)) if probed else "")))
     lines.append(("message", safe(record.message or "")))
     lines += _failure(record)
     lines += [

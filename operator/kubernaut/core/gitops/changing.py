@@ -49,16 +49,17 @@ def by_patch(seen: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[FieldCha
 
 def by_apply(seen: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[FieldChange, ...]:
     """Return the fields that differ where an object is applied; what the manifest does not name is left alone."""
-    return _theirs(fields.diff(seen, _merged(seen, manifest)))
+    return _theirs(fields.diff(seen, merged(seen, manifest)))
 
 
-def _merged(seen: Any, given: Any) -> Any:
+def merged(seen: Any, given: Any) -> Any:
+    """Return an object as it is once a manifest was applied to it; lists of named elements are merged by name."""
     if isinstance(seen, Mapping) and isinstance(given, Mapping):
-        return {**seen, **{key: _merged(seen.get(key), value) for key, value in given.items()}}
+        return {**seen, **{key: merged(seen.get(key), value) for key, value in given.items()}}
     if not _named(seen) or not _named(given):
         return given
     wanted = {one["name"]: one for one in given}
-    kept = [_merged(one, wanted.pop(one["name"], one)) for one in seen]
+    kept = [merged(one, wanted.pop(one["name"], one)) for one in seen]
     return [*kept, *wanted.values()]
 
 

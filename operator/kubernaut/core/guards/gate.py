@@ -11,7 +11,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import Approval
 from kubernaut.core.draft import MAY_HAVE_ACTED, Draft
 from kubernaut.core.guards import health
-from kubernaut.core.guards.levels import Refusal
+from kubernaut.core.guards.levels import Refusal, most_unavailable
 from kubernaut.core.guards.risk import GIVES_BACK, acts
 from kubernaut.core.plan import PlannedStep
 
@@ -63,12 +63,8 @@ def _held(draft: Draft, step: PlannedStep, refusal: Refusal) -> bool:
 def _healthy_enough(draft: Draft, step: PlannedStep) -> bool:
     """Whether enough of the target is there; then steps begin one by one, each on a target seen after the last."""
     assert draft.facts.guards is not None
-    said = [
-        (level.guards.max_unavailable_percent, level)
-        for level in draft.facts.guards.levels
-        if level.guards.max_unavailable_percent is not None
-    ]
-    if not said or (step.action is not None and step.action.name in GIVES_BACK):
+    said = most_unavailable(draft.facts.guards.levels)
+    if said is None or (step.action is not None and step.action.name in GIVES_BACK):
         return True
     if _another_acts(draft, step):
         return False
@@ -79,15 +75,15 @@ def _healthy_enough(draft: Draft, step: PlannedStep) -> bool:
     counted = health.unavailable(seen.manifest) if seen.manifest is not None else None
     if counted is None:
         return True
-    percent, level = min(said, key=lambda one: one[0] or 0)
-    if not health.too_many(*counted, percent or 0):
+    percent, level = said
+    if not health.too_many(*counted, percent):
         return True
     down, of = counted
     pinned = draft.status.target
     name = f"{pinned.kind} {pinned.name}" if pinned is not None else "the target"
     message = (
         f"maxUnavailablePercent {percent} of {level}: {down} of {of} replicas of {name} are unavailable, and at "
-        f"most {of * (percent or 0) // 100} may be; until more are available."
+        f"most {of * percent // 100} may be; until more are available."
     )
     return _held(draft, step, Refusal(Reason.TOO_FEW_HEALTHY, message))
 

@@ -100,9 +100,19 @@ def lookback(levels: Sequence[Level]) -> timedelta:
     return longest
 
 
+def most_unavailable(levels: Sequence[Level]) -> tuple[int, Level] | None:
+    """Return the smallest share that any level lets be unavailable, and that level; None where none says any."""
+    said = [
+        (level.guards.max_unavailable_percent, level)
+        for level in levels
+        if level.guards.max_unavailable_percent is not None
+    ]
+    return min(said, key=lambda one: one[0], default=None)
+
+
 def protects(levels: Sequence[Level]) -> bool:
-    """Whether any level protects objects from changes."""
-    return any(
+    """Whether any level has something asked before each request that would change an object."""
+    return most_unavailable(levels) is not None or any(
         level.guards.protected_namespaces or level.guards.protected_labels or level.guards.respect_budgets
         for level in levels
     )
