@@ -79,7 +79,7 @@ def requirements(name: str, pyproject: str, dev: str) -> str:
         if not versions or not all(requirement.specifier.contains(one, prereleases=True) for one in versions):
             has = f"has {', '.join(versions) or 'none'}"
             raise ValueError(
-                f"pyproject.toml asks for {requirement}, {FOLDER}/dev.txt {has}: compile it again, see CONTRIBUTING.md"
+                f"pyproject.toml asks for {requirement}, {FOLDER}/dev.txt {has}: compile it again (CONTRIBUTING.md)"
             )
     found = closure((canonicalize_name(one.name) for one in asked), known)
     lines = [line for pin in found for line in pin.lines]
