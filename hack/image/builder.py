@@ -27,7 +27,7 @@ _BILL = "usr/share/kubernaut/sbom.cdx.json"
 _RECIPES = {
     "debian": ("debian.py", "layers.py", "kinds.py"),
     "wheels": ("debian.py", "layers.py", "unwanted.py", "wheels.py"),
-    "image": tuple(sorted(path.name for path in Path(__file__).parent.glob("*.py"))),
+    "image": ("builder.py", "kinds.py", "layers.py", "sbom.py"),
 }
 
 
