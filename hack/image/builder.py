@@ -14,14 +14,14 @@ from pathlib import Path
 from generate_requirements import FOLDER
 from image import debian, sbom, wheels
 from image.kinds import KINDS, ROOT, Kind, version
-from image.layers import Layer, Stored, Tree, write_archive
+from image.layers import Layer, Stored, Tree, extract, write_archive
 from localcluster.errors import ClusterError
 from localcluster.images import go_arch
 from localcluster.paths import cache_root, locked
 from localcluster.progress import Progress
 
 #: archives and layers of one name that are kept in the cache; older ones are removed
-KEPT = 3
+KEPT = 4
 _BILL = "usr/share/kubernaut/sbom.cdx.json"
 #: modules of this package that decide what a layer is, by the name of the layer
 _RECIPES = {
@@ -149,16 +149,12 @@ class _Build:
             root = Path(scratch)
             for layer in layers:
                 with tarfile.open(layer.path) as tar:
-                    tar.extractall(root, filter=_as_it_is)
+                    extract(tar, root)
             trial = debian.Workshop(root)
             if missing := trial.missing_libraries(root):
                 raise ClusterError(f"the image {self._kind.name} lacks libraries: {'; '.join(missing)}")
             statements = "; ".join(f"import {module}" for module in self._kind.imports)
             trial.python("-W", "error::SyntaxWarning", "-c", statements, path=[root / wheels.PLACE])
-
-
-def _as_it_is(member: tarfile.TarInfo, _: str) -> tarfile.TarInfo:
-    return member
 
 
 def _used(path: Path) -> None:

@@ -6,23 +6,34 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from image.builder import build_or_cached
 from image.kinds import KINDS
+from image.layers import unpack
 from localcluster.errors import ClusterError
 from localcluster.progress import Progress, human
 
 
 def _build(options: argparse.Namespace) -> None:
     progress = Progress()
+    fresh = options.fresh
     for kind in options.kinds or KINDS:
         started = time.monotonic()
-        archive = build_or_cached(kind, progress, fresh=options.fresh, revision=options.revision)
+        archive = build_or_cached(kind, progress, fresh=fresh, revision=options.revision)
+        fresh = False
         size = archive.stat().st_size / 1e6
         taken = human(time.monotonic() - started)
         progress.say(f"{KINDS[kind].reference}: {size:.1f} MB ({taken}); for a local cluster:")
         progress.say(f"  python3 hack/localcluster load-image {archive}")
         print(archive, flush=True)
+
+
+def _unpack(options: argparse.Namespace) -> None:
+    progress = Progress()
+    archive = build_or_cached(options.kind, progress)
+    with progress.step(f"unpacking the files of {options.kind}"):
+        unpack(archive, options.folder)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
         "--fresh", action="store_true", help="ask Debian for its newest packages, as a release does"
     )
     build.add_argument("--revision", help="the commit, for the label org.opencontainers.image.revision")
+    files = commands.add_parser(
+        "unpack", help="write the files of an image into a folder, as the Dockerfile does"
+    )
+    files.set_defaults(run=_unpack)
+    files.add_argument("kind", choices=list(KINDS))
+    files.add_argument("folder", type=Path)
     return main_parser
 
 

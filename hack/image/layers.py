@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from localcluster.images import blob_path, entry, envelope
 
@@ -164,3 +164,38 @@ def write_archive(
         for layer in layers:
             with layer.path.open("rb") as source:
                 tar.addfile(entry(blob_path(layer.digest), size=layer.size, mode=0o644), source)
+
+
+def read_archive(archive: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an archive's manifest, and the configuration it names.
+
+    Raises:
+        KeyError, ValueError: it is no OCI archive.
+    """
+    with tarfile.open(archive) as tar:
+        index = _json(tar, "index.json")
+        manifest = _json(tar, blob_path(index["manifests"][0]["digest"]))
+        return manifest, _json(tar, blob_path(manifest["config"]["digest"]))
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack the layers of an archive, one over the other, into a folder."""
+    manifest, _ = read_archive(archive)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as outer:
+        for layer in manifest["layers"]:
+            with tarfile.open(fileobj=outer.extractfile(blob_path(layer["digest"]))) as tar:
+                extract(tar, folder)
+
+
+def extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Unpack a layer as it is: it is ours, and has absolute links."""
+    tar.extractall(folder, filter=lambda member, _: member)
+
+
+def _json(tar: tarfile.TarFile, path: str) -> dict[str, Any]:
+    file = tar.extractfile(path)
+    if file is None:
+        raise ValueError(f"{path} is no file")
+    document: dict[str, Any] = json.load(file)
+    return document
