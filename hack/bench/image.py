@@ -20,8 +20,8 @@ from localcluster import Cluster
 from localrun.access import account_kubeconfig
 
 ABOUT = (
-    "The images that hack/image builds. megabytes: of the OCI archive, whose layers are not compressed, as they lie on a "
-    "node; compressed_megabytes: of the same by zlib at level 6, about what a registry stores and a node pulls. "
+    "The images that hack/image builds. megabytes: of the OCI archive, whose layers are not compressed, as they lie "
+    "on a node; compressed_megabytes: of the same by zlib at level 6, about what a registry stores and a node pulls. "
     "created_to_ready_seconds: one pod of the operator after the other, from its create being sent to a read, every "
     "20 ms, that finds it Ready, with the image on the node; in it is the readiness probe's period of 1 s. "
     "running_to_ready_seconds: the same from the first read that finds its container running."
@@ -104,9 +104,11 @@ async def _when(client: PlainClient, name: str, holds: Callable[[dict[str, Any]]
         TimeoutError: it was not in time.
     """
     async with asyncio.timeout(PATIENCE):
-        while not holds((await client.send("GET", f"{_PODS}/{name}")).get("status", {})):
+        while True:
+            pod = await client.send("GET", f"{_PODS}/{name}")
+            if holds(pod.get("status", {})):
+                return time.monotonic()
             await asyncio.sleep(0.02)
-    return time.monotonic()
 
 
 async def _gone(client: PlainClient, name: str) -> None:

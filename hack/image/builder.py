@@ -83,6 +83,8 @@ class _Build:
         self._made: set[str] = set()
 
     def archive(self) -> Path:
+        for left in home().glob(".*-*"):
+            _remove(left)
         base = self._layer("debian", key("debian"), lambda root: debian.make(root, self._progress))
         workshop = debian.Workshop(base.root / "root")
         stored = [base]
@@ -164,8 +166,12 @@ def _used(path: Path) -> None:
 def _keep_newest(folder: Path, pattern: str) -> None:
     found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found[KEPT:]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-            path.with_suffix(".cdx.json").unlink(missing_ok=True)
+        _remove(path)
+        path.with_suffix(".cdx.json").unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -190,7 +190,9 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def extract(tar: tarfile.TarFile, folder: Path) -> None:
     """Unpack a layer as it is: it is ours, and has absolute links."""
-    tar.extractall(folder, filter=lambda member, _: member)
+    # An attribute, since Python knows the argument ``filter`` from 3.11.4 on only.
+    tar.extraction_filter = lambda member, _: member
+    tar.extractall(folder)
 
 
 def _json(tar: tarfile.TarFile, path: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from image.kinds import ROOT, version
 from image.layers import Component
 from image.sbom import bill
 from image.unwanted import main, unwanted
+from localcluster.errors import ClusterError
 
 ANALYSIS = {"hdbscan", "numpy", "scikit-learn", "scipy"}
 DEV = """\
@@ -194,14 +196,14 @@ def test_another_source_gives_another_key(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_an_image_that_there_is_not_is_refused() -> None:
-    with pytest.raises(builder.ClusterError, match="there are operator, analyst"):
+    with pytest.raises(ClusterError, match="there are operator, analyst"):
         builder.build_or_cached("console")
 
 
 def test_apt_without_the_release_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(debian, "run", lambda command: "Packages|http://there/ubuntu/|noble|main\n")
-    with pytest.raises(builder.ClusterError, match="no source of"):
+    with pytest.raises(ClusterError, match="no source of"):
         debian.sources()
     said = "Packages|http://there/debian/|bookworm|main\nPackages|http://there/debian/|bookworm|contrib\n"
     monkeypatch.setattr(debian, "run", lambda command: said)
