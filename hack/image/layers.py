@@ -38,9 +38,6 @@ class Tree:
     def __init__(self) -> None:
         self._items: dict[str, _Item] = {}
 
-    def __contains__(self, path: str) -> bool:
-        return path in self._items
-
     def file(self, path: str, content: bytes | str, mode: int = 0o644) -> Self:
         """Add a file."""
         data = content.encode() if isinstance(content, str) else content
