@@ -43,6 +43,10 @@ cluster: ## A local cluster (CLUSTER=name); prints its kubeconfig
 cluster-down: ## Take the local cluster away
 	@$(PYTHON) hack/localcluster down --name $(CLUSTER)
 
+.PHONY: image
+image: ## The container images as OCI archives in the user's cache; prints their paths (KIND=operator or analyst)
+	@$(PYTHON) hack/image build $(KIND)
+
 .PHONY: run
 run: ## The operator against the current kubeconfig
 	@bin="$(VENV)/bin"; KUBERNAUT_LOG_FORMAT=$${KUBERNAUT_LOG_FORMAT:-text} exec $$bin/python -m kubernaut.app

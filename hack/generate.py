@@ -17,6 +17,7 @@ import yaml
 
 import generate_actions
 import generate_metrics
+import generate_requirements
 import generate_settings
 from kubernaut.api.crd import KINDS, Kind, crd_manifest
 from kubernaut.api.policies import required_policies
@@ -67,6 +68,7 @@ def _policies() -> str:
 
 
 _ACTIONS = cache(generate_actions.pages)
+_REQUIREMENTS = cache(generate_requirements.pages)
 
 
 def _page(pages: Callable[[], Mapping[str, str]], path: str) -> str:
@@ -84,6 +86,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
     generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),
+    **{path: partial(_page, _REQUIREMENTS, path) for path in _REQUIREMENTS()},
 }
 
 

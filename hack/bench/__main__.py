@@ -13,7 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,11 @@ from bench.plan import FULL, QUICK, Plan  # noqa: E402
 OUT = ROOT / "build" / "bench"
 #: what needs a cluster, and shares one; each module has ``measure(ground, plan) -> Report``
 ON_A_CLUSTER = ("throughput", "latency", "requests", "alerts", "memory", "soak")
+#: what has a cluster with a real node for itself; each module has ``measure(say, plan) -> Report``
+ON_A_NODE = ("image",)
 #: what is a program of its own
 APART = ("discovery", "backfill", "replay")
-NAMES = (*ON_A_CLUSTER, *APART)
+NAMES = (*ON_A_CLUSTER, *ON_A_NODE, *APART)
 
 
 def say(text: str) -> None:
@@ -39,12 +43,12 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def on_a_cluster(name: str, ground: Ground, plan: Plan) -> list[str]:
+def reported(name: str, measured: Callable[[], Report], plan: Plan) -> list[str]:
     """Run one benchmark, write its file, and return what is to be printed of it."""
     before = await_calm(say, plan.patience_seconds)
     began = time.monotonic()
     say(f"{name} (load {before})")
-    report: Report = uvloop.run(importlib.import_module(f"bench.{name}").measure(ground, plan))
+    report = measured()
     document: dict[str, Any] = {
         **report.to_json(),
         "quick": plan is QUICK,
@@ -61,6 +65,10 @@ def on_a_cluster(name: str, ground: Ground, plan: Plan) -> list[str]:
     path.write_text(json.dumps(document, indent=2) + "\n")
     say(f"{name}: {document['seconds']} s, written to {path.relative_to(ROOT)}")
     return report.told()
+
+
+def _run(measure: Callable[..., Coroutine[Any, Any, Report]], ground: Ground | None, plan: Plan) -> Report:
+    return uvloop.run(measure(ground, plan))
 
 
 def apart(name: str, plan: Plan) -> list[str]:
@@ -109,8 +117,12 @@ def main() -> int:
         here = [name for name in ON_A_CLUSTER if name in wanted]
         ground = stack.enter_context(Ground.up(say)) if here else None
         for name in here:
-            assert ground is not None
-            told += on_a_cluster(name, ground, plan)
+            measure = importlib.import_module(f"bench.{name}").measure
+            told += reported(name, partial(_run, measure, ground, plan), plan)
+    for name in ON_A_NODE:
+        if name in wanted:
+            measure = importlib.import_module(f"bench.{name}").measure
+            told += reported(name, partial(measure, say, plan), plan)
     for name in APART:
         if name in wanted:
             told += apart(name, plan)

@@ -97,9 +97,8 @@ class Ground:
 
         self.cluster.run_kubectl("apply", "-k", str(ROOT / "manifests" / "base"))
         self.cluster.run_kubectl("create", "namespace", NAMESPACE)
-        self.apply(
-            *tenant_manifests(NAMESPACE, ACCOUNT), *(peer.crd() for peer in Peer), *_driver_with_all_rights()
-        )
+        self.apply(*tenant_manifests(NAMESPACE, ACCOUNT), *(peer.crd() for peer in Peer))
+        self.cluster.run_kubectl("apply", "-f", "-", stdin=driver_with_all_rights())
         return account_kubeconfig(self.cluster, DRIVER, self._folder)
 
     def apply(self, *objects: Manifest) -> None:
@@ -167,17 +166,20 @@ class Ground:
         return flag.split("=", 1)[1]
 
 
-def _driver_with_all_rights() -> list[Manifest]:
+def driver_with_all_rights() -> str:
+    """Return the account of the driver, which may do everything, as YAML."""
     meta = {"name": DRIVER, "namespace": "kubernaut-system"}
     subject = {"kind": "ServiceAccount", **meta}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": DRIVER},
-            "roleRef": role,
-            "subjects": [subject],
-        },
-    ]
+    return yaml.safe_dump_all(
+        [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": DRIVER},
+                "roleRef": role,
+                "subjects": [subject],
+            },
+        ]
+    )
