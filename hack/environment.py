@@ -76,14 +76,20 @@ def create(path: Path) -> None:
     (path / "ready").touch()
 
 
-def main() -> None:
-    path = venv_path()
-    if "--path" not in sys.argv and not (path / "ready").exists():
+def make(path: Path) -> None:
+    """Create the environment at ``path`` unless it is there."""
+    if not (path / "ready").exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path.parent / f"{path.name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (path / "ready").exists():
                 create(path)
+
+
+def main() -> None:
+    path = venv_path()
+    if "--path" not in sys.argv:
+        make(path)
     print(path)
 
 

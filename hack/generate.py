@@ -18,6 +18,7 @@ import yaml
 import generate_actions
 import generate_chart
 import generate_metrics
+import generate_requirements
 import generate_settings
 from kubernaut.api.crd import KINDS, Kind, crd_manifest
 from kubernaut.api.policies import required_policies
@@ -68,6 +69,7 @@ def _policies() -> str:
 
 
 _ACTIONS = cache(generate_actions.pages)
+_REQUIREMENTS = cache(generate_requirements.pages)
 
 
 def _page(pages: Callable[[], Mapping[str, str]], path: str) -> str:
@@ -86,6 +88,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
     generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),
+    **{path: partial(_page, _REQUIREMENTS, path) for path in _REQUIREMENTS()},
 }
 
 

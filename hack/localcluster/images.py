@@ -20,6 +20,7 @@ BUSYBOX = f"{REGISTRY}/busybox:1"
 PAUSE = f"{REGISTRY}/pause:1"
 
 _MEDIA = "application/vnd.oci.image"
+_EPOCH = "1970-01-01T00:00:00Z"
 _GO_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le"}
 
 
@@ -47,9 +48,10 @@ class Image:
     path: str = "/bin"
 
 
-def _entry(
+def entry(
     name: str, *, size: int = 0, mode: int, kind: bytes = tarfile.REGTYPE, link: str = ""
 ) -> tarfile.TarInfo:
+    """A tar entry of nobody in particular, of no time in particular."""
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.type, info.linkname = size, mode, kind, link
     return info
@@ -69,63 +71,91 @@ def layer(image: Image) -> bytes:
             directories.setdefault(parent, 0o755)
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path in sorted(directories):
-            tar.addfile(_entry(path, mode=directories[path], kind=tarfile.DIRTYPE))
+            tar.addfile(entry(path, mode=directories[path], kind=tarfile.DIRTYPE))
         for path, (content, mode) in sorted(image.files.items()):
-            tar.addfile(_entry(path, size=len(content), mode=mode), io.BytesIO(content))
+            tar.addfile(entry(path, size=len(content), mode=mode), io.BytesIO(content))
         for path, target in sorted(image.links.items()):
-            tar.addfile(_entry(path, mode=0o777, kind=tarfile.SYMTYPE, link=target))
+            tar.addfile(entry(path, mode=0o777, kind=tarfile.SYMTYPE, link=target))
     return buffer.getvalue()
 
 
-def _digest(blob: bytes) -> str:
+def digest_of(blob: bytes) -> str:
+    """The name OCI gives to a blob."""
     return "sha256:" + hashlib.sha256(blob).hexdigest()
 
 
+def blob_path(digest: str) -> str:
+    """Where a blob is in an archive."""
+    return f"blobs/{digest.replace(':', '/')}"
+
+
 def _descriptor(media: str, blob: bytes) -> dict[str, object]:
-    return {"mediaType": f"{_MEDIA}.{media}", "digest": _digest(blob), "size": len(blob)}
+    return {"mediaType": f"{_MEDIA}.{media}", "digest": digest_of(blob), "size": len(blob)}
 
 
-def archive_files(image: Image, arch: str) -> dict[str, bytes]:
-    """Every file of the OCI layout, by its path in the archive."""
-    content = layer(image)
+def envelope(
+    name: str,
+    arch: str,
+    settings: Mapping[str, object],
+    layers: Sequence[tuple[str, int]],
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, bytes]:
+    """Every file of the OCI layout but the layers, by its path in the archive.
+
+    ``settings`` is the configuration of containers; ``layers`` are digests and sizes of uncompressed tar files.
+    """
     config = json.dumps(
         {
             "architecture": arch,
             "os": "linux",
-            "created": "1970-01-01T00:00:00Z",
-            "config": {"Env": [f"PATH={image.path}"], "Cmd": list(image.command), "WorkingDir": "/"},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(content)]},
-            "history": [{"created": "1970-01-01T00:00:00Z"}],
+            "created": _EPOCH,
+            "config": settings,
+            "rootfs": {"type": "layers", "diff_ids": [digest for digest, _ in layers]},
+            "history": [{"created": _EPOCH} for _ in layers],
         }
     ).encode()
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": f"{_MEDIA}.manifest.v1+json",
-            "config": _descriptor("config.v1+json", config),
-            "layers": [_descriptor("layer.v1.tar", content)],
-        }
-    ).encode()
+    document: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": f"{_MEDIA}.manifest.v1+json",
+        "config": _descriptor("config.v1+json", config),
+        "layers": [
+            {"mediaType": f"{_MEDIA}.layer.v1.tar", "digest": digest, "size": size} for digest, size in layers
+        ],
+    }
+    if annotations:
+        document["annotations"] = dict(annotations)
+    manifest = json.dumps(document).encode()
     reference = {
         **_descriptor("manifest.v1+json", manifest),
         "platform": {"architecture": arch, "os": "linux"},
         "annotations": {
-            "io.containerd.image.name": image.name,
-            "org.opencontainers.image.ref.name": image.name.rsplit(":", 1)[1],
+            "io.containerd.image.name": name,
+            "org.opencontainers.image.ref.name": name.rsplit(":", 1)[1],
         },
     }
     index = json.dumps(
         {"schemaVersion": 2, "mediaType": f"{_MEDIA}.index.v1+json", "manifests": [reference]}
     ).encode()
-    blobs = {f"blobs/sha256/{_digest(blob).split(':')[1]}": blob for blob in (config, manifest, content)}
+    blobs = {blob_path(digest_of(blob)): blob for blob in (config, manifest)}
     return {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, **blobs}
+
+
+def archive_files(image: Image, arch: str) -> dict[str, bytes]:
+    """Every file of the OCI layout, by its path in the archive."""
+    content = layer(image)
+    digest = digest_of(content)
+    settings = {"Env": [f"PATH={image.path}"], "Cmd": list(image.command), "WorkingDir": "/"}
+    return {
+        **envelope(image.name, arch, settings, [(digest, len(content))]),
+        blob_path(digest): content,
+    }
 
 
 def write_archive(out: Path, image: Image, arch: str | None = None) -> None:
     """Write ``image`` as an archive that ``ctr image import`` and ``kind load image-archive`` take."""
     with tarfile.open(out, "w") as tar:
         for name, content in archive_files(image, arch or go_arch()).items():
-            tar.addfile(_entry(name, size=len(content), mode=0o644), io.BytesIO(content))
+            tar.addfile(entry(name, size=len(content), mode=0o644), io.BytesIO(content))
 
 
 def busybox_images(busybox: Path, applets: Sequence[str]) -> list[Image]:
