@@ -1,8 +1,8 @@
-"""What is left to do once the operator is gone for good: ``python -m kubernaut.cleanup``.
+"""The end of the operator in a cluster: ``python -m kubernaut.cleanup``.
 
-Runs are let go of, for nobody will take the finalizer off any more and their namespaces could not be deleted; the
-leases of shards, replicas and units go. The chart has it done when the release is deleted. While an operator works it
-must not run: that one would take hold of its runs again.
+The operator is stopped, and then runs are let go of, for nobody will take the finalizer off any more, and neither
+their namespaces nor their kind could be deleted; the leases of shards, replicas and units go. The chart has it done
+before the release is deleted. An operator that still worked would take hold of its runs again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
 
 from kubernaut import logs
-from kubernaut.api.names import API_VERSION, FINALIZER, LABEL_PART_OF, LABEL_PAUSE
+from kubernaut.api.names import API_VERSION, FINALIZER, LABEL_PART_OF, LABEL_PAUSE, OPERATOR_ACCOUNT
 from kubernaut.cluster.account import OperatorCluster
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.leases import API as LEASES
@@ -23,7 +24,38 @@ from kubernaut.core.errors import Conflict, KubernautError, NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
 
 log = logging.getLogger(__name__)
+Sleep = Callable[[float], Awaitable[None]]
 _TRIES = 8
+#: seconds; pods are killed after 30
+_LOOKS = 90
+_PODS = f"app.kubernetes.io/name={OPERATOR_ACCOUNT}"
+
+
+class StillThere(KubernautError):
+    """The operator does not end."""
+
+
+async def stop_operator(cluster: OperatorCluster, namespace: str, sleep: Sleep = asyncio.sleep) -> None:
+    """Scale the operator to nothing, and wait until its last pod is gone.
+
+    Raises:
+        ClusterError: it could not be scaled or looked at.
+        StillThere: it does not end.
+    """
+    ref = ObjectRef("apps/v1", "StatefulSet", namespace, OPERATOR_ACCOUNT)
+    try:
+        found = await cluster.get(ref)
+        version = found["metadata"]["resourceVersion"]
+        await cluster.patch(ref, {"spec": {"replicas": 0}}, resource_version=version)
+    except NotFound:
+        log.info("there is no operator to stop", extra={"namespace": namespace})
+    for _ in range(_LOOKS):
+        if not await cluster.list("v1", "Pod", namespace, label_selector=_PODS):
+            return
+        await sleep(1.0)
+    raise StillThere(
+        f"the operator's pods in namespace {namespace} do not end; look at them, and do this again"
+    )
 
 
 async def let_go(cluster: OperatorCluster) -> int:
@@ -87,12 +119,14 @@ async def clean_up(settings: Settings) -> None:
 
     Raises:
         ClusterError: the API server does not let us, or is away.
+        StillThere: the operator does not end.
     """
     connection = await ApiConnection.load(settings.kubeconfig, namespaces=settings.watched)
     async with connection:
         own = connection.own()
         for attempt in range(_TRIES):
             try:
+                await stop_operator(own, settings.namespace)
                 runs, leases = await let_go(own), await take_leases(own, settings.namespace)
             except Conflict:
                 if attempt == _TRIES - 1:

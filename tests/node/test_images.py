@@ -138,7 +138,9 @@ def test_it_heals_a_deployment(cluster: Cluster, operator: Manifest, place: Plac
     await_true(lambda: status().get("phase") in ("Succeeded", "Failed"), "the run does not end")
     assert (status()["phase"], status().get("verdict")) == ("Succeeded", "Remediated")
     assert place.get("apps/v1", "deployments", "web")["status"]["readyReplicas"] == 1
-    await_true(lambda: "kubernaut_mirror_runs_total 1.0" in metrics(operator), "the run is not in the history")
+    await_true(
+        lambda: "kubernaut_mirror_runs_total 1.0" in metrics(operator), "the run is not in the history"
+    )
 
 
 def test_the_analyst_reads_the_history_that_the_operator_wrote(

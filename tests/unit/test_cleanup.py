@@ -25,6 +25,8 @@ class Store:
             for name, labels in leases.items()
         }
         self.served = True
+        self.pods = 2
+        self.scaled: list[Manifest] = []
         self.conflicts = 0
 
     def _object(self, name: str, **meta: Any) -> Manifest:
@@ -44,8 +46,16 @@ class Store:
             raise NotFound("gone", status=404)
         self.runs[ref.name]["metadata"].update(metadata)
 
-    async def list(self, *_: object, **__: object) -> list[Manifest]:
-        return list(self.leases.values())
+    async def get(self, ref: ObjectRef) -> Manifest:
+        if not self.pods:
+            raise NotFound("no such StatefulSet", status=404)
+        return self._object(ref.name)
+
+    async def patch(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> None:
+        self.scaled.append(body)
+
+    async def list(self, api_version: str, kind: str, *_: object, **__: object) -> list[Manifest]:
+        return [self._object("pod")] * self.pods if kind == "Pod" else list(self.leases.values())
 
     async def delete(self, ref: ObjectRef, *, uid: str, resource_version: str) -> None:
         del self.leases[ref.name]
@@ -90,3 +100,31 @@ async def test_a_paused_sync_keeps_its_lease_and_is_told(caplog: pytest.LogCaptu
     assert await cleanup.take_leases(of(store), "shop") == 1
     assert list(store.leases) == ["kubernaut-pause-x"]
     assert "still paused" in caplog.text
+
+
+async def test_the_operator_is_stopped_and_waited_for() -> None:
+    store = Store({}, {})
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        store.pods -= 1
+
+    await cleanup.stop_operator(of(store), "shop", sleep)
+    assert store.scaled == [{"spec": {"replicas": 0}}]
+    assert len(slept) == 2
+
+
+async def test_without_an_operator_there_is_nothing_to_stop() -> None:
+    store = Store({}, {})
+    store.pods = 0
+    await cleanup.stop_operator(of(store), "shop")
+    assert not store.scaled
+
+
+async def test_an_operator_that_does_not_end_is_told() -> None:
+    async def sleep(_: float) -> None:
+        return
+
+    with pytest.raises(cleanup.StillThere, match="do not end"):
+        await cleanup.stop_operator(of(Store({}, {})), "shop", sleep)

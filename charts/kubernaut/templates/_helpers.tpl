@@ -112,7 +112,7 @@ key: dsn
 {{- end }}
 
 {{- define "kubernaut.deleteHook" -}}
-helm.sh/hook: post-delete
+helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 

@@ -22,4 +22,19 @@
   verbs:
     - list
     - delete
+- apiGroups:
+    - apps
+  resources:
+    - statefulsets
+  resourceNames:
+    - kubernaut-operator
+  verbs:
+    - get
+    - patch
+- apiGroups:
+    - ''
+  resources:
+    - pods
+  verbs:
+    - list
 {{- end }}

@@ -98,12 +98,17 @@ REPAIR_RULES: Final = (
     # Starting runs of other Workflows, finding them again, and cancelling them.
     _rule(GROUP, [_RUNS], ["create", "get", "patch"]),
 )
-# Only while the chart is uninstalled: runs that nobody will let go of any more, and leases that nobody will renew.
+# Only while the chart is uninstalled: the operator is stopped, runs are let go of that nobody else will let go of any
+# more, and leases are deleted that nobody will renew.
 RELEASE_RULES: Final = (
     _rule(GROUP, [_RUNS], ["list", "patch"]),
     _rule(GROUP, [f"{_RUNS}/finalizers"], ["update"]),
 )
-RELEASE_SYSTEM_RULES: Final = (_rule("coordination.k8s.io", ["leases"], ["list", "delete"]),)
+RELEASE_SYSTEM_RULES: Final = (
+    _rule("coordination.k8s.io", ["leases"], ["list", "delete"]),
+    _rule("apps", ["statefulsets"], ["get", "patch"], [OPERATOR_ACCOUNT]),
+    _rule("", ["pods"], ["list"]),
+)
 # Only where steps change what is large or may be secret: a role can't be narrowed to the Secrets of runs.
 BEFORE_IMAGE_RULES: Final = (_rule("", ["secrets"], ["create", "get"]),)
 VIEW_RULES: Final = (_rule(GROUP, [_WORKFLOWS, _RUNS, _PATTERNS], _READ),)
