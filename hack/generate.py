@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 import generate_actions
+import generate_chart
 import generate_metrics
 import generate_requirements
 import generate_settings
@@ -83,6 +84,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "manifests/remember/rbac.yaml": lambda: to_yaml(remember_manifests()),
     "manifests/tenant/rbac.yaml": lambda: to_yaml(tenant_manifests()),
     "manifests/tenant/before-images/rbac.yaml": lambda: to_yaml(before_image_manifests()),
+    **generate_chart.generators(),
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
     generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),

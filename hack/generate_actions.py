@@ -98,7 +98,7 @@ def _page(action: Action[Any]) -> str:
     return "\n".join(parts)
 
 
-def _example_of(action: Action[Any]) -> Mapping[str, Any]:
+def example_of(action: Action[Any]) -> Mapping[str, Any]:
     """Return parameters to show an action with; what is needed to show a right that hangs on them."""
     example: Mapping[str, Any] = getattr(action, "example", {})
     return example
@@ -155,7 +155,7 @@ def _type(one: Mapping[str, Any], root: Mapping[str, Any]) -> str:
 
 
 def _example(action: Action[Any]) -> list[str]:
-    given = _example_of(action)
+    given = example_of(action)
     lines = ["```yaml", f"- name: {action.name.replace('_', '-')}", f"  action: {action.name}"]
     if given:
         lines += ["  with:", *_yaml(given, "    ")]
@@ -175,7 +175,7 @@ def _yaml(value: Mapping[str, Any], indent: str) -> list[str]:
 
 
 def _rights(action: Action[Any]) -> list[str]:
-    rights = action.rights(_target_of(action), action.parameters.model_validate(_example_of(action)))
+    rights = action.rights(_target_of(action), action.parameters.model_validate(example_of(action)))
     if not rights:
         return ["None."]
     rows = [

@@ -70,6 +70,9 @@ def pages() -> dict[str, str]:
         "|---|---|",
         *(f"| `{expression}` | {told} |" for expression, told in _ALERTS),
         "",
+        "The chart has these and others as a PrometheusRule (see [installing](install.md)), each with a",
+        "[runbook](runbooks/README.md).",
+        "",
     ]
     return {PAGE: "\n".join(parts)}
 

@@ -281,7 +281,8 @@ class Application:
                 registry=registry,
                 settings=settings_for(),
                 standalone=True,
-                clusterwide=True,
+                clusterwide=not self._settings.watched,
+                namespaces=self._settings.watched,
                 ready_flag=ready,
                 stop_flag=halt,
             )
@@ -331,6 +332,7 @@ async def operate(settings: Settings) -> None:
                     fail_max=settings.breaker_failures,
                     probe_every=settings.breaker_probe.total_seconds(),
                 ),
+                namespaces=settings.watched,
             )
         )
         health = HealthServer(

@@ -34,6 +34,13 @@ def _hosts(text: str) -> str:
     return text
 
 
+def _names(text: str) -> str:
+    for name in text.split(",") if text else ():
+        if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+            raise ValueError(f"{name!r} is not the name of a namespace; write them as in shop,payments")
+    return text
+
+
 Span = Annotated[timedelta, BeforeValidator(_span)]
 Days = Annotated[timedelta, BeforeValidator(_days)]
 
@@ -49,6 +56,11 @@ class Settings(BaseSettings):
 
     kubeconfig: Path | None = Field(None, description="kubeconfig file; unset: in-cluster, else $KUBECONFIG")
     namespace: str = Field(SYSTEM_NAMESPACE, description="where the switch and the signing key live")
+    watch_namespaces: Annotated[str, AfterValidator(_names)] = Field(
+        "",
+        description="namespaces to work in, separated by commas; unset: all. The operator then asks for nothing "
+        "of others, and needs no right there",
+    )
     dsn: SecretStr | None = Field(
         None, description="Postgres DSN of the history; unset: no history, said aloud"
     )
@@ -182,6 +194,11 @@ class Settings(BaseSettings):
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The namespaces to work in; empty means all."""
+        return tuple(dict.fromkeys(self.watch_namespaces.split(","))) if self.watch_namespaces else ()
 
     @property
     def replica(self) -> str:

@@ -34,6 +34,11 @@ QUEUE_WAIT: Final = Histogram(
     registry=REGISTRY,
 )
 RUNS_LIVE: Final = Gauge("kubernaut_runs_live", "Runs that are not finished.", registry=REGISTRY)
+APPROVALS_WAITING: Final = Gauge(
+    "kubernaut_approvals_waiting",
+    "Runs that wait until somebody approves, or says what becomes of a failed step.",
+    registry=REGISTRY,
+)
 RUNS_FINISHED: Final = Counter(
     "kubernaut_runs_finished", "Finished runs by phase and verdict.", ["phase", "verdict"], registry=REGISTRY
 )

@@ -38,7 +38,8 @@ def _rule(group: str, resources: Sequence[str], verbs: Sequence[str], names: Seq
     return rule | ({"resourceNames": list(names)} if names else {}) | {"verbs": list(verbs)}
 
 
-OPERATOR_CLUSTER_RULES: Final = (
+# In all namespaces, or in each of those that it is told to work in.
+OPERATOR_RULES: Final = (
     _rule(GROUP, [_WORKFLOWS], _READ),
     # create starts the runs that alerts ask for, patch holds and lets go of the finalizer, delete ends a run's time
     # to live.
@@ -54,6 +55,9 @@ OPERATOR_CLUSTER_RULES: Final = (
     # Whether Workflows of a namespace may act beyond it; read for those that want to, and no others.
     _rule("", ["namespaces"], ["get"]),
     _rule("events.k8s.io", ["events"], ["create"]),
+)
+# What is in no namespace.
+OPERATOR_POLICY_RULES: Final = (
     _rule(
         "admissionregistration.k8s.io",
         ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
@@ -61,6 +65,7 @@ OPERATOR_CLUSTER_RULES: Final = (
         policy_names(),
     ),
 )
+OPERATOR_CLUSTER_RULES: Final = (*OPERATOR_RULES, *OPERATOR_POLICY_RULES)
 OPERATOR_SYSTEM_RULES: Final = (
     # Which replica works on what, and who holds units of scarce resources. A dead one's lease is deleted by those
     # that take over.
@@ -94,6 +99,17 @@ REPAIR_RULES: Final = (
     _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
     # Starting runs of other Workflows, finding them again, and cancelling them.
     _rule(GROUP, [_RUNS], ["create", "get", "patch"]),
+)
+# Only while the chart is uninstalled: the operator is stopped, runs are let go of that nobody else will let go of any
+# more, and leases are deleted that nobody will renew.
+RELEASE_RULES: Final = (
+    _rule(GROUP, [_RUNS], ["list", "patch"]),
+    _rule(GROUP, [f"{_RUNS}/finalizers"], ["update"]),
+)
+RELEASE_SYSTEM_RULES: Final = (
+    _rule("coordination.k8s.io", ["leases"], ["list", "delete"]),
+    _rule("apps", ["statefulsets"], ["get", "patch"], [OPERATOR_ACCOUNT]),
+    _rule("", ["pods"], ["list"]),
 )
 # Only where steps change what is large or may be secret: a role can't be narrowed to the Secrets of runs.
 BEFORE_IMAGE_RULES: Final = (_rule("", ["secrets"], ["create", "get"]),)

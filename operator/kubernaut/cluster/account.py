@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 from kubernaut.cluster.call import APPLY, JSON, MERGE, STRATEGIC, Call, on
-from kubernaut.cluster.collections import Event, watch_collection
+from kubernaut.cluster.collections import Event, together, watch_collection
 from kubernaut.cluster.errors import Expired, parsed
 from kubernaut.cluster.resources import ACCESS_REVIEW, RULES_REVIEW, Resource
 from kubernaut.cluster.watching import PAGE, Sighting, Stream, sight, watch_names, watch_object
@@ -297,7 +297,11 @@ class AccountCluster:
 
 
 class OperatorCluster(AccountCluster):
-    """The cluster as the operator's own account sees it."""
+    """The cluster as the operator's own account sees it; ``namespaces`` are those it works in, by default all."""
+
+    def __init__(self, connection: Connection, namespaces: Sequence[str] = ()) -> None:
+        super().__init__(connection)
+        self._namespaces = tuple(namespaces) or ("",)
 
     async def list_pages(
         self,
@@ -309,23 +313,32 @@ class OperatorCluster(AccountCluster):
         field_selector: str = "",
         limit: int = PAGE,
     ) -> AsyncIterator[list[Manifest]]:
-        """Yield pages of objects of one namespace or, without one, of all.
+        """Yield pages of objects of one namespace or, without one, of all that the operator works in.
 
         Where a list takes so long that its moment is forgotten, later pages are of a later moment.
         """
-        async for items, _ in self._pages(
-            api_version, kind, namespace, label_selector, field_selector, limit, resume=True
-        ):
-            yield items
+        for place in (namespace,) if namespace else self._namespaces:
+            async for items, _ in self._pages(
+                api_version, kind, place, label_selector, field_selector, limit, resume=True
+            ):
+                yield items
 
     async def watch_all(
         self, api_version: str, kind: str, *, field_selector: str = "", label_selector: str = ""
     ) -> AsyncIterator[Event]:
-        """Yield what happens to objects of all namespaces from now on (see ``collections``)."""
+        """Yield what happens from now on in all namespaces that the operator works in (see ``collections``)."""
         resource = await self._connection.resource(api_version, kind)
-        async for event in watch_collection(
-            self._connection, resource, field_selector=field_selector, label_selector=label_selector
-        ):
+        streams = [
+            watch_collection(
+                self._connection,
+                resource,
+                namespace,
+                field_selector=field_selector,
+                label_selector=label_selector,
+            )
+            for namespace in self._namespaces
+        ]
+        async for event in streams[0] if len(streams) == 1 else together(streams):
             yield event
 
     async def patch_status(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:

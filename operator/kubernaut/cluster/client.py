@@ -15,7 +15,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -97,12 +97,14 @@ class ApiConnection:
         reload: Callable[[], Any] | None = None,
         breaker: Breaker | None = None,
         pool: int = 32,
+        namespaces: Sequence[str] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.breaker = breaker or Breaker("the API server")
         self.discovery = Discovery(self)
         self.mutations: Counter[tuple[str, str]] = Counter()
         self._pool = pool
+        self._namespaces = tuple(namespaces)
         self._reload = reload
         self._monotonic = monotonic
         self._headers: dict[tuple[str, str], CIMultiDict[str]] = {}
@@ -123,10 +125,11 @@ class ApiConnection:
         context: str | None = None,
         breaker: Breaker | None = None,
         pool: int = 32,
+        namespaces: Sequence[str] = (),
     ) -> ApiConnection:
         """Connect as a kubeconfig says; without one as the pod's account, else by ``$KUBECONFIG``.
 
-        No request is made yet.
+        No request is made yet. With ``namespaces``, those are all that ``own`` lists and watches.
 
         Raises:
             Unavailable: there are no usable credentials; says why.
@@ -137,7 +140,7 @@ class ApiConnection:
         async def reload() -> Credentials:
             return await load_credentials(kubeconfig, context)
 
-        return cls(await reload(), reload=reload, breaker=breaker, pool=pool)
+        return cls(await reload(), reload=reload, breaker=breaker, pool=pool, namespaces=namespaces)
 
     def _take(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -189,7 +192,7 @@ class ApiConnection:
 
     def own(self) -> OperatorCluster:
         """Return the cluster as the credentials' own account sees it."""
-        return OperatorCluster(self)
+        return OperatorCluster(self, self._namespaces)
 
     def as_account(self, namespace: str, service_account: str) -> AccountCluster:
         """Return the cluster as a ServiceAccount sees it, by impersonation.

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from kubernaut.api.execution import RunPhase, StepPhase
+from kubernaut.core.plan import Kind
+from kubernaut.core.unfolding import unfold
+from kubernaut.engine.live import LiveRun
 from kubernaut.metrics import CAPACITY, CAPACITY_USED, CAPACITY_WAITING, QUEUE_WAIT
 
 #: resources that are shown at most, first come, first shown: names are the users' to choose
@@ -37,3 +41,16 @@ def show_capacities(found: Mapping[str, tuple[int, int, int]]) -> None:
         CAPACITY.labels(name).set(capacity)
         CAPACITY_USED.labels(name).set(used)
         CAPACITY_WAITING.labels(name).set(waiting)
+
+
+def waits_for_person(live: LiveRun) -> bool:
+    """Whether a run does not go on before somebody approves, or says what becomes of a failed step."""
+    if live.status.phase is RunPhase.SUSPENDED:
+        return True
+    records = {record.name: record for record in live.status.steps}
+    if live.plan is None or not any(record.phase is StepPhase.WAITING for record in records.values()):
+        return False
+    return any(
+        step.kind is Kind.APPROVAL and step.name in records and records[step.name].phase is StepPhase.WAITING
+        for step in unfold(live.plan, records).steps
+    )

@@ -12,6 +12,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.ports import Manifest
 from kubernaut.core.run import Hold
 from kubernaut.engine.finished import FinishedRun
+from kubernaut.engine.gauges import waits_for_person
 from kubernaut.engine.homes import home_of
 from kubernaut.engine.keys import RunKey, WorkflowKey
 from kubernaut.engine.live import LiveRun
@@ -19,7 +20,7 @@ from kubernaut.engine.ownership import Ownership, Shards
 from kubernaut.engine.sharding import Shard
 from kubernaut.engine.sweep import Snapshot
 from kubernaut.engine.views import newer
-from kubernaut.metrics import RUNS_LIVE
+from kubernaut.metrics import APPROVALS_WAITING, RUNS_LIVE
 
 # Of so many runs that are gone it is remembered that they are, at 0.2 KiB each; any other is found to be gone by the
 # next list of live runs.
@@ -62,6 +63,7 @@ class Known:
         self._over: OrderedDict[str, None] = OrderedDict()
         self._asked: dict[str, int] = {}
         self._lists_begun = self._lists_done = 0
+        APPROVALS_WAITING.set_function(lambda: sum(map(waits_for_person, self.live.values())))
 
     # Whose a run is
 

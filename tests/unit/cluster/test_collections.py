@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 
-from kubernaut.cluster.collections import GAP, watch_collection
+import pytest
+
+from kubernaut.cluster.collections import GAP, Event, together, watch_collection
 from kubernaut.core.errors import ClusterError, Forbidden, Unavailable
 from unit.cluster.test_watching import CONFIGMAP, EXPIRED, Script, event
 
@@ -59,3 +63,37 @@ async def test_refusals_are_waited_out_ever_longer() -> None:
     script = Script([*refusals, (5, None)], [[event("ADDED", 6)]])
     assert await told(script, 4) == [GAP, "ADDED 6"]
     assert script.pauses[:3] == [0.2, 0.4, 0.8]
+
+
+async def test_several_namespaces_are_watched_together() -> None:
+    scripts = [Script([(5, None)], [[event("ADDED", number)]]) for number in (6, 7)]
+    never = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        await never.wait()
+
+    watches = [
+        watch_collection(script, CONFIGMAP, f"n{at}", sleep=sleep) for at, script in enumerate(scripts)
+    ]
+    found = []
+    async for one in (merged := together(watches)):
+        found.append(one.type + (one.manifest["metadata"]["resourceVersion"] if one.manifest else ""))
+        if len(found) == 4:
+            break
+    await merged.aclose()
+    assert sorted(found) == ["ADDED6", "ADDED7", GAP, GAP]
+
+
+async def test_what_one_of_several_raises_is_raised() -> None:
+    async def broken() -> AsyncGenerator[Event, None]:
+        yield Event("ADDED", {})
+        raise KeyError("a bug")
+
+    async def quiet() -> AsyncGenerator[Event, None]:
+        await asyncio.Event().wait()
+        yield Event("ADDED", {})
+
+    watches = together([quiet(), broken()])
+    assert (await anext(watches)).type == "ADDED"
+    with pytest.raises(KeyError, match="a bug"):
+        await anext(watches)

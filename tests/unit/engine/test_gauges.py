@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from kubernaut.engine.gauges import MOST_RESOURCES, show_capacities, show_wait
+from kubernaut.engine.gauges import MOST_RESOURCES, show_capacities, show_wait, waits_for_person
 from kubernaut.metrics import REGISTRY
+from unit.engine.world import World
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,17 @@ def test_each_class_of_priority_has_its_waits() -> None:
         for priority in (-3, 0, 7):
             show_wait(priority, 0.1)
     assert {kind: count(kind) - was for kind, was in before.items()} == {"low": 2, "normal": 2, "high": 2}
+
+
+async def test_a_run_that_asks_waits_for_a_person_and_one_that_acts_does_not() -> None:
+    world = World()
+    world.workflow(
+        {"name": "ask", "approval": {}}, {"name": "wait", "wait": {"duration": "1h"}}, name="asking"
+    )
+    world.workflow({"name": "wait", "wait": {"duration": "1h"}}, name="waiting")
+    asking, waiting = world.run("asks", "asking"), world.run("waits", "waiting")
+    for live in (asking, waiting):
+        assert not waits_for_person(live)
+        await world.reconciler().reconcile(live)
+    assert waits_for_person(asking)
+    assert not waits_for_person(waiting)

@@ -1,0 +1,265 @@
+"""The chart: what it renders, what it refuses, and what a real API server says of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import chart_overlays as chart
+from apiserver.rest import MERGE_PATCH, Answer, Client
+from kubernaut.core.kinds import resource_of
+from localcluster import Cluster
+
+APPLY = "application/apply-patch+yaml"
+MANAGER = "chart-test"
+CASES = ("default", "ha", "namespaced", "everything")
+# What is defined by CRDs that this cluster does not have.
+ELSEWHERE = ("ServiceMonitor", "PrometheusRule", "Cluster")
+SYSTEM = chart.NAMESPACE
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    return chart.helm()
+
+
+@pytest.mark.parametrize("name", [*chart.OVERLAYS, *chart.SNAPSHOTS])
+def test_lint_finds_nothing(helm: Path, name: str) -> None:
+    command = [str(helm), "lint", "--strict", str(chart.CHART), "--values", str(chart.values_of(name))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_stored_overlays_and_snapshots_are_what_is_rendered(helm: Path) -> None:
+    stale = [str(path) for path, text in chart.files(helm) if not path.exists() or path.read_text() != text]
+    assert not stale, "run python hack/chart_overlays.py, look at what changed, and commit"
+
+
+def by_name(manifests: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    return {
+        (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]): one for one in manifests
+    }
+
+
+@pytest.mark.parametrize("name", chart.OVERLAYS)
+def test_kustomize_builds_what_helm_renders(helm: Path, cluster: Cluster, name: str) -> None:
+    built = cluster.run_kubectl("kustomize", str(chart.ROOT / "manifests" / name))
+    values = ("--values", str(chart.values_of(name)))
+    expected = by_name([chart.plain(one) for one in chart.template(helm, *values) if not chart.is_hook(one)])
+    found = by_name(list(yaml.safe_load_all(built)))
+    namespace = found.pop(("Namespace", "", SYSTEM))
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert found.keys() == expected.keys()
+    for key, manifest in expected.items():
+        if key[0] == "CustomResourceDefinition":
+            # The chart labels its own.
+            assert found[key]["spec"] == manifest["spec"]
+        else:
+            assert found[key] == manifest
+
+
+def test_the_base_has_the_rights_and_policies_of_the_chart(helm: Path, cluster: Cluster) -> None:
+    base = by_name(
+        list(yaml.safe_load_all(cluster.run_kubectl("kustomize", str(chart.ROOT / "manifests/base"))))
+    )
+    rendered = by_name(chart.template(helm, "--values", str(chart.values_of("ha"))))
+    for key, manifest in base.items():
+        if key[0] != "Namespace":
+            parts = {part: manifest.get(part) for part in ("spec", "rules", "subjects", "roleRef", "type")}
+            assert {part: rendered[key].get(part) for part in parts} == parts, key
+
+
+REFUSED = {
+    "a value that is none": (["operator.replicaCount=3"], "'/operator'", "'replicaCount' not allowed"),
+    "a group that is none": (["operater.replicas=3"], "additional properties 'operater' not allowed"),
+    "a number out of bounds": (["operator.replicas=-1"], "'/operator/replicas'", "got -1, want 0"),
+    "text for a number": (["operator.replicas=three"], "'/operator/replicas'", "want integer"),
+    "a mode that is none": (["postgres.mode=sqlite"], "'none', 'external', 'cloudnativepg', 'embedded'"),
+    "a setting that is none": (["operator.settings.worker=3"], "'worker' not allowed"),
+    "a secret as a setting": (["operator.settings.dsn=postgresql://u:p@h/d"], "'dsn' not allowed"),
+    "a family that is none": (["tenants[0].namespace=shop", "tenants[0].families[0]=pods"], "'common'"),
+    "a tenant without a namespace": (["tenants[0].serviceAccount=x"], "missing property 'namespace'"),
+    "a namespace that can be none": (["watchNamespaces[0]=Shop_1"], "'/watchNamespaces/0'"),
+    "a digest that is none": (["operator.image.digest=latest"], "'/operator/image/digest'"),
+    "a DSN that is nowhere": (["postgres.mode=external"], "name the Secret of this namespace"),
+    "no password": (["postgres.mode=embedded"], "postgres.embedded.password is empty"),
+    "an analyst without a history": (["analyst.enabled=true"], "set postgres.mode"),
+    "remembering without keys": (["remember.enabled=true"], "encryptionKeys.existingSecret"),
+    "more replicas than shards": (["operator.replicas=9"], "only 8 shards"),
+    "a tenant out of sight": (
+        ["watchNamespaces[0]=shop", "tenants[0].namespace=other"],
+        "namespace other, which is not among watchNamespaces",
+    ),
+    "a tenant twice": (
+        ["tenants[0].namespace=shop", "tenants[1].namespace=shop"],
+        "shop/kubernaut-repair twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_can_not_be_is_refused_in_clear_words(helm: Path, what: str) -> None:
+    values, *words = REFUSED[what]
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        chart.template(helm, *(part for value in values for part in ("--set", value)))
+    assert all(word in refused.value.stderr for word in words), refused.value.stderr
+
+
+def test_a_tenant_with_no_families_gets_no_rights_but_may_be_acted_as(helm: Path) -> None:
+    found = by_name(chart.template(helm, "--set-json", 'tenants=[{"namespace":"shop","families":[]}]'))
+    of_shop = {(kind, name) for kind, namespace, name in found if namespace == "shop"}
+    assert of_shop == {
+        ("ServiceAccount", "kubernaut-repair"),
+        ("Role", "kubernaut-impersonate"),
+        ("RoleBinding", "kubernaut-impersonate"),
+    }
+
+
+def test_in_namespaced_mode_the_operator_may_do_nothing_elsewhere(helm: Path) -> None:
+    found = chart.template(helm, "--values", str(chart.values_of("namespaced")))
+    bound = [
+        one["roleRef"]["name"]
+        for one in found
+        if one["kind"] == "ClusterRoleBinding" and not chart.is_hook(one)
+    ]
+    roles = {one["metadata"]["name"]: one["rules"] for one in found if one["kind"] == "ClusterRole"}
+    groups = {group for name in bound for rule in roles[name] for group in rule["apiGroups"]}
+    assert bound
+    assert groups == {"admissionregistration.k8s.io"}
+
+
+def test_secrets_and_random_values_are_not_rendered(helm: Path) -> None:
+    values = ("--values", str(chart.values_of("everything")))
+    assert chart.template(helm, *values) == chart.template(helm, *values)
+
+
+# With the API server
+
+
+def path_of(manifest: dict[str, Any], *, name: bool = True) -> str:
+    version, meta = manifest["apiVersion"], manifest["metadata"]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    place = f"/namespaces/{meta['namespace']}" if "namespace" in meta else ""
+    return f"{root}{place}/{resource_of(manifest['kind'])}" + (f"/{meta['name']}" if name else "")
+
+
+def apply(admin: Client, manifest: dict[str, Any]) -> dict[str, Any]:
+    query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
+    answer = admin.request("PATCH", path_of(manifest), manifest, content_type=APPLY, **query)
+    assert answer.ok, (path_of(manifest), answer.message)
+    body: dict[str, Any] = answer.body
+    return body
+
+
+def applied(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without what controllers write on it meanwhile: a status, and annotations of their own."""
+    kept = ("name", "uid", "generation", "labels", "managedFields")
+    meta = {key: part for key, part in manifest["metadata"].items() if key in kept}
+    meta["managedFields"] = [one for one in meta["managedFields"] if one["manager"] == MANAGER]
+    return {**{key: part for key, part in manifest.items() if key != "status"}, "metadata": meta}
+
+
+@pytest.fixture(scope="module")
+def places(cluster: Cluster) -> Iterator[None]:
+    """Namespaces that the cases name."""
+    names = ("shop", "payments")
+    with Client(cluster.kubeconfig) as admin:
+        for name in names:
+            made = admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+            assert made.ok, made
+        yield
+        for name in names:
+            admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def put_back(admin: Client, manifests: list[dict[str, Any]], cluster: Cluster) -> None:
+    """Have the cluster as ``manifests/base`` has it, which other tests rely on."""
+    base = by_name(
+        list(yaml.safe_load_all(cluster.run_kubectl("kustomize", str(chart.ROOT / "manifests/base"))))
+    )
+    for key, manifest in by_name(manifests).items():
+        if key in base:
+            apply(admin, base[key])
+        else:
+            answer: Answer = admin.request(
+                "DELETE", path_of(manifest), {"propagationPolicy": "Foreground", "gracePeriodSeconds": 0}
+            )
+            assert answer.ok, answer
+
+
+@pytest.mark.usefixtures("places")
+@pytest.mark.parametrize("name", CASES)
+def test_applied_a_second_time_nothing_changes(
+    helm: Path, admin: Client, cluster: Cluster, name: str
+) -> None:
+    manifests = [
+        one
+        for one in chart.template(helm, "--values", str(chart.values_of(name)))
+        if one["kind"] not in ELSEWHERE and not chart.is_hook(one)
+    ]
+    try:
+        first = [applied(apply(admin, manifest)) for manifest in manifests]
+        again = [applied(apply(admin, manifest)) for manifest in manifests]
+        assert [json.dumps(one, sort_keys=True) for one in again] == [
+            json.dumps(one, sort_keys=True) for one in first
+        ]
+    finally:
+        put_back(admin, manifests, cluster)
+
+
+def test_what_the_operator_and_people_write_is_not_taken_back(helm: Path, admin: Client) -> None:
+    rendered = by_name(chart.template(helm))
+    written = {
+        ("Secret", "kubernaut-signing"): {"data": {"probe": "a2V5"}},
+        ("ConfigMap", "kubernaut-switch"): {"data": {"probe": "off"}},
+    }
+    for (kind, name), body in written.items():
+        manifest = rendered[kind, SYSTEM, name]
+        apply(admin, manifest)
+        assert admin.request("PATCH", path_of(manifest), body, content_type=MERGE_PATCH).ok
+        after = apply(admin, manifest)
+        assert after["data"]["probe"] == body["data"]["probe"]
+        admin.request("PATCH", path_of(manifest), {"data": {"probe": None}}, content_type=MERGE_PATCH)
+
+
+def with_claims(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the pod that a workload makes, with the volumes that its claims become."""
+    pod: dict[str, Any] = copy.deepcopy(spec["template"])
+    claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", ())]
+    pod["spec"]["volumes"] += [
+        {"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims
+    ]
+    return pod
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_pod_is_admitted_where_pod_security_is_restricted(helm: Path, admin: Client, name: str) -> None:
+    values = ("--values", str(chart.values_of(name)), "--set", "operator.priorityClassName=")
+    pods = []
+    for manifest in chart.template(helm, *values):
+        if manifest["kind"] == "Pod":
+            pods.append({"metadata": manifest["metadata"], "spec": manifest["spec"]})
+        elif "template" in (manifest.get("spec") or {}):
+            pods.append(with_claims(manifest["spec"]))
+    assert len(pods) >= 3
+    for at, pod in enumerate(pods):
+        body = copy.deepcopy(pod)
+        body["metadata"].update({"name": f"probe-{at}", "namespace": SYSTEM})
+        # Its account is made with it, or by a hook; who it is does not matter to pod security.
+        body["spec"]["serviceAccountName"] = "default"
+        answer = admin.request(
+            "POST", f"/api/v1/namespaces/{SYSTEM}/pods", body, dryRun="All", fieldValidation="Strict"
+        )
+        assert answer.ok, (pod["metadata"].get("labels"), answer.message)
+    weak = copy.deepcopy(pods[0])
+    weak["metadata"].update({"name": "probe-weak", "namespace": SYSTEM})
+    weak["spec"] |= {"serviceAccountName": "default", "hostNetwork": True}
+    refused = admin.request("POST", f"/api/v1/namespaces/{SYSTEM}/pods", weak, dryRun="All")
+    assert "violates PodSecurity" in refused.message
