@@ -64,6 +64,8 @@ _POD: Final[Schema] = {
 OWNED: Final = (
     *("kubeconfig", "namespace", "dsn", "bind", "port", "state_dir", "encryption_keys", "identity", "shards"),
     *("remember", "watch_namespaces", "proposals_url"),
+    *("alerts_port", "alerts_bind", "alerts_tokens", "alerts_certificate", "alerts_key", "alerts_client_ca"),
+    "alerts_receivers",
 )
 
 
@@ -153,8 +155,14 @@ def bounds() -> dict[str, Schema]:
         "postgres.embedded.resources": _RESOURCES,
         "encryptionKeys.existingSecret": _NAME,
         "encryptionKeys.key": _KEY,
+        "alerts.port": _PORT,
+        "alerts.tokens.existingSecret": _NAME,
+        "alerts.tokens.key": _KEY,
+        "alerts.tls.existingSecret": _NAME,
+        "alerts.receivers": {"type": "array", "items": {"type": "string", "pattern": "^[^,]+$"}},
         "tenants": _tenants(),
         "networkPolicy.metricsFrom": _OBJECTS,
+        "networkPolicy.alertsFrom": _OBJECTS,
         "networkPolicy.dnsTo": _OBJECTS,
         "networkPolicy.apiServerPorts": {"type": "array", "items": _PORT, "minItems": 1},
         "networkPolicy.apiServerCIDRs": {

@@ -92,6 +92,11 @@ REFUSED = {
     "no password": (["postgres.mode=embedded"], "postgres.embedded.password is empty"),
     "an analyst without a history": (["analyst.enabled=true"], "set postgres.mode"),
     "remembering without keys": (["remember.enabled=true"], "encryptionKeys.existingSecret"),
+    "alerts of anybody": (["alerts.enabled=true"], "anybody could send them"),
+    "certificates without TLS": (
+        ["alerts.enabled=true", "alerts.tls.clientCertificates=true"],
+        "which needs TLS",
+    ),
     "more replicas than shards": (["operator.replicas=9"], "only 8 shards"),
     "a tenant out of sight": (
         ["watchNamespaces[0]=shop", "tenants[0].namespace=other"],
