@@ -40,7 +40,7 @@ WORKFLOW: Manifest = {
             {
                 "alert": {
                     "matchLabels": {"alertname": "ReadinessFailing"},
-                    "matchers": [{"name": "severity", "matchType": "=~", "value": "warning|critical"}],
+                    "matchers": ['severity=~"warning|critical"'],
                 },
                 "parameters": {"deployment": "=owner.name"},
             }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from kubernaut.api.base import ApiModel, Value
 from kubernaut.api.duration import Duration
-from kubernaut.api.markers import ListMap, Rule
+from kubernaut.api.markers import ListSet, Rule
 
 MAX_TRIGGERS: Final = 16
 _SAYS_SOMETHING: Final = (
@@ -18,28 +17,8 @@ _SAYS_SOMETHING: Final = (
 )
 
 LABEL_NAME: Final = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
-LabelName = Annotated[str, StringConstraints(pattern=LABEL_NAME, max_length=128)]
+Matcher = Annotated[str, StringConstraints(min_length=2, max_length=1024)]
 LabelValue = Annotated[str, StringConstraints(max_length=1024)]
-
-
-class MatchType(StrEnum):
-    """How a label's value is compared; regular expressions (RE2) have to fit the whole value."""
-
-    EQUAL = "="
-    NOT_EQUAL = "!="
-    REGEXP = "=~"
-    NOT_REGEXP = "!~"
-
-
-class AlertMatcher(ApiModel):
-    """A condition on one label of an alert; a label that is not there counts as empty, as with Alertmanager."""
-
-    name: LabelName
-    """Name of the label."""
-    match_type: MatchType = MatchType.EQUAL
-    """How it is compared."""
-    value: LabelValue
-    """With what; a regular expression for =~ and !~."""
 
 
 class AlertTrigger(ApiModel):
@@ -55,10 +34,8 @@ class AlertTrigger(ApiModel):
 
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(default_factory=dict)
     """Labels that the alert has, with these very values."""
-    matchers: Annotated[list[AlertMatcher], Field(max_length=16), ListMap("name", "matchType")] = Field(
-        default_factory=list
-    )
-    """Further conditions on its labels."""
+    matchers: Annotated[list[Matcher], Field(max_length=16), ListSet()] = Field(default_factory=list)
+    """Further conditions on its labels, as Alertmanager writes them: severity=~"warning|critical"."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

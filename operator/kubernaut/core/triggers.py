@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from cel_expr_python import cel
 
-from kubernaut.api.triggers import LABEL_NAME, AlertMatcher, AlertTrigger, MatchType
+from kubernaut.api.triggers import LABEL_NAME, AlertTrigger
 from kubernaut.api.workflow import Parameter, ParameterType, WorkflowSpec, parse_parameter
 from kubernaut.core.errors import KubernautError, StepError
 from kubernaut.core.expressions import AlertScope, ExpressionInvalid, Language, Template, template
@@ -25,8 +25,20 @@ _FITS: Final = {
 }
 
 
+# As Alertmanager writes matchers: https://prometheus.io/docs/alerting/latest/configuration/#matcher
+_MATCHER: Final = re.compile(
+    r"""\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<how>=~|!~|!=|=)\s*(?:"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<bare>[^"\s]*))\s*""",
+    re.DOTALL,
+)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
 class PatternInvalid(KubernautError):
     """A regular expression is none, or none that RE2 knows."""
+
+
+class MatcherInvalid(KubernautError):
+    """A condition on a label is none; says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,46 @@ def pattern(text: str) -> Pattern:
 
 
 @dataclass(frozen=True, slots=True)
+class Matcher:
+    """A condition on one label; a label that is not there counts as empty, as with Alertmanager.
+
+    Attributes:
+        how: ``=``, ``!=``, ``=~`` or ``!~``.
+    """
+
+    name: str
+    how: str
+    value: str
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        """Whether it holds for an alert with these labels."""
+        found = labels.get(self.name, "")
+        same = found == self.value if self.how in ("=", "!=") else pattern(self.value).fits(found)
+        return same is (self.how in ("=", "=~"))
+
+
+def matcher(text: str) -> Matcher:
+    """Return the condition that a text says.
+
+    Raises:
+        MatcherInvalid: it says none, or its regular expression is none.
+    """
+    found = _MATCHER.fullmatch(text)
+    if found is None:
+        raise MatcherInvalid(f'{text!r} is no matcher; write it as in severity=~"warning|critical"')
+    quoted = found["quoted"]
+    plain = {"n": "\n"}
+    value = found["bare"] if quoted is None else _ESCAPED.sub(lambda one: plain.get(one[1], one[1]), quoted)
+    made = Matcher(found["name"], found["how"], value)
+    if made.how in ("=~", "!~"):
+        try:
+            pattern(value)
+        except PatternInvalid as error:
+            raise MatcherInvalid(f"{value!r} is no regular expression (RE2): {error}") from None
+    return made
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedTrigger:
     """A trigger with everything compiled.
 
@@ -115,7 +167,8 @@ class PlannedTrigger:
     """
 
     position: int
-    alert: AlertTrigger
+    match_labels: Mapping[str, str]
+    matchers: tuple[Matcher, ...]
     parameters: Mapping[str, Template]
     names: frozenset[str] | None
     cooldown_seconds: float
@@ -126,8 +179,8 @@ class PlannedTrigger:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an alert with these labels starts a run."""
-        return all(labels.get(name, "") == value for name, value in self.alert.match_labels.items()) and all(
-            _holds(one, labels.get(one.name, "")) for one in self.alert.matchers
+        return all(labels.get(name, "") == value for name, value in self.match_labels.items()) and all(
+            one.holds(labels) for one in self.matchers
         )
 
     def values(self, alert: Alert, owner: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -138,12 +191,6 @@ class PlannedTrigger:
         """
         scope = alert.scope(owner)
         return {name: _text(name, value.render(scope)) for name, value in self.parameters.items()}
-
-
-def _holds(matcher: AlertMatcher, value: str) -> bool:
-    if matcher.match_type in (MatchType.EQUAL, MatchType.NOT_EQUAL):
-        return (value == matcher.value) is (matcher.match_type is MatchType.EQUAL)
-    return pattern(matcher.value).fits(value) is (matcher.match_type is MatchType.REGEXP)
 
 
 def _text(name: str, value: Any) -> str:
@@ -170,15 +217,12 @@ def compile_triggers(spec: WorkflowSpec) -> tuple[tuple[PlannedTrigger, ...], li
     for at, trigger in enumerate(spec.triggers):
         assert language is not None
         path = f"spec.triggers[{at}]"
-        for where, one in enumerate(trigger.alert.matchers):
-            if one.match_type in (MatchType.REGEXP, MatchType.NOT_REGEXP):
-                try:
-                    pattern(one.value)
-                except PatternInvalid as error:
-                    where_told = f"{path}.alert.matchers[{where}].value"
-                    problems.append(
-                        (where_told, f"{one.value!r} is no regular expression (RE2): {error}.", False)
-                    )
+        matchers: list[Matcher] = []
+        for where, text in enumerate(trigger.alert.matchers):
+            try:
+                matchers.append(matcher(text))
+            except MatcherInvalid as error:
+                problems.append((f"{path}.alert.matchers[{where}]", f"{error}.", False))
         for name in trigger.alert.match_labels:
             if not re.match(LABEL_NAME, name):
                 told = "a label's name has letters, digits and underscores, and does not begin with a digit."
@@ -198,8 +242,10 @@ def compile_triggers(spec: WorkflowSpec) -> tuple[tuple[PlannedTrigger, ...], li
         if lacking:
             told = f"the trigger gives no value to the required parameter {', '.join(lacking)}."
             problems.append((f"{path}.parameters", told, False))
+        seconds = trigger.cooldown.total_seconds()
+        names = _names(trigger.alert, matchers)
         planned.append(
-            PlannedTrigger(at, trigger.alert, values, _names(trigger.alert), trigger.cooldown.total_seconds())
+            PlannedTrigger(at, trigger.alert.match_labels, tuple(matchers), values, names, seconds)
         )
     return tuple(planned), problems
 
@@ -230,11 +276,7 @@ def _parameter(
     return made
 
 
-def _names(alert: AlertTrigger) -> frozenset[str] | None:
-    equal: Iterable[str] = (
-        one.value
-        for one in alert.matchers
-        if one.name == ALERTNAME and one.match_type is MatchType.EQUAL and one.value
-    )
+def _names(alert: AlertTrigger, matchers: Iterable[Matcher]) -> frozenset[str] | None:
+    equal = (one.value for one in matchers if one.name == ALERTNAME and one.how == "=" and one.value)
     found = {*equal, *filter(None, [alert.match_labels.get(ALERTNAME)])}
     return frozenset(found) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -50,8 +51,8 @@ def problems(*triggers: dict[str, Any], **more: Any) -> list[str]:
     return [f"{path}: {message}" for path, message, _ in compile_triggers(spec(*triggers, **more))[1]]
 
 
-def matcher(name: str, match_type: str, value: str) -> dict[str, str]:
-    return {"name": name, "matchType": match_type, "value": value}
+def matcher(name: str, how: str, value: str) -> str:
+    return f"{name}{how}{json.dumps(value)}"
 
 
 @pytest.mark.parametrize(
@@ -70,8 +71,23 @@ def matcher(name: str, match_type: str, value: str) -> dict[str, str]:
         (matcher("team", "!~", ".+"), True),
     ],
 )
-def test_matchers_compare_as_those_of_alertmanager_do(match: dict[str, str], holds: bool) -> None:
+def test_matchers_compare_as_those_of_alertmanager_do(match: str, holds: bool) -> None:
     assert planned(trigger({"matchers": [match]})).matches(ALERT.labels) is holds
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("severity=critical", "critical"),
+        (' severity = "critical" ', "critical"),
+        ("severity=", ""),
+        (r'severity="a \"b\" \\ c\n"', 'a "b" \\ c\n'),
+        ("severity=a|b", "a|b"),
+    ],
+)
+def test_a_matcher_is_written_as_alertmanager_writes_it(text: str, value: str) -> None:
+    assert planned(trigger({"matchers": [text]})).matches({"severity": value})
+    assert not planned(trigger({"matchers": [text]})).matches({"severity": value + "x"})
 
 
 def test_all_that_a_trigger_says_has_to_hold() -> None:
@@ -111,9 +127,11 @@ def test_a_label_that_the_alert_has_not_is_told() -> None:
     [
         (
             trigger({"matchers": [matcher("a", "=~", "(")]}),
-            "spec.triggers[0].alert.matchers[0].value: '(' is no",
+            "spec.triggers[0].alert.matchers[0]: '(' is no",
         ),
         (trigger({"matchers": [matcher("a", "=~", "a)|(b")]}), "is no regular expression"),
+        (trigger({"matchers": ["severity"]}), "'severity' is no matcher; write it as in severity=~"),
+        (trigger({"matchers": ['a="b" c']}), "is no matcher"),
         (trigger({"matchLabels": {"0a": "b"}}), "spec.triggers[0].alert.matchLabels.0a: a label's name has"),
         (trigger({"matchLabels": {"a": "b"}}, "=alert.label"), "undeclared reference to 'alert.label'"),
         (trigger({"matchLabels": {"a": "b"}}, "=params.x"), "undeclared reference to 'params.x'"),
