@@ -105,7 +105,13 @@ class Application:
         self._pauses = self._pausing(signer, gate, guards)
         every = settings.policy_check.total_seconds()
         self._policies = PolicyCheck(own, settings.namespace, every=every)
-        claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
+        claims = Claims(connection, catalogue, utcnow)
+        rights = PermissionWatch(
+            connection,
+            self.queue.add,
+            levels=guards.levels_with,
+            argo_namespace=settings.argocd_namespace,
+        )
         self.shards = _shards(settings, connection)
         parts = Parts(
             settings=settings,

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubernaut.api.names import API_VERSION, SWITCH_CONFIGMAP, SYSTEM_NAMESPACE
+from kubernaut.api.guards import GitOpsMode
+from kubernaut.api.names import API_VERSION
 from kubernaut.api.workflow import Workflow
 from kubernaut.cli import starting
 from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.expecting import Expected, expected
 from kubernaut.cli.forms import Format
+from kubernaut.cli.guarding import argo_namespace, levels_of
 from kubernaut.cli.lint.check import check_text
 from kubernaut.cli.lint.documents import read as documents
 from kubernaut.cli.lint.files import text_of
@@ -25,16 +27,16 @@ from kubernaut.cli.place import Place
 from kubernaut.cli.times import now
 from kubernaut.cli.views import lint as lint_view
 from kubernaut.cli.views import simulation as view
-from kubernaut.cluster.levels import LevelGuards
+from kubernaut.cluster.keepers import with_pauses
 from kubernaut.cluster.scopes import Scopes, find_scopes
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash
 from kubernaut.core.errors import ClusterError, StepError
-from kubernaut.core.guards.levels import Level, Reach
+from kubernaut.core.gitops.changing import mode
+from kubernaut.core.guards.levels import Level
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan, PlanInvalid
-from kubernaut.core.ports import ObjectRef
-from kubernaut.core.rights import Needs, Weight, kinds, needed, told
+from kubernaut.core.rights import PAUSING, Need, Needs, Weight, kinds, needed, told
 from kubernaut.core.rules import lacking
 from kubernaut.simulation import driver, serverside, snapshots
 from kubernaut.simulation.report import Result
@@ -110,17 +112,18 @@ async def in_cluster(place: Place, wanted: Wanted) -> int:
     with suppress(ClusterError):
         scopes = await find_scopes(place.connection, kinds(plan))
     needs = _needs(plan, wanted).corrected(scopes.names)
+    levels, _ = await levels_of(shadow, place.namespace, workflow)
+    if mode(levels)[0] is GitOpsMode.PAUSE_SYNC:
+        needs = await with_pauses(place.cluster, place.namespace, needs, argo_namespace())
     account = plan.spec.service_account_name
     acting = place.connection.as_account(place.namespace, account)
     lacks: tuple[str, ...] | None = None
     why = ""
     try:
         rules = await acting.rules(place.namespace)
-        lacks = tuple(
-            f"{told(one.right)} ({one.by})"
-            for one in needs.of(Weight.MUST)
-            if lacking(rules, one.right) is not None
-        )
+        missing = [one for one in needs.of(Weight.MUST) if lacking(rules, one.right) is not None]
+        missing += [one for one in needs.elsewhere if not await acting.allowed(one.right, one.namespace)]
+        lacks = tuple(f"{_told(one)} ({one.by})" for one in missing)
     except ClusterError as error:
         why = f"what {account} may do could not be asked: {error}"
     refused = await serverside.checked(result, shadow, acting) if wanted.server else None
@@ -220,15 +223,9 @@ async def _simulated(
 
 async def _levels(workflow: Workflow, namespace: str, shadow: Shadow) -> tuple[Level, ...]:
     """Return the guards that hold, as far as they can be read."""
-    wider = LevelGuards()
-    try:
-        ref = ObjectRef("v1", "ConfigMap", SYSTEM_NAMESPACE, SWITCH_CONFIGMAP)
-        wider.see((await shadow.get(ref)).get("data") or {})
-    except ClusterError as error:
-        shadow.assumptions.say(f"there are no guards of the cluster or its namespaces ({error})")
-    found = wider.levels(namespace)
-    if workflow.spec.guards is not None:
-        found = (Level(Reach.WORKFLOW, workflow.metadata.name, workflow.spec.guards), *found)
+    found, problem = await levels_of(shadow, namespace, workflow)
+    if problem:
+        shadow.assumptions.say(f"there are no guards of the cluster or its namespaces ({problem})")
     if found:
         shadow.assumptions.say("guards that count runs (cooldown, storm, breaker) have none to count")
     return found
@@ -241,9 +238,17 @@ def _needs(plan: Plan, wanted: Wanted) -> Needs:
 
 
 def _rights(needs: Needs) -> tuple[str, ...]:
-    must: Iterable[str] = (told(one.right) for one in needs.of(Weight.MUST))
-    unclear = (f"not known before a run: what step {step} needs ({why})" for step, why in needs.unclear)
+    must: Iterable[str] = map(_told, (*needs.of(Weight.MUST), *needs.elsewhere))
+    unclear = (
+        f"not known before a run: what {'' if step == PAUSING else 'step '}{step} needs ({why})"
+        for step, why in needs.unclear
+    )
     return (*dict.fromkeys(must), *unclear)
+
+
+def _told(need: Need) -> str:
+    where = f" in namespace {need.namespace}" if need.namespace else ""
+    return f"{told(need.right)}{where}"
 
 
 def _save(shadow: Shadow, path: str) -> None:

@@ -85,10 +85,12 @@ class Guarding:
 
     def levels(self, namespace: str, workflow: str, spec: WorkflowSpec) -> tuple[Level, ...]:
         """Return the levels that have guards, the Workflow's own first."""
+        return self.levels_with(namespace, workflow, spec.guards)
+
+    def levels_with(self, namespace: str, workflow: str, guards: Guards | None) -> tuple[Level, ...]:
+        """Return the same of a Workflow of which only its guards are known."""
         wider = self.wider.levels(namespace)
-        if spec.guards is None:
-            return wider
-        return (Level(Reach.WORKFLOW, workflow, spec.guards), *wider)
+        return wider if guards is None else (Level(Reach.WORKFLOW, workflow, guards), *wider)
 
     # At the beginning
 
