@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from kubernaut.cli.lint.files import text_of
 from kubernaut.cli.objects import WORKFLOW, fetch, parsed
 from kubernaut.cli.output import emit, note, show
 from kubernaut.cli.place import Place
+from kubernaut.cli.surroundings import RUN, memory_of, past_of, runs_of
 from kubernaut.cli.times import now
 from kubernaut.cli.views import lint as lint_view
 from kubernaut.cli.views import simulation as view
@@ -36,6 +37,7 @@ from kubernaut.core.gitops.changing import mode
 from kubernaut.core.guards.levels import Level
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan, PlanInvalid
+from kubernaut.core.ports import Manifest
 from kubernaut.core.rights import PAUSING, Need, Needs, Weight, kinds, needed, told
 from kubernaut.core.rules import lacking
 from kubernaut.simulation import driver, serverside, snapshots
@@ -56,6 +58,7 @@ class Wanted:
     server: bool
     dsn: str
     form: Format
+    keys: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ class Told:
         }
 
 
-async def in_cluster(place: Place, wanted: Wanted) -> int:
-    """Simulate against a cluster, read as the person's own account."""
+async def in_cluster(place: Place, wanted: Wanted, given: Workflow | None) -> int:
+    """Simulate against a cluster, read as the person's own account; ``given`` is the Workflow of a file."""
     reads_as = ""
     with suppress(ClusterError):
         reads_as = await place.whoami()
@@ -105,9 +108,10 @@ async def in_cluster(place: Place, wanted: Wanted) -> int:
     async def find(name: str) -> Workflow:
         return parsed(Workflow, await fetch(place.cluster, WORKFLOW, place.namespace, name))
 
-    workflow = _of_file(wanted.workflow, place.namespace) or await find(wanted.workflow)
+    workflow = given or await find(wanted.workflow)
     plan = _compiled(workflow)
-    result = await _simulated(workflow, plan, place.namespace, shadow, wanted, find)
+    runs = await runs_of(place.cluster, place.namespace, shadow.assumptions)
+    result = await _simulated(workflow, plan, place.namespace, shadow, wanted, find, runs)
     scopes = Scopes()
     with suppress(ClusterError):
         scopes = await find_scopes(place.connection, kinds(plan))
@@ -134,8 +138,8 @@ async def in_cluster(place: Place, wanted: Wanted) -> int:
     return _print(whole, wanted.form)
 
 
-def in_state(source: str, namespace: str, wanted: Wanted) -> int:
-    """Simulate against a state in a file; no cluster is asked."""
+def in_state(source: str, namespace: str, wanted: Wanted, given: Workflow | None) -> int:
+    """Simulate against a state in a file; no cluster is asked. ``given`` is the Workflow of a file."""
     try:
         objects = snapshots.read(text_of(source))
     except snapshots.StateInvalid as error:
@@ -150,10 +154,12 @@ def in_state(source: str, namespace: str, wanted: Wanted) -> int:
         return parsed(Workflow, flows[name])
 
     async def work() -> int:
-        workflow = _of_file(wanted.workflow, namespace) or await find(wanted.workflow)
+        workflow = given or await find(wanted.workflow)
         where = namespace or workflow.metadata.namespace or "default"
         plan = _compiled(workflow)
-        result = await _simulated(workflow, plan, where, shadow_of(now(), objects=objects), wanted, find)
+        runs = [one for one in objects if one["kind"] == RUN]
+        shadow = shadow_of(now(), objects=objects)
+        result = await _simulated(workflow, plan, where, shadow, wanted, find, runs)
         why = "no cluster was asked"
         history = await expected(wanted.dsn, where, workflow.metadata.name, content_hash(plan.spec))
         account = plan.spec.service_account_name
@@ -163,7 +169,7 @@ def in_state(source: str, namespace: str, wanted: Wanted) -> int:
     return asyncio.run(work())
 
 
-def _of_file(name: str, namespace: str) -> Workflow | None:
+def of_file(name: str) -> Workflow | None:
     """Return the Workflow in a file, or None where what is named is no file."""
     if not (name == "-" or "/" in name or name.endswith((".yaml", ".yml", ".json"))):
         return None
@@ -196,7 +202,13 @@ def _compiled(workflow: Workflow) -> Plan:
 
 
 async def _simulated(
-    workflow: Workflow, plan: Plan, namespace: str, shadow: Shadow, wanted: Wanted, find: Find
+    workflow: Workflow,
+    plan: Plan,
+    namespace: str,
+    shadow: Shadow,
+    wanted: Wanted,
+    find: Find,
+    runs: Iterable[Manifest],
 ) -> Result:
     values = starting.assignments(wanted.params, "--param")
     starting.check(workflow, values, dry_run=True)
@@ -210,9 +222,11 @@ async def _simulated(
 
     guards = await _levels(workflow, namespace, shadow)
     params = parse_parameters(plan.spec, values)
-    one = driver.Wanted(workflow.metadata.name, namespace, plan, params, guards, find=other)
+    past = past_of(runs, lambda: shadow.state.now)
+    one = driver.Wanted(workflow.metadata.name, namespace, plan, params, guards, find=other, past=past)
     try:
-        return await simulate(one, shadow)
+        async with memory_of(wanted.dsn, wanted.keys, shadow.assumptions, now) as memory:
+            return await simulate(replace(one, memory=memory), shadow)
     except ClusterError:
         raise
     except StepError as error:
@@ -226,8 +240,6 @@ async def _levels(workflow: Workflow, namespace: str, shadow: Shadow) -> tuple[L
     found, problem = await levels_of(shadow, namespace, workflow)
     if problem:
         shadow.assumptions.say(f"there are no guards of the cluster or its namespaces ({problem})")
-    if found:
-        shadow.assumptions.say("guards that count runs (cooldown, storm, breaker) have none to count")
     return found
 
 
@@ -256,7 +268,7 @@ def _save(shadow: Shadow, path: str) -> None:
     own = [
         one
         for one in first.values()
-        if one is not None and (one["apiVersion"], one["kind"]) != (API_VERSION, "WorkflowExecution")
+        if one is not None and (one["apiVersion"], one["kind"]) != (API_VERSION, RUN)
     ]
     try:
         Path(path).write_text(snapshots.write(own))

@@ -165,7 +165,7 @@ class Guarding:
             subject = Subject(
                 live.uid, live.key.namespace, name, pinned.uid, f"{pinned.kind} {pinned.name}", where, labels
             )
-            known = _before(live.status.started_at or now, self._known(subject, levels, now))
+            known = before(live.status.started_at or now, self._known(subject, levels, now))
             found = refusal(subject, levels, known, now)
         return guarded(levels, found, live.key.namespace, name, self.past.bad(plan.high), now)
 
@@ -237,7 +237,7 @@ def _own_level(key: WorkflowKey, declared: object) -> Level | None:
         return None
 
 
-def _before(began: datetime, known: Known) -> Known:
+def before(began: datetime, known: Known) -> Known:
     """Return what is known but for runs that began later: those waited for this one, not it for them."""
     return replace(
         known,
