@@ -105,7 +105,7 @@ class Application:
         guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
         self._pauses = self._pausing(signer, gate, guards)
         self._policies = PolicyCheck(own, settings.namespace, every=settings.policy_check.total_seconds())
-        claims, rights = Claims(connection, catalogue, utcnow), PermissionWatch(connection, self.queue.add)
+        claims, rights = Claims(connection, catalogue, utcnow), self._permissions(guards)
         self.shards = _shards(settings, connection)
         parts = Parts(
             settings=settings,
@@ -143,6 +143,14 @@ class Application:
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
+
+    def _permissions(self, guards: Guarding) -> PermissionWatch:
+        return PermissionWatch(
+            self._connection,
+            self.queue.add,
+            levels=guards.levels_with,
+            argo_namespace=self._settings.argocd_namespace,
+        )
 
     def _performer(
         self, signer: Signer, evidence: AvailabilityEvidence, gate: Gate, guards: Guarding

@@ -67,7 +67,7 @@ WRITES: Final = Counter(
 )
 ACCESS_REVIEWS: Final = Counter(
     "kubernaut_access_reviews",
-    "Requests by which it is found out what accounts may do, by what is asked: rules, access, account.",
+    "Requests by which it is found out what accounts may do, by what is asked: rules, access, account, keepers.",
     ["asked"],
     registry=REGISTRY,
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from apiserver.kinds import crd
 from apiserver.rest import MERGE_PATCH, Answer, Client
 from e2e.world import REPAIR, Place, World, until, web
 
@@ -22,7 +23,6 @@ APPLY_PATCH = "application/apply-patch+yaml"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/{}"
 _BOOL, _TEXT = {"type": "boolean"}, {"type": "string"}
-_ANY: Manifest = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
 def _of(**properties: Any) -> Manifest:
@@ -67,34 +67,16 @@ _HELM_RELEASE = _of(
 )
 
 
-def _crd(group: str, version: str, kind: str, spec: Manifest) -> Manifest:
-    plural = f"{kind.lower()}s"
-    schema = {"type": "object", "properties": {"spec": spec, "status": _ANY, "operation": _ANY}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
-            "versions": [
-                {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-            ],
-        },
-    }
-
-
 def install(world: World) -> None:
     """Have the CRDs and the namespaces that Argo CD and Flux have."""
-    for crd in (
-        _crd("argoproj.io", "v1alpha1", "Application", _APPLICATION),
-        _crd("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", _KUSTOMIZATION),
-        _crd("helm.toolkit.fluxcd.io", "v2", "HelmRelease", _HELM_RELEASE),
+    for made in (
+        crd("argoproj.io", "v1alpha1", "Application", _APPLICATION),
+        crd("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", _KUSTOMIZATION),
+        crd("helm.toolkit.fluxcd.io", "v2", "HelmRelease", _HELM_RELEASE),
     ):
-        answer = world.admin.request("POST", CRDS, crd)
+        answer = world.admin.request("POST", CRDS, made)
         assert answer.ok or answer.status == 409, answer
-        name = crd["metadata"]["name"]
+        name = made["metadata"]["name"]
         until(f"{name} is served", lambda name=name: _established(world, name))  # type: ignore[misc]
     for name in ("argocd", "flux-system"):
         answer = world.admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})

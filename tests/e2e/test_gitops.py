@@ -45,6 +45,35 @@ def replicas(place: Place) -> int:
     return int(place.get("Deployment", "web")["spec"]["replicas"])
 
 
+def test_what_pausing_needs_is_told_before_a_run_and_the_role_that_is_printed_gives_it(
+    place: Place, gits: Gits
+) -> None:
+    # Until it has the right, the account is refused where the Application is read.
+    place.world.refusing.add("argocd")
+    git = gits(place)
+    place.workflow(
+        scale(3), guards={"gitOps": "PauseSync", "pauseSync": {"expiresAfter": "1h", "resume": "AtRunEnd"}}
+    )
+    lacks = f"applications.argoproj.io {place.namespace} in namespace argocd (guards.gitOps)"
+
+    def told(holds: Callable[[Any], bool], what: str) -> None:
+        place.world.workflows.wait(
+            (place.namespace, "flow"), lambda w: holds(condition(w, "PermissionsReady")), what, 90
+        )
+
+    told(lambda one: f"lacks get, patch {lacks}" in one.get("message", ""), "what pausing needs is told")
+    printed = place.world.kubernaut("rbac", "flow", "-n", place.namespace)
+    assert printed.returncode == 0, printed
+    path = place.world.folder / f"{place.namespace}-role.yaml"
+    path.write_text(printed.stdout)
+    place.world.cluster.run_kubectl("apply", "-f", str(path))
+    told(lambda one: one.get("status") == "True", "nothing lacks any more")
+    with git.healing():
+        status = place.run().end()
+        assert "is paused until" in steps(status)["grow"]["message"], status
+    until("the sync goes on", lambda: git.syncs)
+
+
 def why(place: Place, name: str = "run") -> str:
     told = place.world.kubernaut("why", name, "-n", place.namespace)
     assert told.returncode == 0, told

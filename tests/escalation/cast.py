@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Self
 
 from apiserver.acting import await_true
+from apiserver.kinds import ANYTHING, crd
 from apiserver.resources import (
     EXECUTION,
     PATTERN,
@@ -23,6 +24,8 @@ from apiserver.resources import (
 from apiserver.rest import MERGE_PATCH, Answer, Client
 from escalation.rows import (
     ADA,
+    APPLICATION,
+    ARGO,
     BOSS,
     EDITH,
     FLEET,
@@ -55,6 +58,7 @@ from kubernaut.api.rbac import REPAIR_ACCOUNT, before_image_manifests, tenant_ma
 Object = dict[str, Any]
 FORGED = 9  # what a forged status says was seen
 _RBAC = "rbac.authorization.k8s.io"
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _IMPERSONATE = [
     {
         "apiGroups": [""],
@@ -128,11 +132,12 @@ class Cast:
 
     def set_the_stage(self) -> None:
         """Make namespaces, rights and objects, and wait until the API server knows the rights."""
-        for namespace in (SHOP, MILL, FLEET, VAULT):
+        for namespace in (SHOP, MILL, FLEET, VAULT, ARGO):
             make_namespace(self.admin, namespace)
         for manifest in (*tenant_manifests(SHOP), *tenant_manifests(MILL), *before_image_manifests(MILL)):
             self._make(_collection(manifest), manifest)
         self._objects()
+        self._applications()
         self._rights()
         self._label(FLEET, LABEL_CLUSTER_SCOPED)
         self._label(VAULT, LABEL_PROTECTED)
@@ -156,9 +161,10 @@ class Cast:
             content_type=MERGE_PATCH,
         )
         for path in (
-            *(core("namespaces", "", name) for name in (SHOP, MILL, FLEET, VAULT)),
+            *(core("namespaces", "", name) for name in (SHOP, MILL, FLEET, VAULT, ARGO)),
             core("secrets", SYSTEM, "esc-other"),
             group("coordination.k8s.io/v1", "leases", SYSTEM, "esc-shard"),
+            group("coordination.k8s.io/v1", "leases", SYSTEM, "esc-pause"),
             path_of(PATTERN, SYSTEM, "esc-seen"),
             rbac("rolebindings", SYSTEM, "esc-keeper"),
         ):
@@ -187,7 +193,8 @@ class Cast:
         self._make(path_of(EXECUTION, SHOP), held)
         self._make(path_of(PATTERN, SYSTEM), smallest(PATTERN, "esc-seen"))
         self._make(core("secrets", SYSTEM), {"metadata": {"name": "esc-other"}})
-        self._make(group("coordination.k8s.io/v1", "leases", SYSTEM), {"metadata": {"name": "esc-shard"}})
+        for name in ("esc-shard", "esc-pause"):
+            self._make(group("coordination.k8s.io/v1", "leases", SYSTEM), {"metadata": {"name": name}})
         snapshot = {"metadata": {"name": "theirs-1"}, "revision": 1, "data": {"spec": {}}}
         self._make(group("apps/v1", "controllerrevisions", SHOP), snapshot)
         for namespace, name in (PRETENDER.split(":"), BOSS.split(":")):
@@ -201,6 +208,27 @@ class Cast:
                 assert patch(
                     writer, kind, namespace, name, {"status": {"observedGeneration": 1}}, "status"
                 ).ok
+
+    def _applications(self) -> None:
+        """Have an Application for each tenant, which the tenant's own account may pause."""
+        made = self.admin.request("POST", _CRDS, crd("argoproj.io", "v1alpha1", "Application", ANYTHING))
+        assert made.status in (201, 409), made
+        applications = group("argoproj.io/v1alpha1", "applications", ARGO)
+        await_true(lambda: self.admin.request("GET", applications).ok, "Applications are not served")
+        for namespace in (SHOP, MILL):
+            name = namespace.removeprefix("esc-")
+            policy = {"automated": {"selfHeal": True}}
+            made_of = {"metadata": {"name": name}, "spec": {"syncPolicy": policy}}
+            self._make(applications, {**APPLICATION, **made_of})
+            rule = {
+                "apiGroups": ["argoproj.io"],
+                "resources": ["applications"],
+                "resourceNames": [name],
+                "verbs": ["get", "patch"],
+            }
+            self._make(rbac("roles", ARGO), {"metadata": {"name": f"pause-{name}"}, "rules": [rule]})
+            subject = {"kind": "ServiceAccount", "name": REPAIR_ACCOUNT, "namespace": namespace}
+            self._bind(ARGO, "Role", f"pause-{name}", subject, f"pause-{name}")
 
     def _rights(self) -> None:
         for namespace in (SHOP, MILL):
@@ -236,6 +264,10 @@ class Cast:
             Ask(KEEPER, "GET", core("configmaps", SYSTEM, "kubernaut-switch")),
             Ask(f"{MILL}:{REPAIR_ACCOUNT}", "GET", core("secrets", MILL, "bank")),
             Ask(f"{SHOP}:{REPAIR_ACCOUNT}", "GET", core("pods", SHOP)),
+            *(
+                Ask(f"{namespace}:{REPAIR_ACCOUNT}", "GET", _application(namespace))
+                for namespace in (SHOP, MILL)
+            ),
             Ask(
                 f"{SYSTEM}:kubernaut-operator",
                 "GET",
@@ -265,6 +297,10 @@ class Cast:
             "subjects": [subject],
         }
         self._make(rbac("rolebindings", namespace), binding)
+
+
+def _application(tenant: str) -> str:
+    return group("argoproj.io/v1alpha1", "applications", ARGO, tenant.removeprefix("esc-"))
 
 
 def refuser(answer: Answer) -> str:

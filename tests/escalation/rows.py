@@ -13,12 +13,14 @@ JSON: Final = "application/json"
 JSON_PATCH: Final = "application/json-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
 
-#: two tenants, one that may repair nodes, one where nothing is repaired, and the system's own
+#: two tenants, one that may repair nodes, one where nothing is repaired, the system's own, and that of Argo CD
 SHOP: Final = "esc-shop"
 MILL: Final = "esc-mill"
 FLEET: Final = "esc-fleet"
 VAULT: Final = "esc-vault"
+ARGO: Final = "esc-argocd"
 SYSTEM: Final = SYSTEM_NAMESPACE
+APPLICATION: Final = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application"}
 
 #: who refuses
 RBAC: Final = "RBAC"

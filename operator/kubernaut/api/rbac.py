@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kubernaut.api.names import (
@@ -222,10 +222,15 @@ def before_image_manifests(namespace: str = "", account: str = REPAIR_ACCOUNT) -
 
 
 def workflow_manifests(
-    workflow: str, namespace: str, account: str, rules: Sequence[Rule], cluster_rules: Sequence[Rule] = ()
+    workflow: str,
+    namespace: str,
+    account: str,
+    rules: Sequence[Rule],
+    cluster_rules: Sequence[Rule] = (),
+    elsewhere: Mapping[str, Sequence[Rule]] | None = None,
 ) -> list[Manifest]:
     """Return the Role that gives an account what a Workflow needs, and its binding; ClusterRole and binding too
-    where it needs something that is in no namespace.
+    where it needs something that is in no namespace, and a Role in each other namespace where it needs something.
     """
     subject = _subject(account, namespace)
     # Colons are allowed in names of RBAC and in none of namespaces and Workflows: no two can be meant by one.
@@ -233,6 +238,10 @@ def workflow_manifests(
     for kind, name, where, given in (
         ("Role", f"kubernaut:{workflow}", namespace, rules),
         ("ClusterRole", f"kubernaut:{namespace}:{workflow}", "", cluster_rules),
+        *(
+            ("Role", f"kubernaut:{namespace}:{workflow}", other, more)
+            for other, more in (elsewhere or {}).items()
+        ),
     ):
         if given:
             found += [_role(kind, name, given, where), _binding(kind, name, subject, where)]

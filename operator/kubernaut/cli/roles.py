@@ -11,12 +11,14 @@ from typing import Any, Final
 
 import yaml
 
+from kubernaut.api.guards import GitOpsMode
 from kubernaut.api.rbac import workflow_manifests
 from kubernaut.api.workflow import Workflow, WorkflowSpec
 from kubernaut.cli import starting
 from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
+from kubernaut.cli.guarding import argo_namespace, levels_of
 from kubernaut.cli.lint.check import check_text
 from kubernaut.cli.lint.documents import read
 from kubernaut.cli.objects import WORKFLOW, fetch, parsed
@@ -24,13 +26,15 @@ from kubernaut.cli.output import note, show
 from kubernaut.cli.place import Place
 from kubernaut.cli.text import line
 from kubernaut.cli.views import lint as lint_view
+from kubernaut.cluster.keepers import with_pauses
 from kubernaut.cluster.resources import WELL_KNOWN
 from kubernaut.cluster.scopes import Scopes, find_scopes
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.errors import StepError
+from kubernaut.core.gitops.changing import mode
 from kubernaut.core.parameters import parse_given
 from kubernaut.core.plan import Plan, PlanInvalid
-from kubernaut.core.rights import Needs, Weight, kinds, needed
+from kubernaut.core.rights import PAUSING, Needs, Weight, kinds, needed
 from kubernaut.core.rules import Rule, apart, lacking, merged
 
 _WIDTH: Final = 110
@@ -57,6 +61,7 @@ class Roles:
     wide: tuple[Rule, ...]
     perhaps: tuple[Rule, ...]
     unclear: tuple[tuple[str, str], ...]
+    elsewhere: Mapping[str, tuple[Rule, ...]]
 
     def manifests(self) -> list[dict[str, Any]]:
         """Return the objects to apply."""
@@ -66,7 +71,16 @@ class Roles:
             self.account,
             [rule.manifest() for rule in self.rules],
             [rule.manifest() for rule in self.wide],
+            {where: [rule.manifest() for rule in rules] for where, rules in self.elsewhere.items()},
         )
+
+    def rules_of(self, manifest: Mapping[str, Any]) -> tuple[Rule, ...] | None:
+        """Return the rules that one of the objects holds; None where it holds none."""
+        if manifest["kind"] == "ClusterRole":
+            return self.wide
+        if manifest["kind"] != "Role":
+            return None
+        return self.elsewhere.get(manifest["metadata"]["namespace"], self.rules)
 
 
 async def of_cluster(place: Place, name: str, wanted: Wanted) -> int:
@@ -77,7 +91,13 @@ async def of_cluster(place: Place, name: str, wanted: Wanted) -> int:
     except PlanInvalid as error:
         raise CliError(f"Workflow {name} is not ready: {error}", "Mend it and apply it again.") from None
     scopes = await find_scopes(place.connection, kinds(plan))
-    _print([_roles(name, place.namespace, plan, scopes, wanted)], wanted.form)
+    needs = _needs(plan, scopes, wanted)
+    levels, problem = await levels_of(place.cluster, place.namespace, workflow)
+    if problem:
+        note(f"Only guards of the Workflow itself count here: {problem}.")
+    if mode(levels)[0] is GitOpsMode.PAUSE_SYNC:
+        needs = await with_pauses(place.cluster, place.namespace, needs, argo_namespace())
+    _print([_roles(name, place.namespace, plan, scopes, needs, wanted)], wanted.form)
     return Exit.OK
 
 
@@ -108,15 +128,22 @@ def of_text(text: str, source: str, name: str, namespace: str, wanted: Wanted) -
         guessed = sorted(kind for version, kind in kinds(plan) if (version, kind) not in WELL_KNOWN)
         if guessed:
             note(f"Without a cluster the resource names of these kinds are guessed: {', '.join(guessed)}.")
-        roles.append(_roles(one.metadata.name, where, plan, Scopes(), wanted))
+        needs = _needs(plan, Scopes(), wanted)
+        roles.append(_roles(one.metadata.name, where, plan, Scopes(), needs, wanted))
     _print(roles, wanted.form)
     return Exit.OK
 
 
-def _roles(name: str, namespace: str, plan: Plan, scopes: Scopes, wanted: Wanted) -> Roles:
-    needs = needed(plan, _params(plan.spec, wanted.params)).corrected(scopes.names)
+def _needs(plan: Plan, scopes: Scopes, wanted: Wanted) -> Needs:
+    return needed(plan, _params(plan.spec, wanted.params)).corrected(scopes.names)
+
+
+def _roles(name: str, namespace: str, plan: Plan, scopes: Scopes, needs: Needs, wanted: Wanted) -> Roles:
     for step, why in needs.unclear:
-        note(f"The rights of step {step} are not among these, {why}; give parameters with -p.")
+        if step == PAUSING:
+            note(f"Not all rights of {step} are among these: {why}.")
+        else:
+            note(f"The rights of step {step} are not among these, {why}; give parameters with -p.")
     granted = needs.of(Weight.MUST, Weight.EASES, *([Weight.PERHAPS] if wanted.before_images else []))
     inside, wide = apart(granted, scopes.wide)
     rules = merged(inside)
@@ -128,6 +155,10 @@ def _roles(name: str, namespace: str, plan: Plan, scopes: Scopes, wanted: Wanted
         merged(wide),
         _beyond(needs, rules),
         needs.unclear,
+        {
+            where: merged(need for need in needs.elsewhere if need.namespace == where)
+            for where in sorted({need.namespace for need in needs.elsewhere})
+        },
     )
 
 
@@ -158,17 +189,19 @@ def _print(roles: Sequence[Roles], form: Format) -> None:
 def commented(roles: Roles) -> str:
     """Return the objects as YAML, each rule with the steps that need it above it."""
     head = f"What Workflow {roles.namespace}/{roles.workflow} needs of ServiceAccount {roles.account}."
-    unclear = [f"Not among these, step {step}: {why}." for step, why in roles.unclear]
+    unclear = [
+        f"Not among these, {'' if step == PAUSING else 'step '}{step}: {why}." for step, why in roles.unclear
+    ]
     parts = [_comment(head), *map(_comment, unclear)]
     documents = []
     for manifest in roles.manifests():
-        rules = {"Role": roles.rules, "ClusterRole": roles.wide}.get(manifest["kind"])
+        rules = roles.rules_of(manifest)
         if rules is None:
             documents.append(_yaml(manifest))
             continue
         text = _yaml({key: value for key, value in manifest.items() if key != "rules"}) + "rules:\n"
         text += "".join(_comment(f"for {_who(rule)}") + _yaml([rule.manifest()]) for rule in rules)
-        documents.append(text + ("".join(map(_only, roles.perhaps)) if manifest["kind"] == "Role" else ""))
+        documents.append(text + ("".join(map(_only, roles.perhaps)) if rules is roles.rules else ""))
     return "".join(parts) + "---\n".join(documents)
 
 

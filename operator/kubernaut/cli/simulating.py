@@ -5,36 +5,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kubernaut.api.names import API_VERSION, SWITCH_CONFIGMAP, SYSTEM_NAMESPACE
+from kubernaut.api.guards import GitOpsMode
+from kubernaut.api.names import API_VERSION
 from kubernaut.api.workflow import Workflow
 from kubernaut.cli import starting
 from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.expecting import Expected, expected
 from kubernaut.cli.forms import Format
+from kubernaut.cli.guarding import argo_namespace, levels_of
 from kubernaut.cli.lint.check import check_text
 from kubernaut.cli.lint.documents import read as documents
 from kubernaut.cli.lint.files import text_of
 from kubernaut.cli.objects import WORKFLOW, fetch, parsed
 from kubernaut.cli.output import emit, note, show
 from kubernaut.cli.place import Place
+from kubernaut.cli.surroundings import RUN, memory_of, past_of, runs_of
 from kubernaut.cli.times import now
 from kubernaut.cli.views import lint as lint_view
 from kubernaut.cli.views import simulation as view
-from kubernaut.cluster.levels import LevelGuards
+from kubernaut.cluster.keepers import with_pauses
 from kubernaut.cluster.scopes import Scopes, find_scopes
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash
 from kubernaut.core.errors import ClusterError, StepError
-from kubernaut.core.guards.levels import Level, Reach
+from kubernaut.core.gitops.changing import mode
+from kubernaut.core.guards.levels import Level
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan, PlanInvalid
-from kubernaut.core.ports import ObjectRef
-from kubernaut.core.rights import Needs, Weight, kinds, needed, told
+from kubernaut.core.ports import Manifest
+from kubernaut.core.rights import PAUSING, Need, Needs, Weight, kinds, needed, told
 from kubernaut.core.rules import lacking
 from kubernaut.simulation import driver, serverside, snapshots
 from kubernaut.simulation.report import Result
@@ -54,6 +58,7 @@ class Wanted:
     server: bool
     dsn: str
     form: Format
+    keys: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,8 @@ class Told:
         }
 
 
-async def in_cluster(place: Place, wanted: Wanted) -> int:
-    """Simulate against a cluster, read as the person's own account."""
+async def in_cluster(place: Place, wanted: Wanted, given: Workflow | None) -> int:
+    """Simulate against a cluster, read as the person's own account; ``given`` is the Workflow of a file."""
     reads_as = ""
     with suppress(ClusterError):
         reads_as = await place.whoami()
@@ -103,24 +108,26 @@ async def in_cluster(place: Place, wanted: Wanted) -> int:
     async def find(name: str) -> Workflow:
         return parsed(Workflow, await fetch(place.cluster, WORKFLOW, place.namespace, name))
 
-    workflow = _of_file(wanted.workflow, place.namespace) or await find(wanted.workflow)
+    workflow = given or await find(wanted.workflow)
     plan = _compiled(workflow)
-    result = await _simulated(workflow, plan, place.namespace, shadow, wanted, find)
+    runs = await runs_of(place.cluster, place.namespace, shadow.assumptions)
+    result = await _simulated(workflow, plan, place.namespace, shadow, wanted, find, runs)
     scopes = Scopes()
     with suppress(ClusterError):
         scopes = await find_scopes(place.connection, kinds(plan))
     needs = _needs(plan, wanted).corrected(scopes.names)
+    levels, _ = await levels_of(shadow, place.namespace, workflow)
+    if mode(levels)[0] is GitOpsMode.PAUSE_SYNC:
+        needs = await with_pauses(place.cluster, place.namespace, needs, argo_namespace())
     account = plan.spec.service_account_name
     acting = place.connection.as_account(place.namespace, account)
     lacks: tuple[str, ...] | None = None
     why = ""
     try:
         rules = await acting.rules(place.namespace)
-        lacks = tuple(
-            f"{told(one.right)} ({one.by})"
-            for one in needs.of(Weight.MUST)
-            if lacking(rules, one.right) is not None
-        )
+        missing = [one for one in needs.of(Weight.MUST) if lacking(rules, one.right) is not None]
+        missing += [one for one in needs.elsewhere if not await acting.allowed(one.right, one.namespace)]
+        lacks = tuple(f"{_told(one)} ({one.by})" for one in missing)
     except ClusterError as error:
         why = f"what {account} may do could not be asked: {error}"
     refused = await serverside.checked(result, shadow, acting) if wanted.server else None
@@ -131,8 +138,8 @@ async def in_cluster(place: Place, wanted: Wanted) -> int:
     return _print(whole, wanted.form)
 
 
-def in_state(source: str, namespace: str, wanted: Wanted) -> int:
-    """Simulate against a state in a file; no cluster is asked."""
+def in_state(source: str, namespace: str, wanted: Wanted, given: Workflow | None) -> int:
+    """Simulate against a state in a file; no cluster is asked. ``given`` is the Workflow of a file."""
     try:
         objects = snapshots.read(text_of(source))
     except snapshots.StateInvalid as error:
@@ -147,10 +154,12 @@ def in_state(source: str, namespace: str, wanted: Wanted) -> int:
         return parsed(Workflow, flows[name])
 
     async def work() -> int:
-        workflow = _of_file(wanted.workflow, namespace) or await find(wanted.workflow)
+        workflow = given or await find(wanted.workflow)
         where = namespace or workflow.metadata.namespace or "default"
         plan = _compiled(workflow)
-        result = await _simulated(workflow, plan, where, shadow_of(now(), objects=objects), wanted, find)
+        runs = [one for one in objects if one["kind"] == RUN]
+        shadow = shadow_of(now(), objects=objects)
+        result = await _simulated(workflow, plan, where, shadow, wanted, find, runs)
         why = "no cluster was asked"
         history = await expected(wanted.dsn, where, workflow.metadata.name, content_hash(plan.spec))
         account = plan.spec.service_account_name
@@ -160,7 +169,7 @@ def in_state(source: str, namespace: str, wanted: Wanted) -> int:
     return asyncio.run(work())
 
 
-def _of_file(name: str, namespace: str) -> Workflow | None:
+def of_file(name: str) -> Workflow | None:
     """Return the Workflow in a file, or None where what is named is no file."""
     if not (name == "-" or "/" in name or name.endswith((".yaml", ".yml", ".json"))):
         return None
@@ -193,7 +202,13 @@ def _compiled(workflow: Workflow) -> Plan:
 
 
 async def _simulated(
-    workflow: Workflow, plan: Plan, namespace: str, shadow: Shadow, wanted: Wanted, find: Find
+    workflow: Workflow,
+    plan: Plan,
+    namespace: str,
+    shadow: Shadow,
+    wanted: Wanted,
+    find: Find,
+    runs: Iterable[Manifest],
 ) -> Result:
     values = starting.assignments(wanted.params, "--param")
     starting.check(workflow, values, dry_run=True)
@@ -207,9 +222,11 @@ async def _simulated(
 
     guards = await _levels(workflow, namespace, shadow)
     params = parse_parameters(plan.spec, values)
-    one = driver.Wanted(workflow.metadata.name, namespace, plan, params, guards, find=other)
+    past = past_of(runs, lambda: shadow.state.now)
+    one = driver.Wanted(workflow.metadata.name, namespace, plan, params, guards, find=other, past=past)
     try:
-        return await simulate(one, shadow)
+        async with memory_of(wanted.dsn, wanted.keys, shadow.assumptions, now) as memory:
+            return await simulate(replace(one, memory=memory), shadow)
     except ClusterError:
         raise
     except StepError as error:
@@ -220,17 +237,9 @@ async def _simulated(
 
 async def _levels(workflow: Workflow, namespace: str, shadow: Shadow) -> tuple[Level, ...]:
     """Return the guards that hold, as far as they can be read."""
-    wider = LevelGuards()
-    try:
-        ref = ObjectRef("v1", "ConfigMap", SYSTEM_NAMESPACE, SWITCH_CONFIGMAP)
-        wider.see((await shadow.get(ref)).get("data") or {})
-    except ClusterError as error:
-        shadow.assumptions.say(f"there are no guards of the cluster or its namespaces ({error})")
-    found = wider.levels(namespace)
-    if workflow.spec.guards is not None:
-        found = (Level(Reach.WORKFLOW, workflow.metadata.name, workflow.spec.guards), *found)
-    if found:
-        shadow.assumptions.say("guards that count runs (cooldown, storm, breaker) have none to count")
+    found, problem = await levels_of(shadow, namespace, workflow)
+    if problem:
+        shadow.assumptions.say(f"there are no guards of the cluster or its namespaces ({problem})")
     return found
 
 
@@ -241,9 +250,17 @@ def _needs(plan: Plan, wanted: Wanted) -> Needs:
 
 
 def _rights(needs: Needs) -> tuple[str, ...]:
-    must: Iterable[str] = (told(one.right) for one in needs.of(Weight.MUST))
-    unclear = (f"not known before a run: what step {step} needs ({why})" for step, why in needs.unclear)
+    must: Iterable[str] = map(_told, (*needs.of(Weight.MUST), *needs.elsewhere))
+    unclear = (
+        f"not known before a run: what {'' if step == PAUSING else 'step '}{step} needs ({why})"
+        for step, why in needs.unclear
+    )
     return (*dict.fromkeys(must), *unclear)
+
+
+def _told(need: Need) -> str:
+    where = f" in namespace {need.namespace}" if need.namespace else ""
+    return f"{told(need.right)}{where}"
 
 
 def _save(shadow: Shadow, path: str) -> None:
@@ -251,7 +268,7 @@ def _save(shadow: Shadow, path: str) -> None:
     own = [
         one
         for one in first.values()
-        if one is not None and (one["apiVersion"], one["kind"]) != (API_VERSION, "WorkflowExecution")
+        if one is not None and (one["apiVersion"], one["kind"]) != (API_VERSION, RUN)
     ]
     try:
         Path(path).write_text(snapshots.write(own))

@@ -8,7 +8,7 @@ from typing import Final
 
 from kubernaut.api.reasons import Reason
 from kubernaut.core.ports import Right
-from kubernaut.core.rights import Need, Needs, Weight, told
+from kubernaut.core.rights import PAUSING, Need, Needs, Weight, told
 from kubernaut.core.rules import merged
 
 _MOST_TOLD: Final = 8
@@ -71,10 +71,11 @@ def _fix(workflow: str, namespace: str) -> str:
 def _listed(needs: Sequence[Need]) -> str:
     """Return what is lacking and which steps need it, no more than can be read."""
     # Who may not do it on any object is not told of each single one.
-    rules = merged(needs)
     found = [
-        f"{told(Right(', '.join(rule.verbs), rule.group, resource, rule.names))} ({_steps(rule.by)})"
-        for rule in rules
+        f"{told(Right(', '.join(rule.verbs), rule.group, resource, rule.names))}"
+        f"{f' in namespace {namespace}' if namespace else ''} ({_steps(rule.by)})"
+        for namespace in sorted({need.namespace for need in needs})
+        for rule in merged(need for need in needs if need.namespace == namespace)
         for resource in rule.resources
     ]
     more = len(found) - _MOST_TOLD
@@ -87,5 +88,9 @@ def _steps(by: Sequence[str]) -> str:
 
 
 def _unclear(needs: Needs) -> str:
-    steps = _steps(tuple(step for step, _ in needs.unclear))
-    return f"Not known before a run: what {steps} needs."
+    told_of = tuple(dict.fromkeys(step for step, _ in needs.unclear if step != PAUSING))
+    steps = [f"what {_steps(told_of)} needs"] if told_of else []
+    pauses = [f"what {step} needs ({why})" for step, why in needs.unclear if step == PAUSING]
+    more = len(pauses) - _MOST_STEPS
+    told_pauses = [*pauses[:_MOST_STEPS], *([f"{more} more"] if more > 0 else [])]
+    return f"Not known before a run: {'; '.join([*steps, *told_pauses])}."

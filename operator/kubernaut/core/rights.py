@@ -28,6 +28,7 @@ _BETWEEN: Final = {
     "Job": (("", "pods"),),
     "CronJob": (("", "pods"), ("batch", "jobs")),
 }
+PAUSING: Final = "guards.gitOps"
 #: what PauseSync needs is in the namespace of an owner that shows only when a field is about to change
 PAUSES: Final = (
     "PauseSync needs get and patch on the Application, Kustomization or HelmRelease that keeps the target, in its "
@@ -49,11 +50,16 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One right, who needs it (a step by its path, TARGET, VERIFY or ALERTS), and how much hangs on it."""
+    """One right, who needs it (a step by its path, TARGET, VERIFY or ALERTS), and how much hangs on it.
+
+    Attributes:
+        namespace: where it is needed; empty for the Workflow's own namespace, or none.
+    """
 
     right: Right
     by: str
     weight: Weight = Weight.MUST
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +68,12 @@ class Needs:
 
     Attributes:
         unclear: steps of which it can't be known before a run what they act on, and why.
+        elsewhere: what is needed in other namespaces than the Workflow's.
     """
 
     needs: tuple[Need, ...] = ()
     unclear: tuple[tuple[str, str], ...] = ()
+    elsewhere: tuple[Need, ...] = ()
 
     def of(self, *weights: Weight) -> tuple[Need, ...]:
         """Return the needs of these weights."""
@@ -124,7 +132,7 @@ class _Reader:
             self._step(step)
         guards = self._plan.spec.guards
         if guards is not None and guards.git_ops is GitOpsMode.PAUSE_SYNC:
-            self._unclear["guards.gitOps", PAUSES] = None
+            self._unclear[PAUSING, PAUSES] = None
         return Needs(tuple(self._needs), tuple(self._unclear))
 
     def _step(self, step: PlannedStep) -> None:

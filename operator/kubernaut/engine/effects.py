@@ -139,6 +139,16 @@ class Performer:
         parameters = action.parameters.model_validate(act.parameters)
         return await ask(action, cluster, replace(context, done=one.done), parameters)
 
+    async def undone(self, live: LiveRun) -> str:
+        """Say who has undone what a run changed on its target; empty where nobody has, or that can't be told."""
+        claim, target = live.status.workflow, live.status.target
+        if self._gitops is None or claim is None or target is None:
+            return ""
+        where = namespace_of(target.api_version, target.kind, live.key.namespace)
+        account = self._accounts.as_account(live.key.namespace, claim.service_account_name)
+        ref = ObjectRef(target.api_version, target.kind, where, target.name)
+        return await self._gitops.undone(live, account, ref)
+
     async def _call(self, live: LiveRun, act: Act) -> Outcome:
         action = act.step.action
         assert action is not None

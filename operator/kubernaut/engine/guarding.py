@@ -85,10 +85,12 @@ class Guarding:
 
     def levels(self, namespace: str, workflow: str, spec: WorkflowSpec) -> tuple[Level, ...]:
         """Return the levels that have guards, the Workflow's own first."""
+        return self.levels_with(namespace, workflow, spec.guards)
+
+    def levels_with(self, namespace: str, workflow: str, guards: Guards | None) -> tuple[Level, ...]:
+        """Return the same of a Workflow of which only its guards are known."""
         wider = self.wider.levels(namespace)
-        if spec.guards is None:
-            return wider
-        return (Level(Reach.WORKFLOW, workflow, spec.guards), *wider)
+        return wider if guards is None else (Level(Reach.WORKFLOW, workflow, guards), *wider)
 
     # At the beginning
 
@@ -163,7 +165,7 @@ class Guarding:
             subject = Subject(
                 live.uid, live.key.namespace, name, pinned.uid, f"{pinned.kind} {pinned.name}", where, labels
             )
-            known = _before(live.status.started_at or now, self._known(subject, levels, now))
+            known = before(live.status.started_at or now, self._known(subject, levels, now))
             found = refusal(subject, levels, known, now)
         return guarded(levels, found, live.key.namespace, name, self.past.bad(plan.high), now)
 
@@ -235,7 +237,7 @@ def _own_level(key: WorkflowKey, declared: object) -> Level | None:
         return None
 
 
-def _before(began: datetime, known: Known) -> Known:
+def before(began: datetime, known: Known) -> Known:
     """Return what is known but for runs that began later: those waited for this one, not it for them."""
     return replace(
         known,

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from kubernaut.api.guards import GitOpsMode, PauseSync
 from kubernaut.api.names import MARKER_PREFIX
 from kubernaut.api.reasons import Reason
-from kubernaut.core.errors import Forbidden, NotFound, StepError
+from kubernaut.core.errors import ClusterError, Forbidden, NotFound, StepError
 from kubernaut.core.fields import FieldChange
 from kubernaut.core.gitops import oscillating, pausing
 from kubernaut.core.gitops.changing import by_apply, by_patch, mode, pause_terms, refused, told
@@ -75,6 +75,20 @@ class GitOps:
             hold: why nothing may be sent now, or None.
         """
         return Owning(self, live, cluster, recent, hold) if self.on() else None
+
+    async def undone(self, live: LiveRun, cluster: Cluster, ref: ObjectRef) -> str:
+        """Say who has undone what a run changed on an object; empty where nobody has, as far as the object tells.
+
+        It is read for this: what is watched comes without the managers of its fields.
+        """
+        if self.signer is None or not self.on():
+            return ""
+        try:
+            seen = await cluster.get(ref)
+        except ClusterError:
+            return ""
+        found = oscillating.undone(seen, self.signer, oscillating.terms(self.levels(live)), self.clock())
+        return next((oscillating.told(one) for one in found if one.run_uid == live.uid), "")
 
 
 class Owning:

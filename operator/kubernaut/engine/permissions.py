@@ -16,9 +16,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from kubernaut.api.guards import GitOpsMode, Guards
 from kubernaut.api.reasons import Reason
+from kubernaut.cluster.keepers import with_pauses
 from kubernaut.cluster.scopes import Discovers, Scopes, find_scopes
 from kubernaut.core.errors import ClusterError, MayNotActAs, NotFound
+from kubernaut.core.gitops.changing import mode
+from kubernaut.core.guards.levels import Level, Reach
 from kubernaut.core.permissions import Permissions, no_account, no_leave, not_known, permissions
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef, Right
@@ -51,6 +55,8 @@ class Asks(Protocol):
 
     async def allowed(self, right: Right, namespace: str) -> bool: ...
 
+    async def get(self, ref: ObjectRef) -> Manifest: ...
+
 
 class Reads(Protocol):
     """What reads an object as the operator."""
@@ -64,6 +70,10 @@ class Askers(Discovers, Protocol):
     def as_account(self, namespace: str, service_account: str) -> Asks: ...
 
     def own(self) -> Reads: ...
+
+
+def _own(namespace: str, workflow: str, guards: Guards | None) -> Sequence[Level]:
+    return (Level(Reach.WORKFLOW, workflow, guards),) if guards is not None else ()
 
 
 class TooMuchDoubt(ClusterError):
@@ -81,6 +91,7 @@ class _Entry:
     account: str
     plan: Plan | None
     due: float
+    pauses: Callable[[], bool] = lambda: False
     needs: Needs = field(default_factory=Needs)
     kinds: frozenset[tuple[str, str]] = frozenset()
     found: Permissions | None = None
@@ -94,6 +105,8 @@ class PermissionWatch:
     Args:
         changed: is told of a Workflow of which something else is known now.
         active: whether it is this replica that says what Workflows are.
+        levels: the guards that hold for a Workflow, by its namespace, name and own guards.
+        argo_namespace: where Argo CD keeps Applications that name no namespace.
     """
 
     def __init__(
@@ -105,6 +118,8 @@ class PermissionWatch:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         spread: Callable[[float, float], float] = random.uniform,
+        levels: Callable[[str, str, Guards | None], Sequence[Level]] = _own,
+        argo_namespace: str = "argocd",
     ) -> None:
         self._accounts = accounts
         self._changed = changed
@@ -112,6 +127,8 @@ class PermissionWatch:
         self._monotonic = monotonic
         self._sleep = sleep
         self._spread = spread
+        self._levels = levels
+        self._argo_namespace = argo_namespace
         self._entries: dict[WorkflowKey, _Entry] = {}
         self._heap: list[tuple[float, WorkflowKey]] = []
         self._rules: dict[tuple[str, str], tuple[float, Sequence[Mapping[str, Any]]]] = {}
@@ -134,6 +151,9 @@ class PermissionWatch:
         account = plan.spec.service_account_name
         wait = self._spread(0.0, SPREAD) if told else self._spread(FIRST, FIRST * 1.5)
         entry = _Entry(meta.get("uid", ""), generation, account, plan, self._monotonic() + wait)
+        # Guards of namespace and cluster change without the Workflow, so they are asked for each time.
+        guards = plan.spec.guards
+        entry.pauses = lambda: mode(self._levels(key.namespace, key.name, guards))[0] is GitOpsMode.PAUSE_SYNC
         self._entries[key] = entry
         self._push(key, entry)
         return None
@@ -228,6 +248,10 @@ class PermissionWatch:
             entry.needs, entry.kinds, entry.plan = needed(entry.plan), kinds(entry.plan), None
         scopes = await find_scopes(self._accounts, entry.kinds)
         needs = entry.needs.corrected(scopes.names)
+        if entry.pauses():
+            await self._pace("keepers")
+            acting = self._accounts.as_account(key.namespace, entry.account)
+            needs = await with_pauses(acting, key.namespace, needs, self._argo_namespace)
         lacks = await self._lacks(key.namespace, entry.account, needs, scopes)
         if any(need.weight is Weight.MUST for need in lacks) and not await self._exists(
             key.namespace, entry.account
@@ -245,6 +269,7 @@ class PermissionWatch:
             left = need.right if beyond(need.right, scopes.wide) else lacking(rules, need.right)
             if left is not None:
                 doubtful.append(replace(need, right=left))
+        doubtful += needs.elsewhere
         return await self._denied(namespace, asks, doubtful, scopes)
 
     async def _denied(
@@ -253,18 +278,18 @@ class PermissionWatch:
         """Return those of the needs that are denied when they are asked for one by one."""
         found: list[Need] = []
         unasked: list[Need] = []
-        answers: dict[Right, bool] = {}
+        answers: dict[tuple[Right, str], bool] = {}
         for need in sorted(doubtful, key=lambda need: need.weight):
-            where = "" if beyond(need.right, scopes.wide) else namespace
+            where = "" if beyond(need.right, scopes.wide) else need.namespace or namespace
             for right in singly([need.right]):
                 one = replace(need, right=right)
-                if right not in answers and len(answers) == MOST_SINGLY:
+                if (right, where) not in answers and len(answers) == MOST_SINGLY:
                     unasked.append(one)
                     continue
-                if right not in answers:
+                if (right, where) not in answers:
                     await self._pace("access")
-                    answers[right] = await asks.allowed(right, where)
-                if not answers[right]:
+                    answers[right, where] = await asks.allowed(right, where)
+                if not answers[right, where]:
                     found.append(one)
         if unasked and not found:
             raise TooMuchDoubt(f"no rule of its Roles gives {len(unasked) + MOST_SINGLY} of the rights")

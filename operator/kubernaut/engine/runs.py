@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from kubernaut.api.execution import Eta, RunPhase
+from kubernaut.api.execution import Eta, RunPhase, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
+from kubernaut.core import limits
 from kubernaut.core.features import Feature
 from kubernaut.core.machine import advance
 from kubernaut.core.recalling import recalled, to_recall
@@ -169,7 +170,7 @@ class RunReconciler:
             decision = self._decide(live, outcomes)
             live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}
-            live.status = decision.status
+            live.status = await self._with_who_undid_it(live, decision.status)
             if decision.store_first and not await self._stored(live):
                 continue
             for act in decision.acts:
@@ -204,6 +205,16 @@ class RunReconciler:
             self._guards.facts(live) if self._guards is not None else None,
         )
         return advance(live.view(), live.plan, facts, self._clock())
+
+    async def _with_who_undid_it(
+        self, live: LiveRun, status: WorkflowExecutionStatus
+    ) -> WorkflowExecutionStatus:
+        """Return a status which has just said that expectations are not met, with who has undone the changes."""
+        unmet = Reason.EXPECTATION_NOT_MET.value
+        if status.reason != unmet or live.stored.reason == unmet:
+            return status
+        told = await self._performer.undone(live)
+        return status.replace(message=limits.message(f"{status.message} {told}")) if told else status
 
     def _granted(self, live: LiveRun, decision: Decision) -> bool:
         """Ask for the scarce resources that steps want, give back the others; True where more is held now."""

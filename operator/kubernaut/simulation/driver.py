@@ -37,8 +37,10 @@ from kubernaut.core.ports import Manifest, ObjectRef, RevisionEvidence
 from kubernaut.core.run import Decision, Facts, Outcome, Run, Seen, Watched
 from kubernaut.core.unfolding import unfold
 from kubernaut.engine.effects import Performer
+from kubernaut.engine.guarding import before
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.owning import GitOps
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.ports import Accounts
 from kubernaut.simulation.controllers.settling import Settling
 from kubernaut.simulation.diffs import changes
@@ -62,6 +64,7 @@ class Wanted:
     Attributes:
         find: returns the plan of another Workflow and its parameters as typed, for subflows; raises StepError.
         levels: the guards that hold, the Workflow's own first.
+        past: the runs that guards count; None where there are none.
     """
 
     workflow: str
@@ -72,6 +75,7 @@ class Wanted:
     memory: Memory | None = None
     evidence: RevisionEvidence | None = None
     find: Callable[[str, Mapping[str, str]], Awaitable[tuple[Plan, dict[str, Any]]]] | None = None
+    past: PastRuns | None = None
 
 
 @dataclass(slots=True)
@@ -202,9 +206,9 @@ class Driver:
         )
 
     def _guards(self, run: Run) -> Guarded | None:
-        """Return what guards say as far as they look at time and place; who counts runs has none to count."""
-        levels, target = self.wanted.levels, run.status.target
-        if not levels or target is None:
+        """Return what guards say, as the engine asks them; of alerts nothing is known."""
+        levels, target, high = self.wanted.levels, run.status.target, self.wanted.plan.high
+        if (not levels and not high) or target is None:
             return None
         labels = None
         if self._seen is not None and self._seen.manifest is not None:
@@ -216,8 +220,14 @@ class Driver:
         if len(counted) < len(levels):
             self.shadow.assumptions.say("no alert that guards look at fires")
         now = self.shadow.state.now
-        found = refusal(subject, counted, Known(), now)
-        return guarded(levels, found, run.namespace, self.wanted.workflow, {}, now)
+        past = self.wanted.past or PastRuns(lambda: now)
+        began = run.status.started_at or now
+        storms = [level.guards.storm for level in counted if level.guards.storm is not None]
+        back = max((storm.within + storm.cooldown for storm in storms), default=None)
+        recent = past.since(now - back, run.uid) if back is not None else ()
+        known = before(began, Known(past.on_target(target.uid, run.uid), recent))
+        found = refusal(subject, counted, known, now) if levels else None
+        return guarded(levels, found, run.namespace, self.wanted.workflow, past.bad(high), now)
 
     async def _perform(self, performer: Performer, live: LiveRun, decision: Decision) -> dict[str, Outcome]:
         """Perform acts one after another, each on what the one before left."""

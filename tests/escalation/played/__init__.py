@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from escalation.played import forged, guarded
+from escalation.played import forged, gitops, guarded
 from escalation.played.story import Played
 
-ROWS: list[Played] = [*guarded.ROWS, *forged.ROWS]
+ROWS: list[Played] = [*guarded.ROWS, *forged.ROWS, *gitops.ROWS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from escalation.rows import Row
-from escalation.tables import answers, reach, rights, runs, system, workflows
+from escalation.tables import answers, gitops, reach, rights, runs, system, workflows
 
 ROWS: list[Row] = [
     *workflows.ROWS,
@@ -12,4 +12,5 @@ ROWS: list[Row] = [
     *rights.ROWS,
     *system.ROWS,
     *reach.ROWS,
+    *gitops.ROWS,
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from kubernaut.cli import main
-from unit.simulation.world import node, rolled_out
+from unit.simulation.world import ill, node, rolled_out
 
 Simulate = Callable[..., str]
 
@@ -114,3 +115,101 @@ def test_a_file_that_is_no_state_is_refused(
     told = capsys.readouterr().err
     assert says in told
     assert "Fix:" in told
+
+
+def test_a_file_that_is_not_there_is_told_before_a_cluster_that_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--kubeconfig", str(tmp_path / "nowhere")]
+    assert main(["simulate", str(tmp_path / "flow.yaml"), *where]) == 1
+    told = capsys.readouterr().err
+    assert "there is no file" in told
+    assert "nowhere" not in told
+
+
+# Guards, and what is remembered
+
+
+def a_run(name: str, began: int, verdict: str = "Remediated", **more: Any) -> dict[str, Any]:
+    """Return a run on the Deployment that began so many minutes ago, and took one."""
+    at = datetime.now(UTC) - timedelta(minutes=began)
+    status = {
+        "phase": "Succeeded" if verdict == "Remediated" else "Failed",
+        "verdict": verdict,
+        "startedAt": at.isoformat(),
+        "finishedAt": (at + timedelta(minutes=1)).isoformat(),
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid": "uid-deployment-api"},
+    }
+    return {
+        "apiVersion": "kubernaut.io/v1alpha1",
+        "kind": "WorkflowExecution",
+        "metadata": {"name": name, "namespace": "shop", "uid": f"uid-{name}"},
+        "spec": {"workflowRef": {"name": "grow"}},
+        "status": status | more,
+    }
+
+
+Guard = Callable[..., str]
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Guard:
+    """Simulate after some runs under guards; returns what is printed."""
+    monkeypatch.delenv("KUBERNAUT_DSN", raising=False)
+
+    def printed(*runs: dict[str, Any], code: int = 0, objects: Any = None, **spec: Any) -> str:
+        items = [node(), *(objects or rolled_out()), flow(**spec), *runs]
+        state = tmp_path / "state.json"
+        state.write_text(json.dumps({"kind": "List", "items": items}))
+        arguments = ["simulate", "grow", "--state", str(state), "-n", "shop", "-p", "size=4"]
+        assert main(arguments) == code
+        return capsys.readouterr().out
+
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("guards", "says"),
+    [
+        ({"cooldown": "30m"}, "Cooldown 30m of Workflow grow: run shop/new on Deployment api ended at"),
+        ({"maxPerHour": 2}, "maxPerHour 2 of Workflow grow: as many runs on Deployment api began"),
+        ({"storm": {"runs": 2, "within": "30m", "cooldown": "1h"}}, "Storm in Workflow grow: 2 runs began"),
+    ],
+)
+def test_guards_count_the_runs_that_went_before_and_say_what_they_would_say(
+    guarded: Guard, guards: dict[str, Any], says: str
+) -> None:
+    told = guarded(a_run("old", 20), a_run("new", 5), guards=guards, code=2)
+    assert f"The run would wait for its guards: {says}" in told
+
+
+@pytest.mark.parametrize(
+    "guards",
+    [{"cooldown": "3m"}, {"maxPerHour": 3}, {"storm": {"runs": 2, "within": "10m", "cooldown": "1h"}}],
+)
+def test_guards_that_the_runs_before_do_not_touch_let_it_go_on(
+    guarded: Guard, guards: dict[str, Any]
+) -> None:
+    told = guarded(a_run("old", 20), a_run("new", 5), guards=guards)
+    assert "The run would end Succeeded" in told
+
+
+def test_runs_that_never_acted_or_of_other_workflows_do_not_count_as_in_a_run(guarded: Guard) -> None:
+    declined = a_run("declined", 5, "Declined")
+    other = a_run("other", 5)
+    other["spec"]["workflowRef"]["name"] = "another"
+    assert "would end Succeeded" in guarded(declined, other, guards={"cooldown": "30m"})
+
+
+def test_a_breaker_that_is_open_has_a_person_asked(guarded: Guard) -> None:
+    step = {"name": "gone", "action": "delete_resource"}
+    step["with"] = {"apiVersion": "v1", "kind": "ConfigMap", "name": "old"}  # type: ignore[assignment]
+    bad = [a_run(f"bad-{at}", 10 + at, "NotFixed", highRisk=["delete_resource"]) for at in range(3)]
+    asked = "a person whom a guard has asked is assumed to approve"
+    assert asked in guarded(*bad, steps=[step], code=2)
+    assert asked not in guarded(*bad[:1], steps=[step], code=2)
+
+
+def test_what_is_remembered_is_said_not_to_be_simulated_where_it_was_not_asked(guarded: Guard) -> None:
+    told = guarded(steps=[{"name": "back", "action": "restore_last_known_good"}], objects=ill(), code=2)
+    assert "is not simulated: the operator's memory was not asked (--dsn, --keys)" in " ".join(told.split())

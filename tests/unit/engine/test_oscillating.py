@@ -141,3 +141,54 @@ def test_a_workflow_that_says_so_tells_of_it_for_another_time() -> None:
     fights.workflow = lambda _: {"spec": {"guards": {"oscillation": {"cooldown": "20s"}}}}
     assert fights.see(ended(0)) is None
     assert fights.told(key) == ""
+
+
+# What is undone while the run itself waits for its verification
+
+
+async def unmet(by: str = "argocd-controller", to: int = 1, **spec: Any) -> dict[str, Any]:
+    """Have somebody write the field after a run has changed it, so that its expectation does not hold."""
+    world = World()
+    tracked(world)
+    verify = {"expect": ["target.spec.replicas == 5"], "timeout": "20s", "stabilization": "5s"}
+    world.workflow(scale("one", 5), verify=verify, guards={"gitOps": "Act"}, **spec)
+    world.run(finalizers=["kubernaut.io/mirror"])
+    patched, cluster = world.cluster.patch, world.cluster
+
+    async def patch(ref: Any, body: Any, **more: Any) -> Any:
+        done = await patched(ref, body, **more)
+        web = cluster.find("Deployment", "web")
+        if ref.kind == "Deployment" and web["spec"]["replicas"] == 5:
+            web["spec"]["replicas"] = to
+            web["metadata"]["managedFields"] = [
+                entry("kubernaut", {"f:metadata": {}}, operation="Update", time=time(0)),
+                entry(by, spec_of("replicas"), time=time(3)),
+            ]
+            web["metadata"]["resourceVersion"] = "9999"
+        return done
+
+    world.cluster.patch = patch  # type: ignore[method-assign]
+    live, reconciler = world.take_up(), world.reconciler()
+    for _ in range(60):
+        await reconciler.reconcile(live)
+        if live.stored.phase.final:
+            break
+        await asyncio.sleep(1)
+    return world.stored()
+
+
+async def test_an_expectation_that_is_not_met_names_who_undid_what_the_run_changed() -> None:
+    status = await unmet()
+    assert (status["verdict"], status["reason"]) == ("NotFixed", "ExpectationNotMet")
+    assert status["message"].startswith("Not met within")
+    assert (
+        "Field manager argocd-controller set spec.replicas back 3s after this run had changed it."
+        in status["message"]
+    )
+
+
+@pytest.mark.parametrize(("by", "to"), [("kubernaut", 1), ("argocd-controller", 2)])
+async def test_an_expectation_that_is_not_met_for_another_reason_names_nobody(by: str, to: int) -> None:
+    status = await unmet(by, to)
+    assert status["reason"] == "ExpectationNotMet"
+    assert "Field manager" not in status["message"]

@@ -94,6 +94,23 @@ def rolled_out(replicas: int = 2, cpu: str = "1", on: str = "node-1", **spec: An
     return found
 
 
+def ill(image: str = "shop/api:bad") -> list[Manifest]:
+    """Return Deployment api as it is after its image was set to one that can't be pulled."""
+    found = rolled_out()
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    for one in found:
+        pod = one["spec"] if one["kind"] == "Pod" else one["spec"]["template"]["spec"]
+        pod["containers"] = [{**pod["containers"][0], "image": image}]
+        if one["kind"] == "Pod":
+            told = {"name": "app", "image": image, "ready": False, "restartCount": 0, "state": waiting}
+            conditions = [{"type": "Ready", "status": "False"}]
+            one["status"] = {"phase": "Pending", "conditions": conditions, "containerStatuses": [told]}
+        if one["kind"] == "Deployment":
+            one["status"] |= {"readyReplicas": 0, "availableReplicas": 0, "unavailableReplicas": 2}
+            one["status"]["conditions"] = [{"type": "Available", "status": "False"}]
+    return found
+
+
 def workflow(*steps: dict[str, Any], **more: Any) -> WorkflowSpec:
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
     return WorkflowSpec.from_wire(

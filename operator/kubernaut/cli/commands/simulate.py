@@ -44,6 +44,16 @@ def simulate(
         ),
     ] = False,
     dsn: Dsn = "",
+    keys: Annotated[
+        str,
+        typer.Option(
+            "--keys",
+            metavar="FILE",
+            envvar="KUBERNAUT_ENCRYPTION_KEYS",
+            show_envvar=True,
+            help="The keys that the operator encrypts with: what it remembers counts then, with --dsn.",
+        ),
+    ] = "",
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
@@ -53,17 +63,20 @@ def simulate(
 
     Objects are read with your own account, once each, and changed only in the copy. Prints each change, what
     controllers would do in turn, which rights are needed, how far it reaches, and what had to be assumed; see
-    docs/simulator.md for what is modelled. With --dsn the history says how long such runs took and how they ended.
+    docs/simulator.md for what is modelled. With --dsn the history says how long such runs took and how they ended;
+    with --keys, too, restore_last_known_good finds what is remembered. Guards count the runs of the cluster.
     Exits 2 where the run would not succeed.
     """
     from kubernaut.cli.errors import CliError
     from kubernaut.cli.place import within
-    from kubernaut.cli.simulating import Wanted, in_cluster, in_state
+    from kubernaut.cli.simulating import Wanted, in_cluster, in_state, of_file
 
-    wanted = Wanted(workflow, tuple(param or ()), save_state, server, dsn, output)
+    wanted = Wanted(workflow, tuple(param or ()), save_state, server, dsn, output, keys)
     if not state:
-        return within(kubeconfig, context, namespace, lambda place: in_cluster(place, wanted))
+        # A file that is not there is told before a cluster that is not.
+        given = of_file(workflow)
+        return within(kubeconfig, context, namespace, lambda place: in_cluster(place, wanted, given))
     if server or save_state:
         flag = "--server" if server else "--save-state"
         raise CliError(f"{flag} needs a cluster, and --state uses none", "Leave one of both out.")
-    return in_state(state, namespace, wanted)
+    return in_state(state, namespace, wanted, of_file(workflow))

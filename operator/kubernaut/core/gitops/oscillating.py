@@ -116,6 +116,12 @@ def refused(what: str, one: Undone, declared: Oscillation) -> str:
     )
 
 
+def told(one: Undone) -> str:
+    """Say in one line who has undone what a run changed."""
+    what = f"set {fields.render(one.path)} back {span(one.after)} after this run had changed it"
+    return f"Field manager {one.by} {what}."
+
+
 def _time(one: Manager) -> datetime | None:
     try:
         return datetime.fromisoformat(one.time)
