@@ -117,6 +117,40 @@ def _tenants() -> Schema:
     }
 
 
+def _postgres() -> dict[str, Schema]:
+    return {
+        "postgres.mode": {"enum": ["none", "external", "cloudnativepg", "embedded"]},
+        "postgres.external.existingSecret": _NAME,
+        "postgres.external.key": _KEY,
+        "postgres.external.port": _PORT,
+        "postgres.cloudnativepg.instances": {"type": "integer", "minimum": 1, "maximum": 9},
+        "postgres.cloudnativepg.imageName": {"type": "string"},
+        "postgres.cloudnativepg.size": _QUANTITY,
+        "postgres.cloudnativepg.storageClassName": _NAME,
+        "postgres.cloudnativepg.resources": _RESOURCES,
+        "postgres.embedded.image": {"type": "string", "minLength": 1},
+        "postgres.embedded.runAsUser": {"type": "integer", "minimum": 1},
+        "postgres.embedded.password": {"type": "string"},
+        "postgres.embedded.size": _QUANTITY,
+        "postgres.embedded.resources": _RESOURCES,
+    }
+
+
+def _network() -> dict[str, Schema]:
+    return {
+        "networkPolicy.metricsFrom": _OBJECTS,
+        "networkPolicy.alertsFrom": _OBJECTS,
+        "networkPolicy.dnsTo": _OBJECTS,
+        "networkPolicy.apiServerPorts": {"type": "array", "items": _PORT, "minItems": 1},
+        "networkPolicy.apiServerCIDRs": {
+            "type": "array",
+            "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"},
+        },
+        "networkPolicy.postgresTo": _OBJECTS,
+        "networkPolicy.extraEgress": _OBJECTS,
+    }
+
+
 def bounds() -> dict[str, Schema]:
     """Return the schema of each value by its path; of those that are true or false it goes without saying."""
     found: dict[str, Schema] = {
@@ -139,20 +173,6 @@ def bounds() -> dict[str, Schema]:
             "pattern": "^[1-9][0-9]?%$|^100%$",
         },
         "analyst.interval": {"type": "string", "pattern": _DURATION},
-        "postgres.mode": {"enum": ["none", "external", "cloudnativepg", "embedded"]},
-        "postgres.external.existingSecret": _NAME,
-        "postgres.external.key": _KEY,
-        "postgres.external.port": _PORT,
-        "postgres.cloudnativepg.instances": {"type": "integer", "minimum": 1, "maximum": 9},
-        "postgres.cloudnativepg.imageName": {"type": "string"},
-        "postgres.cloudnativepg.size": _QUANTITY,
-        "postgres.cloudnativepg.storageClassName": _NAME,
-        "postgres.cloudnativepg.resources": _RESOURCES,
-        "postgres.embedded.image": {"type": "string", "minLength": 1},
-        "postgres.embedded.runAsUser": {"type": "integer", "minimum": 1},
-        "postgres.embedded.password": {"type": "string"},
-        "postgres.embedded.size": _QUANTITY,
-        "postgres.embedded.resources": _RESOURCES,
         "encryptionKeys.existingSecret": _NAME,
         "encryptionKeys.key": _KEY,
         "alerts.port": _PORT,
@@ -161,16 +181,6 @@ def bounds() -> dict[str, Schema]:
         "alerts.tls.existingSecret": _NAME,
         "alerts.receivers": {"type": "array", "items": {"type": "string", "pattern": "^[^,]+$"}},
         "tenants": _tenants(),
-        "networkPolicy.metricsFrom": _OBJECTS,
-        "networkPolicy.alertsFrom": _OBJECTS,
-        "networkPolicy.dnsTo": _OBJECTS,
-        "networkPolicy.apiServerPorts": {"type": "array", "items": _PORT, "minItems": 1},
-        "networkPolicy.apiServerCIDRs": {
-            "type": "array",
-            "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"},
-        },
-        "networkPolicy.postgresTo": _OBJECTS,
-        "networkPolicy.extraEgress": _OBJECTS,
         "metrics.serviceMonitor.interval": {"type": "string", "pattern": _DURATION},
         "metrics.serviceMonitor.labels": _TEXTS,
         "metrics.prometheusRule.labels": _TEXTS,
@@ -178,6 +188,8 @@ def bounds() -> dict[str, Schema]:
         "metrics.prometheusRule.stuckAfter": {"type": "string", "pattern": "^[1-9][0-9]*(m|h|d)$"},
         "metrics.dashboards.labels": _TEXTS,
         "metrics.dashboards.annotations": _TEXTS,
+        **_postgres(),
+        **_network(),
     }
     for pod in ("operator", "analyst"):
         found |= {f"{pod}.image.{name}": one for name, one in _IMAGE.items()}

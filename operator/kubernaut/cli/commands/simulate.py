@@ -10,6 +10,21 @@ from kubernaut.cli.completing import workflows
 from kubernaut.cli.forms import Format
 from kubernaut.cli.options import Context, Dsn, Kubeconfig, Namespace, Output
 
+Keys = Annotated[
+    str,
+    typer.Option(
+        "--keys",
+        metavar="FILE",
+        envvar="KUBERNAUT_ENCRYPTION_KEYS",
+        show_envvar=True,
+        help="The keys that the operator encrypts with: what it remembers counts then, with --dsn.",
+    ),
+]
+SaveState = Annotated[
+    str,
+    typer.Option("--save-state", metavar="FILE", help="Write what was read, for --state; without Secrets."),
+]
+
 
 def simulate(
     workflow: Annotated[
@@ -30,12 +45,7 @@ def simulate(
             "--state", metavar="FILE", help="Use this List of objects instead of a cluster; - is stdin."
         ),
     ] = "",
-    save_state: Annotated[
-        str,
-        typer.Option(
-            "--save-state", metavar="FILE", help="Write what was read, for --state; without Secrets."
-        ),
-    ] = "",
+    save_state: SaveState = "",
     server: Annotated[
         bool,
         typer.Option(
@@ -44,16 +54,7 @@ def simulate(
         ),
     ] = False,
     dsn: Dsn = "",
-    keys: Annotated[
-        str,
-        typer.Option(
-            "--keys",
-            metavar="FILE",
-            envvar="KUBERNAUT_ENCRYPTION_KEYS",
-            show_envvar=True,
-            help="The keys that the operator encrypts with: what it remembers counts then, with --dsn.",
-        ),
-    ] = "",
+    keys: Keys = "",
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
