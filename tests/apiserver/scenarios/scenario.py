@@ -157,6 +157,8 @@ class Foretold(Protocol):
 
     def check(self) -> None: ...
 
+    def check_undone(self) -> None: ...
+
 
 async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, foretold: Foretold) -> None:
     """With its declared rights alone: act, symptom gone; again, nothing; undo, as the fault had left it; again."""
@@ -182,6 +184,7 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, fo
         return
     assert (await step.undo()).acted
     assert scenario.content(place) == faulty
+    foretold.check_undone()
     left = mutations(place)
     assert (await step.undo()).acted
     assert mutations(place) == left, "it was put back twice"
