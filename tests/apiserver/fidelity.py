@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from kubernaut.core.errors import Unfinished
 from kubernaut.core.kinds import group_of, resource_of
 from kubernaut.core.ports import Manifest
 from kubernaut.simulation.controllers.settling import Settling
+from kubernaut.simulation.outside import SimulatedWeb
 from kubernaut.simulation.shadow import Shadow
 from kubernaut.simulation.simulating import shadow_of
 
@@ -28,13 +29,21 @@ BEYOND = {
 }
 
 
+#: the same of what comes of putting back
+BEYOND_UNDONE = {
+    "silence_alert": "nothing is sent to Alertmanager, so there is no silence that could be ended",
+    "quarantine_pod": "controllers take a pod back that has its labels again, and then delete one that is too many",
+}
+
+
 @dataclass(frozen=True)
 class Simulated:
-    """What a step would come to."""
+    """What a step would come to, and what it would come to when it is put back; None where it is not."""
 
     objects: tuple[Manifest | None, ...]
     workloads: Mapping[str, Any]
     assumptions: tuple[str, ...]
+    undone: Simulated | None = None
 
 
 class Twin:
@@ -56,6 +65,13 @@ class Twin:
         if self._told is not None:
             check_it_came_out(self._scenario, self._place, self._told)
 
+    def check_undone(self) -> None:
+        """Demand the same once it was put back."""
+        if self._told is None or self._scenario.action in BEYOND_UNDONE:
+            return
+        assert self._told.undone is not None, f"{self._scenario}: the simulation puts nothing back"
+        check_it_came_out(self._scenario, self._place, self._told.undone)
+
 
 async def simulated(scenario: Scenario, place: Place, context: StepContext) -> Simulated:
     """Perform a scenario's step in a copy, with the action's own code; nothing may be sent but reads."""
@@ -65,6 +81,8 @@ async def simulated(scenario: Scenario, place: Place, context: StepContext) -> S
     settling = Settling(shadow)
     action, parameters = scenario.made
     shadow.step = context.step
+    # Nothing is sent to anybody else either: what undo would end there has not been begun yet.
+    context = replace(context, web=SimulatedWeb(shadow.assumptions))
     context = replace(context, intent=await action.prepare(shadow, context, parameters))
     for _ in range(_ROUNDS):
         try:
@@ -81,15 +99,29 @@ async def simulated(scenario: Scenario, place: Place, context: StepContext) -> S
     else:
         raise AssertionError(f"{scenario}: the simulation has not come to an end")
     assert done.acted, done.message
+    told = await _come_to(scenario, place, shadow, now)
+    if scenario.action in BEYOND_UNDONE:
+        return told
+    back = await action.undo(shadow, context, parameters)
+    assert back.acted is scenario.undoes, f"{scenario}: simulated, undo says: {back.message}"
+    await settling.settle()
+    undone = await _come_to(scenario, place, shadow, now) if back.acted else None
+    assert place.connection.mutations == sent, "a simulation changed something"
+    return replace(told, undone=undone)
+
+
+async def _come_to(
+    scenario: Scenario, place: Place, shadow: Shadow, before: Sequence[Manifest | None]
+) -> Simulated:
+    """Return what the copy has come to."""
     objects = tuple(
-        [_expected(shadow, place, where, before) for where, before in zip(scenario.changes, now, strict=True)]
+        [_expected(shadow, place, where, one) for where, one in zip(scenario.changes, before, strict=True)]
     )
     workloads: dict[str, Any] = {}
     for version, kind in _WORKLOADS:
         items = await shadow.list(version, kind, place.namespace)
         workloads |= {f"{kind} {one['metadata']['name']}": _counts(one) for one in items}
     workloads["pods"] = _pods(await shadow.list("v1", "Pod", place.namespace))
-    assert place.connection.mutations == sent, "a simulation changed something"
     return Simulated(objects, workloads, shadow.assumptions.all)
 
 

@@ -169,6 +169,8 @@ class Foretold(Protocol):
 
     def check(self) -> None: ...
 
+    def check_undone(self) -> None: ...
+
 
 async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, foretold: Foretold) -> None:
     """With its declared rights alone: act, symptom gone; again, nothing; undo, as the fault had left it; again."""
@@ -199,6 +201,7 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, fo
     assert scenario.content(place) == faulty
     back = await step.probe(place, first)
     assert back.happened is (Answer.UNKNOWN if untold else Answer.NO), back
+    foretold.check_undone()
     left = mutations(place)
     assert (await step.undo()).acted
     assert mutations(place) == left, "it was put back twice"

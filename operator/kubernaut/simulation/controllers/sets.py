@@ -46,7 +46,11 @@ def stateful_set(state: State, assumptions: Assumptions, key: Key) -> None:
                 break
     for at in reversed(range(wanted)):
         pod = state.objects.get(Key("", "Pod", key.namespace, names[at]))
-        if pod is None or not _updates(found, at + start) or _label(pod) == revision:
+        if pod is None or not _updates(found, at + start):
+            continue
+        if _label(pod) == revision:
+            if not ready(pod):
+                break
             continue
         pods.remove(state, pod)
         made = _made(state, assumptions, found, names[at], revision)
@@ -125,7 +129,8 @@ def _revision(state: State, key: Key, found: Mapping[str, Any]) -> str:
     """Return the hash of the newest template: that of the pods of now where the template is as it was."""
     first = state.first.get(key)
     if first is None or same(first["spec"]["template"], found["spec"]["template"]):
-        told = (found.get("status") or {}).get("updateRevision")
+        # What it was at first: a template that came back would else have the revision of what was between.
+        told = ((first or found).get("status") or {}).get("updateRevision")
         newest = [str(told)] if told and key.kind == "StatefulSet" else []
         if key.kind == "DaemonSet":
             # Its status names no revision; the newest pods of the template as it was have it.
