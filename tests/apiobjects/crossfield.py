@@ -27,10 +27,23 @@ def cross_field_cases() -> Iterator[Mutant]:
     yield from _alternates()
     yield from _parameters()
     yield from _storms()
+    yield from _triggers()
     for length, valid in ((63, True), (64, False)):
         named = _workflow()
         named["metadata"] = named["metadata"] | {"name": "a" * length}
         yield Mutant(f"name of {length}", named, valid)
+
+
+def _triggers() -> Iterator[Mutant]:
+    labels, matchers = {"alertname": "Broken"}, ["severity=critical"]
+    for told, alert, valid in (
+        ("labels", {"matchLabels": labels}, True),
+        ("matchers", {"matchers": matchers}, True),
+        ("both", {"matchLabels": labels, "matchers": matchers}, True),
+        ("nothing", {}, False),
+        ("empty ones", {"matchLabels": {}, "matchers": []}, False),
+    ):
+        yield Mutant(f"a trigger of {told}", _workflow(triggers=[{"alert": alert}]), valid)
 
 
 def _kinds_of_steps() -> Iterator[Mutant]:

@@ -139,6 +139,16 @@ def full_workflow() -> Object:
             {"name": "replicas", "type": "integer", "default": "1"},
         ],
         "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "=params.deployment"},
+        "triggers": [
+            {
+                "alert": {
+                    "matchLabels": {"alertname": "KubePodCrashLooping"},
+                    "matchers": ['severity=~"warning|critical"'],
+                },
+                "parameters": {"deployment": "=owner.name"},
+                "cooldown": "15m",
+            }
+        ],
         "guards": _GUARDS,
         "lifecycle": "Deprecated",
         "steps": _steps(),
@@ -177,7 +187,20 @@ def full_execution() -> Object:
     spec = {
         "workflowRef": {"name": "crash-loop"},
         "parameters": [{"name": "deployment", "value": "shop"}],
-        "trigger": {"type": "Subflow", "by": "ada", "reason": "pager"},
+        "trigger": {
+            "type": "Alert",
+            "by": "alertmanager",
+            "reason": "KubePodCrashLooping: shop restarts again and again",
+            "alert": {
+                "name": "KubePodCrashLooping",
+                "fingerprint": "0123456789abcdef",
+                "startsAt": _MICRO,
+                "labels": {"alertname": "KubePodCrashLooping", "pod": "shop-0"},
+                "incident": "0123456789abcdef0123456789abcdef",
+                "episode": 2,
+                "targetUid": _UID,
+            },
+        },
         "dryRun": True,
         "retryFrom": {"name": "crash-loop-0"},
         "parent": {"name": "whole-1", "uid": _UID, "step": "each/0/repair", "depth": 2},

@@ -200,7 +200,8 @@ def _another(schema: Schema, item: Any, number: int) -> Any:
     name = f"a{number}"
     if isinstance(item, str):
         return name
-    return item | {schema["x-kubernetes-list-map-keys"][0]: name}
+    keys = schema.get("x-kubernetes-list-map-keys")
+    return item | {keys[0]: name} if keys else item
 
 
 def _object_changes(schema: Schema, value: dict[str, Any]) -> Iterator[_Change]:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from kubernaut.api.base import TIME_PATTERN
 from kubernaut.api.crd import Kind, crd_manifest
 from kubernaut.api.duration import DAY_RULE, PATTERN
+from kubernaut.api.execution import ALERT_TOLD
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.steps import ALTERNATE_TOLD, KINDS_TOLD
 from kubernaut.api.steps import KINDS as STEP_KINDS
+from kubernaut.api.triggers import SAYS_SOMETHING
 
 Schema = dict[str, Any]
 Strategy = st.SearchStrategy[Any]
@@ -141,6 +143,20 @@ def _keep_alternate(strategy: Strategy, fields: dict[str, Strategy]) -> Strategy
     return keep()
 
 
+def _keep_alert(strategy: Strategy, fields: dict[str, Strategy]) -> Strategy:
+    @st.composite
+    def keep(draw: st.DrawFn) -> Any:
+        value = {key: inner for key, inner in draw(strategy).items() if key != "alert"}
+        return value | ({"alert": draw(fields["alert"])} if value.get("type") == "Alert" else {})
+
+    return keep()
+
+
+def _say_something(value: Any) -> Any:
+    said = value.get("matchLabels") or value.get("matchers")
+    return value if said else value | {"matchLabels": {"alertname": "Broken"}}
+
+
 # How an object is made to keep a rule, by the rule's message; a rule without an entry here fails the tests.
 _KEEPING: dict[str, Callable[[Strategy, dict[str, Strategy]], Strategy]] = {
     "set exactly one of duration and until": _one_of("duration", "until"),
@@ -153,6 +169,8 @@ _KEEPING: dict[str, Callable[[Strategy, dict[str, Strategy]], Strategy]] = {
     ALTERNATE_TOLD: _keep_alternate,
     "with needs an action": _without("with", lambda step: "action" not in step),
     "onUnknown needs an action": _without("onUnknown", lambda step: "action" not in step),
+    SAYS_SOMETHING: lambda strategy, fields: strategy.map(_say_something),
+    ALERT_TOLD: _keep_alert,
     "a required parameter has no default": _without("default", lambda one: bool(one.get("required"))),
 }
 _BY_TYPE: dict[str, Callable[[Schema], Strategy]] = {

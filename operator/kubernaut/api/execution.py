@@ -33,7 +33,7 @@ MAX_RECORDS: Final = MAX_STEPS + 32
 MAX_ANSWERS: Final = 256
 Progress = Annotated[str, StringConstraints(pattern=r"^[0-9]+/[0-9]+$", max_length=16)]
 _FIXED: Final = ("workflowRef", "parameters", "trigger", "dryRun", "retryFrom", "parent")
-_ALERT_TOLD: Final = "alert is given where type is Alert, and nowhere else"
+ALERT_TOLD: Final = "alert is given where type is Alert, and nowhere else"
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
@@ -145,7 +145,7 @@ class Trigger(ApiModel):
     cel_rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.alert) == (has(self.type) && self.type == 'Alert')",
-            _ALERT_TOLD,
+            ALERT_TOLD,
         ),
     )
 
@@ -160,7 +160,7 @@ class Trigger(ApiModel):
     @model_validator(mode="after")
     def _alert_goes_with_its_type(self) -> Self:
         if (self.alert is not None) is not (self.type is TriggerType.ALERT):
-            raise ValueError(_ALERT_TOLD)
+            raise ValueError(ALERT_TOLD)
         return self
 
 

@@ -12,7 +12,7 @@ from kubernaut.api.duration import Duration
 from kubernaut.api.markers import ListSet, Rule
 
 MAX_TRIGGERS: Final = 16
-_SAYS_SOMETHING: Final = (
+SAYS_SOMETHING: Final = (
     "an alert trigger needs matchLabels or matchers, or every alert would start the Workflow"
 )
 
@@ -28,7 +28,7 @@ class AlertTrigger(ApiModel):
         Rule(
             "(has(self.matchLabels) && self.matchLabels.size() > 0)"
             " || (has(self.matchers) && self.matchers.size() > 0)",
-            _SAYS_SOMETHING,
+            SAYS_SOMETHING,
         ),
     )
 
@@ -40,7 +40,7 @@ class AlertTrigger(ApiModel):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.match_labels and not self.matchers:
-            raise ValueError(_SAYS_SOMETHING)
+            raise ValueError(SAYS_SOMETHING)
         return self
 
 
