@@ -34,7 +34,7 @@ from kubernaut.core.machine import advance, claim
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Cluster, ObjectRef, Right
-from kubernaut.core.run import Act, Facts, Hold, Outcome, OutcomeKind, Run, Seen, Watched
+from kubernaut.core.run import Act, AlertSeen, Facts, Hold, Outcome, OutcomeKind, Run, Seen, Watched
 from kubernaut.core.run import Decision as Decided
 from kubernaut.core.unfenced import left_behind
 from kubernaut.core.unfolding import unfold
@@ -373,6 +373,7 @@ class Story:
     off: frozenset[Feature] = frozenset()
     unfenced: frozenset[str] = frozenset()
     guards: Guarded | None = None
+    alert: AlertSeen | None = None
 
     def decide(self, told: Mapping[str, Outcome] | None = None, **outcomes: Outcome) -> Decided:
         """Decide once; what must be stored first is stored, and the acts are under way."""
@@ -387,6 +388,7 @@ class Story:
             self.off,
             self.unfenced,
             self.guards,
+            self.alert,
         )
         self.unfenced -= {name for name, outcome in told.items() if not outcome.transient}
         self.last = advance(self.run, self.plan, facts, self.now)

@@ -35,6 +35,7 @@ from kubernaut.core.errors import ClusterError, KubernautError
 from kubernaut.core.features import Feature
 from kubernaut.core.marker import Signer
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
+from kubernaut.engine.alerting import AlertStates
 from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
@@ -102,7 +103,8 @@ class Application:
         )
         self._watches = SharedWatches(connection)
         mirror = history.mirror if history else None
-        guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, _alerts(settings))
+        source = _alerts(settings)
+        guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, source)
         self._pauses = self._pausing(signer, gate, guards)
         self._policies = PolicyCheck(own, settings.namespace, every=settings.policy_check.total_seconds())
         claims, rights = Claims(connection, catalogue, utcnow), self._permissions(guards)
@@ -121,6 +123,7 @@ class Application:
                 gate.off,
                 capacities,
                 guards,
+                AlertStates(source, utcnow, asks=settings.alertmanager_url is not None),
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, rights),
             afterlife=Afterlife(

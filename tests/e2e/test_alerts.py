@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -38,6 +39,18 @@ def broken(place: Place, parameters: Manifest = NAMED, step: Manifest | None = N
         step or note("only"), parameters=[{"name": "deployment", "required": True}], target=TARGET,
         triggers=[trigger],
     )  # fmt: skip
+
+
+def over(teller: Teller, *alerts: Manifest) -> None:
+    """Tell alerts to be resolved: only then a run that they started has helped."""
+    now = datetime.now(UTC).isoformat()
+    teller.tell(*({**one, "status": "resolved", "endsAt": now} for one in alerts))
+
+
+def acted(place: Place) -> bool:
+    """Whether the run has done its step."""
+    meta = place.get("Deployment", "web")["metadata"]
+    return "did-only" in meta.get("annotations", {})
 
 
 def runs(place: Place) -> list[Manifest]:
@@ -73,7 +86,20 @@ def test_the_alerts_of_all_pods_of_a_deployment_are_one_incident_with_one_run(
         answers = list(others.map(lambda one: teller.tell(one), told[7:]))
     assert [one["alerts"] for one in answers] == [{"joined": 1}] * 14
     assert teller.tell(*told)["alerts"] == {"joined": 21}
+    until("the step is done", lambda: acted(place))
+
+    def kept() -> bool:
+        found = json.loads(runs(place)[0]["metadata"]["annotations"]["kubernaut.io/alerts"])
+        return set(found["alerts"]) == {one["fingerprint"] for one in told}
+
+    until("all alerts are kept", kept)
+    assert runs(place)[0]["status"]["phase"] == "Verifying"
+    over(teller, *told[1:])
+    assert runs(place)[0]["status"]["phase"] == "Verifying"
+    over(teller, told[0])
     (run,) = ended(place)
+    assert run["status"]["verdict"] == "Remediated"
+    assert run["status"]["reason"] == "AlertResolvedAfter"
     cause = run["spec"]["trigger"]["alert"]
     assert run["spec"]["trigger"]["type"] == "Alert"
     assert run["spec"]["trigger"]["reason"] == "Broken: Broken in a test"
@@ -81,12 +107,6 @@ def test_the_alerts_of_all_pods_of_a_deployment_are_one_incident_with_one_run(
     assert cause["episode"] == 1
     assert run["spec"]["parameters"] == [{"name": "deployment", "value": "web"}]
     assert run["status"]["phase"] == "Succeeded"
-
-    def kept() -> bool:
-        found = json.loads(runs(place)[0]["metadata"]["annotations"]["kubernaut.io/alerts"])
-        return set(found["alerts"]) == {one["fingerprint"] for one in told}
-
-    until("all alerts are kept", kept)
     why = place.world.kubernaut("why", run["metadata"]["name"], "-n", place.namespace).stdout
     assert "Broken" in why
     assert "alertmanager" in why
@@ -125,8 +145,15 @@ def test_a_storm_of_alerts_starts_exactly_one_run_for_each_incident_though_the_o
     assert Counter(run["spec"]["parameters"][0]["value"] for run in found) == dict.fromkeys(names, 1)
     assert set(told) <= {"started", "joined"}
     assert sum(told.values()) == 10_000
+
+    def all_done() -> bool:
+        return all((run.get("status") or {}).get("phase") == "Verifying" for run in runs(place))
+
+    until("all have acted", all_done, 120)
+    for some in notifications:
+        over(teller, *some)
     for run in ended(place, 200, 120):
-        assert run["status"]["phase"] == "Succeeded", run["status"]
+        assert run["status"]["verdict"] == "Remediated", run["status"]
     did = [one["metadata"]["annotations"]["did"] for one in place.list("Deployment")]
     assert sorted(did) == sorted(run["metadata"]["name"] for run in found)
 
@@ -140,7 +167,9 @@ def test_an_alert_that_fires_anew_is_the_same_incident_within_the_cooldown_and_a
     assert teller.tell(alert(minutes_ago=60, ended_ago=40, labels=labels))["alerts"] == {"resolved": 1}
     assert teller.tell(alert(minutes_ago=35, labels=labels))["alerts"] == {"joined": 1}
     assert teller.tell(alert(minutes_ago=35, ended_ago=30, labels=labels))["alerts"] == {"resolved": 1}
-    assert teller.tell(alert(minutes_ago=5, labels=labels))["alerts"] == {"started": 1}
+    last = alert(minutes_ago=5, labels=labels)
+    assert teller.tell(last)["alerts"] == {"started": 1}
+    over(teller, last)
     first, second = sorted(ended(place, 2), key=lambda run: run["spec"]["trigger"]["alert"]["episode"])
     assert [run["spec"]["trigger"]["alert"]["episode"] for run in (first, second)] == [1, 2]
     assert (
@@ -290,4 +319,5 @@ def test_while_the_feature_is_off_alerts_are_put_off_and_none_is_lost(place: Pla
     finally:
         feature("on")
     teller.insist(told)
-    assert len(ended(place)) == 1
+    until("the step is done", lambda: acted(place))
+    assert len(runs(place)) == 1

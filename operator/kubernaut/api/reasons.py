@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NEEDS_PERSON = "NeedsPerson"
     # What a guard says.
     COOLDOWN = "Cooldown"
+    BACKING_OFF = "BackingOff"
     TOO_MANY_RUNS = "TooManyRuns"
     STORM = "Storm"
     OUTSIDE_CHANGE_WINDOW = "OutsideChangeWindow"
@@ -114,6 +115,9 @@ class Reason(StrEnum):
     ROLLBACK_FAILED = "RollbackFailed"
     EXPECTATION_MET = "ExpectationMet"
     EXPECTATION_NOT_MET = "ExpectationNotMet"
+    ALERT_RESOLVED_AFTER = "AlertResolvedAfter"
+    ALERT_STILL_FIRING = "AlertStillFiring"
+    ALERT_UNKNOWN = "AlertUnknown"
     NO_EXPECTATION = "NoExpectation"
     NO_CASE = "NoCase"
     CARRIED_OVER = "CarriedOver"
@@ -276,6 +280,11 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.NEEDS_PERSON: ReasonInfo(
         _C.HUMAN, "Say what becomes of the failed step: `kubernaut remedy`.", transient=True
     ),
+    Reason.BACKING_OFF: ReasonInfo(
+        _C.LIMIT,
+        "Look for another cause, for this repair does not help; a run that a person starts does not wait.",
+        transient=True,
+    ),
     Reason.COOLDOWN: ReasonInfo(
         _C.LIMIT, "Wait until the time named, or shorten the cooldown of the level named.", transient=True
     ),
@@ -341,12 +350,21 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.FINALLY_FAILED: ReasonInfo(
         _C.EFFECT, "Look at the failed step under finally; what it should tidy up is left."
     ),
+    Reason.ALERT_RESOLVED_AFTER: ReasonInfo(_C.EFFECT, "Nothing: the alert was resolved after the act."),
+    Reason.ALERT_STILL_FIRING: ReasonInfo(
+        _C.EFFECT, "The repair did not help, though its expectations may hold; look for another cause."
+    ),
+    Reason.ALERT_UNKNOWN: ReasonInfo(
+        _C.INFRASTRUCTURE,
+        "Have Alertmanager tell what is resolved (send_resolved), or be asked (KUBERNAUT_ALERTMANAGER_URL).",
+    ),
     Reason.EXPECTATION_NOT_MET: ReasonInfo(_C.EFFECT, "The repair did not help; look for another cause."),
 }
 
 #: with which a guard holds a run, or declines it
 GUARD_REASONS: Final = frozenset(
     {
+        Reason.BACKING_OFF,
         Reason.COOLDOWN,
         Reason.TOO_MANY_RUNS,
         Reason.STORM,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,13 +21,14 @@ FRESH: Final = 5.0
 TIMEOUT: Final = 3.0
 MOST_BYTES: Final = 16 * 2**20
 _PATH: Final = "/api/v2/alerts"
-_QUERY: Final = {"active": "true", "silenced": "false", "inhibited": "false", "unprocessed": "true"}
+_QUERY: Final = {"active": "true", "silenced": "true", "inhibited": "true", "unprocessed": "true"}
 
 
 class Alertmanager:
     """Asks only when somebody wants to know, one request at a time, behind a breaker.
 
-    A silenced alert does not count: who silences it says that it is known and no reason to stop.
+    A silenced alert is none that keeps runs from acting: who silences it says that it is known and no reason to stop.
+    But it fires: nothing is remedied by a silence.
     """
 
     def __init__(
@@ -66,11 +68,11 @@ class Alertmanager:
                 self._last = Alerts(trouble=f"the Alertmanager at {self._told} can't be asked: {told[:200]}")
             else:
                 self.breaker.succeeded()
-                self._last = Alerts(firing, asked_at=asked)
+                self._last = replace(firing, asked_at=asked)
             self._asked_at = self._monotonic()
             return self._last
 
-    async def _ask(self) -> tuple[dict[str, str], ...]:
+    async def _ask(self) -> Alerts:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
@@ -81,7 +83,11 @@ class Alertmanager:
             body = await answer.content.read(MOST_BYTES)
             if not answer.content.at_eof():
                 raise ValueError(f"its answer is larger than {MOST_BYTES} bytes")
-        return tuple(_labels(one) for one in _list(body))
+        found = _list(body)
+        for one in found:
+            _labels(one)
+        heard = tuple(_labels(one) for one in found if not _suppressed(one))
+        return Alerts(heard, fingerprints=frozenset(str(one.get("fingerprint", "")) for one in found))
 
 
 def _list(body: bytes) -> list[Any]:
@@ -89,6 +95,12 @@ def _list(body: bytes) -> list[Any]:
     if not isinstance(found, list):
         raise ValueError("its answer is no list of alerts")
     return found
+
+
+def _suppressed(alert: Any) -> bool:
+    """Whether an alert is silenced or inhibited."""
+    status = alert.get("status") if isinstance(alert, dict) else None
+    return isinstance(status, dict) and status.get("state") == "suppressed"
 
 
 def _labels(alert: Any) -> dict[str, str]:

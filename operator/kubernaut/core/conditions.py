@@ -91,6 +91,8 @@ def of_run(
 
 def _verdict_told(status: WorkflowExecutionStatus) -> str:
     match status.verdict:
+        case Verdict.REMEDIATED if status.reason == Reason.ALERT_RESOLVED_AFTER:
+            return "Its alert was resolved after the act; the Workflow declares no expectation."
         case Verdict.REMEDIATED:
             return "Every expectation held on the target after the act, for the whole stabilization window."
         case Verdict.NO_ACTION_REQUIRED:

@@ -158,6 +158,28 @@ class Hold:
         return not (dry_run and self.reason is Reason.STOPPED)
 
 
+class AlertState(Enum):
+    """What is known of the alerts for which a run was started."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSeen:
+    """The alerts of a run's incident as they are after the act.
+
+    Attributes:
+        told: what is known of them, in words.
+        again: whether somebody can be asked again; else one waits to be told.
+    """
+
+    state: AlertState
+    told: str = ""
+    again: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is seen from outside: any of it may be lost, doubled or late.
@@ -172,6 +194,7 @@ class Facts:
         off: features that are switched off.
         unfenced: steps that an earlier owner of the run may have begun; a request of theirs may still be on its way.
         guards: what guards say of the run, or None where it has none.
+        alert: the alerts that started it, or None where none did.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
@@ -183,6 +206,7 @@ class Facts:
     off: frozenset[Feature] = frozenset()
     unfenced: frozenset[str] = frozenset()
     guards: Guarded | None = None
+    alert: AlertSeen | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Whether the run helped: expectations on the target, seen after the act, for a whole window."""
+"""Whether the run helped: expectations on the target and the alert, seen after the act, for a whole window."""
 
 from __future__ import annotations
 
@@ -11,46 +11,86 @@ from kubernaut.api.steps import OnFailure
 from kubernaut.core.draft import Draft
 from kubernaut.core.ending import give_up
 from kubernaut.core.errors import StepError
+from kubernaut.core.run import AlertSeen, AlertState
 
 # A target that can't be read at the deadline gets this long before the verdict says so.
 _GRACE: Final = timedelta(seconds=30)
+#: how long the alert of a run without expectations may go on to fire: Alertmanager tells of its end up to 5 min late
+ALERT_TIMEOUT: Final = timedelta(minutes=15)
+#: how often it is looked at
+ALERT_LOOK: Final = timedelta(seconds=5)
 
 
 def verify(draft: Draft) -> None:
     """Move the verification on; every step is final here."""
-    declared = draft.plan.spec.verify
+    declared, alert = draft.plan.spec.verify, draft.facts.alert
     if draft.run.dry_run:
         message = "A dry run: the API server checked every change, and nothing was changed."
         draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.DRY_RUN, message)
         return
-    if declared is None:
+    if declared is None and alert is None:
         message = "All steps succeeded; the Workflow declares no expectation."
         draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.NO_EXPECTATION, message)
         return
     if draft.status.phase is not RunPhase.VERIFYING:
+        awaited = "the expectations to hold on the target" if declared else "its alert to be resolved"
         draft.status = draft.status.replace(
             phase=RunPhase.VERIFYING,
             verify_since=draft.now,
             reason=Reason.VERIFYING.value,
-            message="Waiting for the expectations to hold on the target.",
+            message=f"Waiting for {awaited}.",
         )
-    draft.observe = True
-    deadline = (draft.status.verify_since or draft.now) + declared.timeout
-    if draft.facts.target is None:
-        _blind(draft, declared.timeout)
+    timeout = declared.timeout if declared is not None else ALERT_TIMEOUT
+    if declared is not None and not _holds(draft, timeout):
         return
+    if alert is not None and not _resolved(draft, alert, timeout):
+        return
+    _stabilize(draft, declared.stabilization if declared is not None else timedelta(0))
+
+
+def _holds(draft: Draft, timeout: timedelta) -> bool:
+    """Whether every expectation holds; where one does not, it is waited for until the deadline."""
+    draft.observe = True
+    deadline = (draft.status.verify_since or draft.now) + timeout
+    if draft.facts.target is None:
+        _blind(draft, timeout)
+        return False
     unmet = _unmet(draft)
     if unmet is None:
-        _stabilize(draft, declared.stabilization)
-        return
-    if draft.status.healthy_since is not None:
-        draft.status = draft.status.replace(healthy_since=None)
+        return True
+    _restart_window(draft)
     if draft.now >= deadline:
-        message = f"Not met within {declared.timeout}: {unmet}."
-        back = draft.plan.spec.on_failure is OnFailure.ROLLBACK
-        give_up(draft, Reason.EXPECTATION_NOT_MET, message, back)
+        message = f"Not met within {timeout}: {unmet}."
+        give_up(draft, Reason.EXPECTATION_NOT_MET, message, _puts_back(draft))
     else:
         draft.wakes.append(deadline)
+    return False
+
+
+def _resolved(draft: Draft, alert: AlertSeen, timeout: timedelta) -> bool:
+    """Whether the alert is resolved: nothing is remedied while it fires, whatever else holds."""
+    if alert.state is AlertState.RESOLVED:
+        return True
+    _restart_window(draft)
+    deadline = (draft.status.verify_since or draft.now) + timeout
+    if draft.now < deadline:
+        draft.wakes.append(min(draft.now + ALERT_LOOK, deadline) if alert.again else deadline)
+    elif alert.state is AlertState.FIRING:
+        message = f"The alert still fires {timeout} after the last step: {alert.told}."
+        give_up(draft, Reason.ALERT_STILL_FIRING, message, _puts_back(draft))
+    else:
+        message = f"Whether the alert still fires could not be known within {timeout}: {alert.told}."
+        draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.ALERT_UNKNOWN, message)
+    return False
+
+
+def _restart_window(draft: Draft) -> None:
+    if draft.status.healthy_since is not None:
+        draft.status = draft.status.replace(healthy_since=None)
+
+
+def _puts_back(draft: Draft) -> bool:
+    return draft.plan.spec.on_failure is OnFailure.ROLLBACK
 
 
 def _blind(draft: Draft, timeout: timedelta) -> None:
@@ -86,8 +126,15 @@ def _stabilize(draft: Draft, window: timedelta) -> None:
     proposed = any(record.reason == Reason.PROPOSED for record in draft.steps.values())
     if draft.acted and proposed:
         # Half of the repair waits for a person: what holds now is no evidence for the whole.
-        message = "Every expectation holds on the target, but a change was only proposed."
+        message = "What was expected holds, but a change was only proposed."
         draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.PROPOSED, message)
         return
     verdict = Verdict.REMEDIATED if draft.acted else Verdict.NO_ACTION_REQUIRED
-    draft.end(RunPhase.SUCCEEDED, verdict, Reason.EXPECTATION_MET, "Every expectation holds on the target.")
+    if draft.plan.spec.verify is None:
+        draft.end(
+            RunPhase.SUCCEEDED, verdict, Reason.ALERT_RESOLVED_AFTER, "Its alert was resolved after the act."
+        )
+        return
+    also = "" if draft.facts.alert is None else ", and its alert was resolved"
+    message = f"Every expectation holds on the target{also}."
+    draft.end(RunPhase.SUCCEEDED, verdict, Reason.EXPECTATION_MET, message)

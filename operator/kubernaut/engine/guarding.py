@@ -12,8 +12,17 @@ from pydantic import ValidationError
 from kubernaut.api.guards import Guards
 from kubernaut.api.reach import namespace_of
 from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.core.guards import counting
 from kubernaut.core.guards.counting import Past
-from kubernaut.core.guards.deciding import ALERTS_FRESH, Alerts, Known, Subject, asks_alerts, refusal
+from kubernaut.core.guards.deciding import (
+    ALERTS_FRESH,
+    Alerts,
+    Known,
+    Subject,
+    asks_alerts,
+    backing_off,
+    refusal,
+)
 from kubernaut.core.guards.facts import Guarded, guarded
 from kubernaut.core.guards.levels import (
     Level,
@@ -105,9 +114,10 @@ class Guarding:
         levels = self._levels(live, plan)
         if live.execution.spec.dry_run:
             return None
-        if not self.past.complete and (plan.high or lookback(levels)):
+        alerted = live.execution.spec.trigger.alert is not None
+        if not self.past.complete and (plan.high or lookback(levels) or alerted):
             return Wait(None, SOON.total_seconds())
-        if not levels:
+        if not levels and not alerted:
             return None
         meta = target["metadata"]
         subject = Subject(
@@ -120,7 +130,10 @@ class Guarding:
             meta.get("labels") or {},
         )
         now = self.clock()
-        found = refusal(subject, levels, self._known(subject, levels, now), now)
+        known = self._known(subject, levels, now)
+        found = refusal(subject, levels, known, now)
+        if found is None and alerted:
+            found = backing_off(subject, known.on_target, now)
         return None if found is None else self._wait(live, levels, found, now)
 
     def _wait(self, live: LiveRun, levels: tuple[Level, ...], found: Refusal, now: datetime) -> Wait:
@@ -209,6 +222,9 @@ class Guarding:
         if own is not None:
             levels = (own, *levels)
         keep = lookback(levels)
+        if run.bad:
+            # Runs that alerts start wait after those that did not help.
+            keep = max(keep, counting.LONGEST_PAUSE)
         if run.bad and run.risky:
             keep = max(keep, *(one.within for _, one in breakers(levels, run.namespace)))
         return run.ended + keep if keep else None

@@ -17,10 +17,11 @@ from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want, Watched
 from kubernaut.core.storing import worth_telling
 from kubernaut.core.unfenced import left_behind
+from kubernaut.engine.alerting import AlertStates
 from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
-from kubernaut.engine.guarding import Guarding
+from kubernaut.engine.guarding import Guarding, NoAlerts
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
@@ -78,8 +79,10 @@ class RunReconciler:
         off: Callable[[], frozenset[Feature]] = frozenset,
         capacities: Capacities | None = None,
         guards: Guarding | None = None,
+        alerts: AlertStates | None = None,
     ) -> None:
         self._guards = guards
+        self._alerts = alerts or AlertStates(NoAlerts(), clock, asks=False)
         self._own: OperatorCluster = accounts.own()
         self._claims = claims
         self._performer = performer
@@ -167,6 +170,7 @@ class RunReconciler:
         while await self._goes_on(live):
             if self._guards is not None:
                 await self._guards.refresh(live)
+            await self._alerts.refresh(live)
             decision = self._decide(live, outcomes)
             live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}
@@ -203,6 +207,7 @@ class RunReconciler:
             self._off(),
             live.unfenced,
             self._guards.facts(live) if self._guards is not None else None,
+            self._alerts.seen(live),
         )
         return advance(live.view(), live.plan, facts, self._clock())
 

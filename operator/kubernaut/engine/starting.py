@@ -8,7 +8,7 @@ from typing import Final
 
 from kubernaut.api.base import format_time
 from kubernaut.api.execution import RunPhase, Verdict
-from kubernaut.api.names import ANNOTATION_ALERTS, FINALIZER
+from kubernaut.api.names import FINALIZER
 from kubernaut.api.reasons import GUARD_REASONS, Reason
 from kubernaut.core import conditions
 from kubernaut.core.errors import (
@@ -18,11 +18,11 @@ from kubernaut.core.errors import (
     UnknownOutcome,
 )
 from kubernaut.core.features import Feature
-from kubernaut.core.incidents import read_episode
 from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
 from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
+from kubernaut.engine.alerting import episode_of
 from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claim, Claims
 from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, Parent, disowned
@@ -253,13 +253,7 @@ def _verdict(reason: Reason, declined: bool) -> Verdict:
 
 def _healed(live: LiveRun) -> str:
     """Say that all alerts of the run's incident were resolved before it began; nothing where one may still fire."""
-    cause = live.execution.spec.trigger.alert
-    if cause is None:
-        return ""
-    meta = live.execution.metadata
-    created = meta.creation_timestamp
-    assert created is not None
-    episode = read_episode(cause.episode, meta.annotations.get(ANNOTATION_ALERTS, ""), created)
-    if episode.resolved_at is None:
+    cause, episode = live.execution.spec.trigger.alert, episode_of(live)
+    if cause is None or episode is None or episode.resolved_at is None:
         return ""
     return f"Alert {cause.name} was resolved at {format_time(episode.resolved_at)}, before anything was done."

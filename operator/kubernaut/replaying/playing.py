@@ -145,6 +145,7 @@ class Player:
             objects=self._objects(),
             granted=self._granted,
             guards=guarded,
+            alert=self.recorded.alert,
         )
         before = self._run.status
         self._run = replace(self._run, control=self._control())

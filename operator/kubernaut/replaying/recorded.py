@@ -8,11 +8,20 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
-from kubernaut.api.execution import ApprovalRecord, Control, Intervention, ParameterValue, RunPhase, StepPhase
+from kubernaut.api.execution import (
+    ApprovalRecord,
+    Control,
+    Intervention,
+    ParameterValue,
+    RunPhase,
+    StepPhase,
+    TriggerType,
+)
 from kubernaut.api.reasons import Reason
 from kubernaut.core.draft import MAY_HAVE_ACTED
 from kubernaut.core.plan import FINALLY, Plan
 from kubernaut.core.redacting import HIDDEN
+from kubernaut.core.run import AlertSeen, AlertState
 from kubernaut.history.records import RunRecord, StepRecord
 
 #: why a run ended from outside before its steps were done
@@ -70,6 +79,20 @@ class Recorded:
     def hidden(self) -> frozenset[str]:
         """The parameters whose values were not kept."""
         return frozenset(name for name, value in self.run.parameters.items() if value == HIDDEN)
+
+    @cached_property
+    def alert(self) -> AlertSeen | None:
+        """What became of the alert that started it, once it was verified; None where none did."""
+        if self.run.trigger != TriggerType.ALERT:
+            return None
+        known = {
+            Reason.EXPECTATION_MET: AlertState.RESOLVED,
+            Reason.ALERT_RESOLVED_AFTER: AlertState.RESOLVED,
+            Reason.PROPOSED: AlertState.RESOLVED,
+            Reason.ALERT_STILL_FIRING: AlertState.FIRING,
+        }
+        state = known.get(Reason(self.run.reason)) if self.run.reason else None
+        return AlertSeen(state or AlertState.UNKNOWN, "not recorded")
 
     @property
     def began(self) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -57,14 +58,24 @@ def alertmanager(url: str, time: Any) -> Alertmanager:
     return Alertmanager(url, lambda: NOW, breaker=breaker, monotonic=time)
 
 
-async def test_what_fires_is_told_with_its_labels_and_silenced_alerts_are_not_asked_for(
+async def test_what_fires_is_told_with_its_labels_and_what_is_silenced_keeps_nobody_but_fires(
     server: Server,
 ) -> None:
-    server.body = '[{"labels": {"alertname": "Down", "zone": "a"}, "status": {"state": "active"}}]'
+    server.body = json.dumps(
+        [
+            {
+                "labels": {"alertname": "Down", "zone": "a"},
+                "status": {"state": "active"},
+                "fingerprint": "aa",
+            },
+            {"labels": {"alertname": "Hush"}, "status": {"state": "suppressed"}, "fingerprint": "bb"},
+        ]
+    )
     found = await alertmanager(server.url, Time()).look()
     assert (found.firing, found.trouble, found.asked_at) == (({"alertname": "Down", "zone": "a"},), "", NOW)
+    assert found.fingerprints == {"aa", "bb"}
     assert server.asked == [
-        {"active": "true", "silenced": "false", "inhibited": "false", "unprocessed": "true"}
+        {"active": "true", "silenced": "true", "inhibited": "true", "unprocessed": "true"}
     ]
 
 

@@ -11,6 +11,9 @@ from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.guards import Breaker, Storm
 
 _HOUR: Final = timedelta(hours=1)
+#: how long the next run that an alert starts waits after one that did not help; twice as long after each more
+FIRST_PAUSE: Final = timedelta(minutes=1)
+LONGEST_PAUSE: Final = _HOUR
 # Where nothing was changed under finally either, these wear nothing out.
 _NO_RUN: Final = frozenset({Verdict.DECLINED, Verdict.NO_ACTION_REQUIRED, Verdict.SELF_HEALED})
 
@@ -85,3 +88,24 @@ def tripped(runs: Collection[Past], breaker: Breaker, now: datetime) -> int:
     """Return how many runs ended badly where these are enough for the breaker; else 0."""
     bad = sum(run.bad and run.ended is not None and run.ended + breaker.within > now for run in runs)
     return bad if bad >= breaker.bad_runs else 0
+
+
+def ineffective(runs: Collection[Past], now: datetime) -> tuple[Past, int, datetime] | None:
+    """Return the last run, how many in a row did not help, and until when the next one waits; None where it need not.
+
+    A run that helped, or that found nothing to do, ends the row; one that never began or was declined says nothing.
+    """
+    over = [run for run in runs if run.counts and run.ended is not None and run.verdict is not None]
+    over.sort(key=lambda run: (run.ended or run.started, run.uid), reverse=True)
+    row = 0
+    for run in over:
+        if run.verdict not in (Verdict.NOT_FIXED, Verdict.ROLLED_BACK):
+            break
+        row += 1
+    if row == 0:
+        return None
+    last = over[0]
+    assert last.ended is not None
+    # No more than the longest is ever asked for, however long the row is.
+    until = last.ended + min(FIRST_PAUSE * 2 ** min(row - 1, 16), LONGEST_PAUSE)
+    return (last, row, until) if until > now else None

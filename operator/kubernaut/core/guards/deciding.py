@@ -45,11 +45,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """What an alert source answered; ``trouble`` says why there is no answer."""
+    """What an alert source answered; ``trouble`` says why there is no answer.
+
+    Attributes:
+        firing: labels of those that fire and are not silenced.
+        fingerprints: of all that fire, silenced or not.
+    """
 
     firing: tuple[Mapping[str, str], ...] = ()
     trouble: str = ""
     asked_at: datetime | None = None
+    fingerprints: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,23 @@ def refusal(subject: Subject, levels: Sequence[Level], known: Known, now: dateti
         if found_one is not None:
             return found_one
     return None
+
+
+def backing_off(subject: Subject, on_target: Sequence[Past], now: datetime) -> Refusal | None:
+    """Return why a run that an alert started may not begin yet: runs of its Workflow on its target did not help."""
+    same = [
+        run for run in on_target if (run.namespace, run.workflow) == (subject.namespace, subject.workflow)
+    ]
+    found = counting.ineffective(same, now)
+    if found is None:
+        return None
+    last, row, until = found
+    told = "The last run" if row == 1 else f"Each of the last {row} runs"
+    message = (
+        f"{told} of Workflow {subject.workflow} on {subject.target_told} did not help (run {last.name} ended at "
+        f"{moment(last.ended or until)}); the next that an alert starts waits until {moment(until)}."
+    )
+    return Refusal(Reason.BACKING_OFF, message, until)
 
 
 def asks_alerts(levels: Sequence[Level]) -> bool:
