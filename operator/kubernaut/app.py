@@ -103,8 +103,8 @@ class Application:
         )
         self._watches = SharedWatches(connection)
         mirror = history.mirror if history else None
-        source = _alerts(settings)
-        guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, source)
+        self._alerts = _alerts(settings)
+        guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, self._alerts)
         self._pauses = self._pausing(signer, gate, guards)
         self._policies = PolicyCheck(own, settings.namespace, every=settings.policy_check.total_seconds())
         claims, rights = Claims(connection, catalogue, utcnow), self._permissions(guards)
@@ -112,18 +112,8 @@ class Application:
         parts = Parts(
             settings=settings,
             cluster=own,
-            runs=RunReconciler(
-                connection,
-                claims,
-                self._performer(signer, evidence, gate, guards),
-                locks,
-                Lookout(connection, self._watches, self.queue.add),
-                gate.hold,
-                utcnow,
-                gate.off,
-                capacities,
-                guards,
-                AlertStates(source, utcnow, asks=settings.alertmanager_url is not None),
+            runs=self._reconciler(
+                claims, self._performer(signer, evidence, gate, guards), locks, gate, capacities, guards
             ),
             workflows=WorkflowReconciler(own, catalogue, utcnow, gate.off, rights),
             afterlife=Afterlife(
@@ -146,6 +136,30 @@ class Application:
         self.engine = Engine(parts, self.queue)
         self._tell_each_other(parts)
         self.ready = False
+
+    def _reconciler(
+        self,
+        claims: Claims,
+        performer: Performer,
+        locks: TargetLocks,
+        gate: Gate,
+        capacities: Capacities,
+        guards: Guarding,
+    ) -> RunReconciler:
+        asks = self._settings.alertmanager_url is not None
+        return RunReconciler(
+            self._connection,
+            claims,
+            performer,
+            locks,
+            Lookout(self._connection, self._watches, self.queue.add),
+            gate.hold,
+            utcnow,
+            gate.off,
+            capacities,
+            guards,
+            AlertStates(self._alerts, utcnow, asks),
+        )
 
     def _permissions(self, guards: Guarding) -> PermissionWatch:
         return PermissionWatch(
