@@ -183,6 +183,10 @@ def _run_origin(operator: str) -> _Policy:
                 " + '; leave spec.trigger.type and alert out'",
             ),
             _Check(
+                f"variables.alert || request.userInfo.username != '{operator}'",
+                "'the operator starts runs for alerts only: spec.trigger.type has to be Alert'",
+            ),
+            _Check(
                 "variables.by == '' || variables.alert || variables.by == request.userInfo.username"
                 # What is too long for the field is cut.
                 " || (variables.by.size() == 253 && request.userInfo.username.startsWith(variables.by))"

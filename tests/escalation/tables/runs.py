@@ -200,7 +200,7 @@ def _origin() -> list[Row]:
         ),
         Row(ORIGIN, "starts a run", ask.by(VERA), RBAC, get(VERA, _RUNS)),
         Row(ORIGIN, "starts a run with the right to approve", ask.by(GRACE), RBAC, get(GRACE, _RUNS)),
-        Row(ORIGIN, "starts a run itself", ask.by(OPERATOR), RBAC, get(OPERATOR, _RUNS)),
+        Row(ORIGIN, "starts a run itself", ask.by(OPERATOR), by, post(OPERATOR, _RUNS, _run(trigger=_ALERT))),
     ]
 
 
