@@ -150,8 +150,8 @@ def test_a_storm_of_alerts_starts_exactly_one_run_for_each_incident_though_the_o
         return all((run.get("status") or {}).get("phase") == "Verifying" for run in runs(place))
 
     until("all have acted", all_done, 120)
-    for some in notifications:
-        over(teller, *some)
+    for name in names:
+        over(teller, *(one for one in alerts if one["labels"]["deployment"] == name))
     for run in ended(place, 200, 120):
         assert run["status"]["verdict"] == "Remediated", run["status"]
     did = [one["metadata"]["annotations"]["did"] for one in place.list("Deployment")]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -115,21 +115,30 @@ class Notifications:
         if rest:
             taken.outcomes[outcome.value] += rest
 
-    async def _resolve(self, resolved: Iterable[ToldAlert], taken: Taken) -> None:
+    async def _resolve(self, resolved: Sequence[ToldAlert], taken: Taken) -> None:
         """Have incidents know of alerts that were resolved."""
         groups: dict[tuple[str, str, str], list[ToldAlert]] = {}
-        for one in resolved:
+        found = await asyncio.gather(*(self._belonging(one, taken) for one in resolved))
+        for one, incidents in zip(resolved, found, strict=True):
             taken.outcomes["resolved"] += 1
+            for namespace, incident in incidents:
+                groups.setdefault((namespace, incident, one.alert().name), []).append(one)
+        await asyncio.gather(*(self._end(where, alerts, taken) for where, alerts in groups.items()))
+
+    async def _belonging(self, told: ToldAlert, taken: Taken) -> set[tuple[str, str]]:
+        async with self._turns:
             try:
-                for namespace, incident in await self._incidents_of(one):
-                    groups.setdefault((namespace, incident, one.alert().name), []).append(one)
+                return await self._incidents_of(told)
             except StepError as error:
-                self._failed(taken, "unresolved", f"alert {one.alert().name}", error)
+                self._failed(taken, "unresolved", f"alert {told.alert().name}", error)
+                return set()
+
+    async def _end(self, where: tuple[str, str, str], alerts: list[ToldAlert], taken: Taken) -> None:
+        namespace, incident, name = where
         now = self._clock()
-        for (namespace, incident, name), alerts in groups.items():
+        async with self._turns:
             try:
-                alarms = [one.alarm(now) for one in alerts]
-                await self._incidents.resolve(namespace, incident, name, alarms)
+                await self._incidents.resolve(namespace, incident, name, [one.alarm(now) for one in alerts])
             except StepError as error:
                 self._failed(taken, "unresolved", f"alert {name}", error, len(alerts))
 
