@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 import generate_actions
+import generate_argocd
 import generate_chart
 import generate_metrics
 import generate_requirements
@@ -84,6 +85,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "manifests/remember/rbac.yaml": lambda: to_yaml(remember_manifests()),
     "manifests/tenant/rbac.yaml": lambda: to_yaml(tenant_manifests()),
     "manifests/tenant/before-images/rbac.yaml": lambda: to_yaml(before_image_manifests()),
+    **generate_argocd.generators(),
     **generate_chart.generators(),
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),

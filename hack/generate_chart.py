@@ -36,6 +36,8 @@ NAMESPACE: Final = "release-namespace-goes-here"
 _LABEL: Final = "    app.kubernetes.io/part-of: kubernaut\n"
 _LABELS: Final = '    {{- include "kubernaut.labels" $ | nindent 4 }}\n'
 _KEEP: Final = "    {{- if $.Values.crds.keep }}\n    helm.sh/resource-policy: keep\n    {{- end }}\n"
+# Argo CD has these there before what runs: the operator does not act without its policies. To Helm it says nothing.
+_FIRST: Final = {"argocd.argoproj.io/sync-wave": "-1"}
 _CLUSTER_OPERATOR: Final = ("ClusterRole", "ClusterRoleBinding")
 
 
@@ -69,14 +71,22 @@ def _crd(kind: Kind) -> str:
     metadata = {
         "name": manifest["metadata"]["name"],
         "labels": {"app.kubernetes.io/part-of": "kubernaut"},
-        "annotations": {**manifest["metadata"].get("annotations", {}), "keep": "goes here"},
+        "annotations": {**manifest["metadata"].get("annotations", {}), **_FIRST, "keep": "goes here"},
     }
     text = template({**manifest, "metadata": metadata}).replace("    keep: goes here\n", _KEEP)
     return f"{NOTE}{{{{- if .Values.crds.enabled }}}}\n{text}{{{{- end }}}}\n"
 
 
+def _first(manifest: Manifest) -> Manifest:
+    metadata = manifest["metadata"]
+    return {
+        **manifest,
+        "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **_FIRST}},
+    }
+
+
 def _policies() -> str:
-    text = _templates(manifest for pair in required_policies(NAMESPACE) for manifest in pair)
+    text = _templates(_first(manifest) for pair in required_policies(NAMESPACE) for manifest in pair)
     return f"{NOTE}{{{{- if .Values.admissionPolicies.enabled }}}}\n{text}{{{{- end }}}}\n"
 
 

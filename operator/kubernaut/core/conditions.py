@@ -80,7 +80,8 @@ def of_run(
     # Each field costs the API server time in each write, so a condition that says nothing is left out.
     if not final:
         new.append((RECONCILING, True, reason, told))
-    if phase is RunPhase.FAILED:
+    if final and phase is not RunPhase.SUCCEEDED:
+        # It never becomes Ready, and whoever waits for that must learn it: also of one that a person cancelled.
         new.append((STALLED, True, reason, told))
     if final:
         new.append((SUCCEEDED, _SUCCEEDED[phase], reason, told))

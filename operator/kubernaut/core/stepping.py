@@ -85,7 +85,8 @@ def _try_begin(draft: Draft, step: PlannedStep) -> None:
         phase=StepPhase.RUNNING if acts else StepPhase.WAITING,
         attempt=draft.record(step).attempt + 1,
         started_at=draft.now,
-        reason=None,
+        # Of the kinds that wait this one waits for a person, which nothing else in the record tells.
+        reason=Reason.APPROVAL_REQUIRED.value if step.kind is Kind.APPROVAL else None,
         message=None,
     )
     drive(draft, step)

@@ -182,8 +182,9 @@ class Starter:
 
     async def _wait_for(self, live: LiveRun, hold: Hold) -> None:
         """Say in the run's conditions why it does not begin."""
-        told = conditions.of_run(live.status, hold, self._clock(), live.execution.metadata.generation)
-        live.status = live.status.replace(conditions=told)
+        generation = live.execution.metadata.generation
+        told = conditions.of_run(live.status, hold, self._clock(), generation)
+        live.status = live.status.replace(conditions=told, observed_generation=generation)
         if worth_telling(live.stored, live.status):
             await self._store.store(live)
 

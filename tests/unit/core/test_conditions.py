@@ -52,12 +52,13 @@ def test_a_run_that_failed_is_stalled_and_says_how_to_mend_it() -> None:
     assert message == f"Step a: patch of deployments is forbidden. {REASONS[Reason.MISSING_RIGHT].fix}"
 
 
-def test_a_cancelled_run_has_not_succeeded_and_is_not_stalled() -> None:
+def test_a_cancelled_run_has_not_succeeded_and_never_will() -> None:
     story = a_story(a_workflow().step("a"))
     story.control(cancel=True)
     story.decide()
     assert told(story) == {
         "Ready": ("False", "Cancelled"),
+        "Stalled": ("True", "Cancelled"),
         "Succeeded": ("False", "Cancelled"),
         "Verified": ("False", "Declined"),
     }
