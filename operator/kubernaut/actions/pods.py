@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kubernaut.actions.selectors import selector_text
 from kubernaut.core.ports import Manifest
+from kubernaut.core.selectors import selector_text
 
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 

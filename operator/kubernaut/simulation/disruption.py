@@ -8,7 +8,7 @@ from typing import Any
 
 from kubernaut.core.errors import ClusterError, TooManyRequests
 from kubernaut.core.ports import Manifest
-from kubernaut.simulation.selecting import matches
+from kubernaut.core.selectors import matches
 from kubernaut.simulation.state import State
 
 
@@ -39,7 +39,7 @@ def covering(state: State, pod: Mapping[str, Any]) -> list[Manifest]:
     return [
         one
         for one in state.all("policy", "PodDisruptionBudget", meta["namespace"])
-        if matches(meta.get("labels") or {}, one["spec"].get("selector"))
+        if matches(one["spec"].get("selector"), meta.get("labels") or {})
     ]
 
 
@@ -55,7 +55,7 @@ def _counts(state: State, budget: Mapping[str, Any]) -> tuple[int, int, int]:
     pods = [
         one
         for one in state.all("", "Pod", meta["namespace"])
-        if matches(one["metadata"].get("labels") or {}, spec.get("selector"))
+        if matches(spec.get("selector"), one["metadata"].get("labels") or {})
         and (one.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
     ]
     healthy = sum(ready(one) and "deletionTimestamp" not in one["metadata"] for one in pods)

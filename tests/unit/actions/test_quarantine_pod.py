@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from kubernaut.actions.workloads.quarantine_pod import QuarantinePod, QuarantinePodParameters
-from kubernaut.actions.workloads.workload import selected_on, selects
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import NotFound, StepError
 from kubernaut.core.ports import Manifest, ObjectRef, Right
+from kubernaut.core.selectors import selected_on, selects
 from unit.actions.builders import context, deployment, pod, replica_set, template, workload
 from unit.actions.fake import FakeCluster, Lost
 from unit.actions.once import content

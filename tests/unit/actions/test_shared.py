@@ -10,7 +10,7 @@ from kubernaut.actions import pods
 from kubernaut.actions.diagnosis import symptoms
 from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.actions.objects import resource_of
-from kubernaut.actions.workloads.workload import selector_text
+from kubernaut.core.selectors import selector_text
 from unit.actions.builders import NOW, pod
 
 

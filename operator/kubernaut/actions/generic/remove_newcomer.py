@@ -24,7 +24,6 @@ from kubernaut.actions.nodes.taint import (
 )
 from kubernaut.actions.objects import known_name, named, rights
 from kubernaut.actions.workloads.any_workload import AnyWorkloadParameters, kind_of
-from kubernaut.actions.workloads.workload import selector_text
 from kubernaut.api.base import Time
 from kubernaut.api.duration import Duration, format_duration
 from kubernaut.api.reasons import Reason
@@ -32,6 +31,7 @@ from kubernaut.core.action import Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.core.probing import Look, Probed, Sight, not_there, there
+from kubernaut.core.selectors import selector_text
 
 _TOLD: Final = 8
 _DEPLOYMENT: Final = "Deployment"

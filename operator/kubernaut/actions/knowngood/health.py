@@ -17,8 +17,8 @@ from kubernaut.actions.faring import WORKLOADS as WORKLOADS
 from kubernaut.actions.faring import Finding as Finding
 from kubernaut.actions.faring import Health as Health
 from kubernaut.actions.faring import own as own
-from kubernaut.actions.selectors import selects
 from kubernaut.core.ports import Manifest
+from kubernaut.core.selectors import selects
 
 #: a container that ended less long ago may do so again: the kubelet waits for up to five minutes before it starts it
 SHAKEN_FOR: Final = timedelta(minutes=10)

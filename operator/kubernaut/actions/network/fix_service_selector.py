@@ -14,7 +14,7 @@ from kubernaut.actions.fencing import fence
 from kubernaut.actions.fencing.marked import MarkedAction
 from kubernaut.actions.objects import known_name, named, rights
 from kubernaut.actions.workloads.named import APPS, NamedWorkload, WorkloadKind
-from kubernaut.actions.workloads.workload import owned_by, selector_text, selects
+from kubernaut.actions.workloads.workload import owned_by
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -22,6 +22,7 @@ from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.core.probing import Answer, Listing, Look, Probed, Said, Sight
+from kubernaut.core.selectors import selector_text, selects
 
 _SERVICE: Final = ("v1", "Service")
 _SELECTOR: Final = "spec.selector"

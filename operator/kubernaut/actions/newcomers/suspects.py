@@ -13,9 +13,9 @@ from kubernaut.actions.network.rules import Direction
 from kubernaut.actions.newcomers.trouble import Trouble, Window, moment
 from kubernaut.actions.nodes.node import KEEPS_AWAY
 from kubernaut.actions.nodes.taint import THEIRS, plain, taint_text, taints_of
-from kubernaut.actions.workloads.workload import selects
 from kubernaut.core.managed_fields import managers
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.selectors import selects
 
 _EXCEEDED: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+), .*limited: (\S+)")
 _FAILED: Final = re.compile(r"failed quota: ([a-z0-9.-]+): must specify")

@@ -9,6 +9,7 @@ from typing import Any, Final
 from kubernaut.actions import pods
 from kubernaut.api.names import LABEL_PART_OF
 from kubernaut.core.ports import Manifest
+from kubernaut.core.selectors import matches
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
 
@@ -113,29 +114,7 @@ def contradicted(leaving: Sequence[Manifest], budgets: Sequence[Manifest]) -> li
 def covers(budget: Manifest, pod: Manifest) -> bool:
     """Whether a PodDisruptionBudget speaks of a pod."""
     same = budget["metadata"]["namespace"] == pod["metadata"]["namespace"]
-    return same and _selects(budget["spec"].get("selector"), pod["metadata"].get("labels") or {})
-
-
-def _selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    if selector is None:
-        return False
-    wanted = selector.get("matchLabels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _meets(one, labels) for one in selector.get("matchExpressions") or ()
-    )
-
-
-def _meets(one: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, values = one["key"], one.get("values") or ()
-    match one["operator"]:
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case _:
-            return key not in labels
+    return same and matches(budget["spec"].get("selector"), pod["metadata"].get("labels") or {})
 
 
 def _holds(budget: Manifest, pod: Manifest) -> str:

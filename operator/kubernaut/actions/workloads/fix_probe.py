@@ -18,13 +18,14 @@ from kubernaut.actions.workloads.any_workload import (
     container_of,
     reach,
 )
-from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling, selector_text
+from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling
 from kubernaut.api.base import Flag
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.selectors import selector_text
 
 _DEFAULTS: Final = {"initialDelaySeconds": 0, "periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3}
 

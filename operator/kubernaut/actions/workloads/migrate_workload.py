@@ -15,13 +15,14 @@ from kubernaut.actions.objects import rights
 from kubernaut.actions.workloads import placement
 from kubernaut.actions.workloads.any_workload import AnyWorkloadAction, AnyWorkloadParameters, reach
 from kubernaut.actions.workloads.named import WorkloadKind
-from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling, selector_text
+from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.selectors import selector_text
 
 _SPEC: Final = fields.parse("spec.template.spec")
 _BOUND: Final = ("persistentVolumeClaim", "ephemeral")

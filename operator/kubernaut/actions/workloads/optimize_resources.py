@@ -22,7 +22,7 @@ from kubernaut.actions.workloads.any_workload import (
 from kubernaut.actions.workloads.increase_resources import FINEST, UNITS, Amount
 from kubernaut.actions.workloads.scale import Autoscaler, scales
 from kubernaut.actions.workloads.usage import RESOURCES, Usage, usage_of
-from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling, selector_text
+from kubernaut.actions.workloads.workload import WorkloadParameters, require_rolling
 from kubernaut.api.base import Flag
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -30,6 +30,7 @@ from kubernaut.core.action import StepContext
 from kubernaut.core.errors import NotFound, StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.core.quantity import Form, Quantity
+from kubernaut.core.selectors import selector_text
 
 _RELATIVE: Final = {"Resource": "resource", "ContainerResource": "containerResource"}
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kubernaut.actions import pods
 from kubernaut.core import fields
+from kubernaut.core.selectors import meets
 
 REQUIRED: Final = fields.parse("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution")
 _KEEPS_OUT: Final = frozenset({"NoSchedule", "NoExecute"})
@@ -70,28 +71,4 @@ def _matches(term: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> b
     if not rules and not names:
         return False
     by_field = {"metadata.name": name}
-    return all(_holds(rule, labels) for rule in rules) and all(_holds(rule, by_field) for rule in names)
-
-
-def _holds(rule: Mapping[str, Any], values: Mapping[str, str]) -> bool:
-    found, wanted = values.get(rule["key"]), rule.get("values") or ()
-    match rule["operator"]:
-        case "In":
-            return found in wanted
-        case "NotIn":
-            return found not in wanted
-        case "Exists":
-            return found is not None
-        case "DoesNotExist":
-            return found is None
-        case "Gt" | "Lt" as operator:
-            return _compares(found, wanted, greater=operator == "Gt")
-    return False
-
-
-def _compares(found: str | None, wanted: Any, *, greater: bool) -> bool:
-    try:
-        one, other = int(found or ""), int(wanted[0])
-    except (ValueError, IndexError):
-        return False
-    return one > other if greater else one < other
+    return all(meets(rule, labels) for rule in rules) and all(meets(rule, by_field) for rule in names)

@@ -20,7 +20,6 @@ from kubernaut.actions.workloads.choosing import (
     known_pod,
     pinned,
 )
-from kubernaut.actions.workloads.workload import selected_on, selects
 from kubernaut.api.names import GROUP
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -29,6 +28,7 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.marker import StepMark
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.core.probing import Look, Probed, Sight, not_there, there
+from kubernaut.core.selectors import selected_on, selects
 
 _APPS: Final = DAEMON_SET[0]
 _KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"

@@ -19,7 +19,6 @@ from kubernaut.actions.workloads.workload import (
     owned_by,
     require_rolling,
     revision_of,
-    selector_text,
     template_of,
 )
 from kubernaut.api.reasons import Reason
@@ -27,6 +26,7 @@ from kubernaut.core.action import StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.marker import StepMark
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
+from kubernaut.core.selectors import selector_text
 
 _TEMPLATE: Final = "spec.template"
 _REVISION_HASH: Final = "controller-revision-hash"

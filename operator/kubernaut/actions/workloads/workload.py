@@ -12,9 +12,6 @@ from pydantic import Field
 from kubernaut.actions.faring import partition as partition
 from kubernaut.actions.fencing.marked import E, MarkedAction
 from kubernaut.actions.objects import DEPLOYMENT, known_name, named, rights
-from kubernaut.actions.selectors import selected_on as selected_on
-from kubernaut.actions.selectors import selector_text as selector_text
-from kubernaut.actions.selectors import selects as selects
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from kubernaut.core import fields
+from kubernaut.core import fields, selectors
 from kubernaut.core.guards import health
 from kubernaut.core.guards.levels import Level
 
@@ -75,12 +75,8 @@ def selects(workload: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
     """Whether a workload's selector selects a pod of its namespace; an empty one selects nothing."""
     own, meta = workload["metadata"], pod["metadata"]
     selector = (workload.get("spec") or {}).get("selector") or {}
-    wanted, more = selector.get("matchLabels") or {}, selector.get("matchExpressions") or ()
-    labels = meta.get("labels") or {}
-    if own.get("namespace") != meta.get("namespace") or not (wanted or more):
-        return False
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _meets(one, labels) for one in more
+    return own.get("namespace") == meta.get("namespace") and selectors.selects(
+        selector, meta.get("labels") or {}
     )
 
 
@@ -127,12 +123,6 @@ def _share(amount: Any, of: int, *, up: bool) -> int:
         return int(text)
     exact = of * int(text[:-1]) / 100
     return ceil(exact) if up else int(exact)
-
-
-def _meets(one: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    there, listed = one["key"] in labels, labels.get(one["key"]) in (one.get("values") or ())
-    holds = {"In": listed, "NotIn": not listed, "Exists": there, "DoesNotExist": not there}
-    return bool(holds[one["operator"]])
 
 
 def _name(manifest: Mapping[str, Any]) -> str:

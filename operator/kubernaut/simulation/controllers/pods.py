@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from kubernaut.core.errors import AlreadyExists, ClusterError
 from kubernaut.core.ports import Manifest
+from kubernaut.core.selectors import matches
 from kubernaut.simulation import admission
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.controllers import scheduling
 from kubernaut.simulation.disruption import ready
-from kubernaut.simulation.selecting import matches
 from kubernaut.simulation.state import CONTROLLERS, Key, State
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -41,7 +41,7 @@ def release(state: State, owner: Mapping[str, Any]) -> None:
     """Let go of pods whose labels are no longer those that their controller looks for."""
     for pod in owned(state, owner, "", "Pod"):
         meta = pod["metadata"]
-        if not matches(meta.get("labels") or {}, owner["spec"].get("selector")):
+        if not matches(owner["spec"].get("selector"), meta.get("labels") or {}):
             kept = [one for one in meta["ownerReferences"] if one.get("uid") != owner["metadata"]["uid"]]
             state.put({**pod, "metadata": {**meta, "ownerReferences": kept or None}}, CONTROLLERS)
 

@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Any, Final
 
 from kubernaut.core.ports import Manifest
+from kubernaut.core.selectors import meets
 from kubernaut.simulation.admission import amount, resources
-from kubernaut.simulation.selecting import expression
 from kubernaut.simulation.state import State
 
 _KEEPS_AWAY: Final = ("NoSchedule", "NoExecute")
@@ -114,7 +114,7 @@ def _selected(node: Manifest | Mapping[str, Any], spec: Mapping[str, Any]) -> bo
         return True
     names = {"metadata.name": node["metadata"]["name"]}
     return any(
-        all(expression(labels, one) for one in term.get("matchExpressions") or ())
-        and all(expression(names, one) for one in term.get("matchFields") or ())
+        all(meets(one, labels) for one in term.get("matchExpressions") or ())
+        and all(meets(one, names) for one in term.get("matchFields") or ())
         for term in required.get("nodeSelectorTerms") or ()
     )

@@ -32,15 +32,37 @@ def selected_on(selector: Mapping[str, Any]) -> tuple[str, ...]:
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Whether a LabelSelector selects an object with these labels; an empty one selects nothing here."""
-    expressions = selector.get("matchExpressions") or ()
+    said = selector.get("matchLabels") or selector.get("matchExpressions")
+    return bool(said) and matches(selector, labels)
+
+
+def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, Any]) -> bool:
+    """Whether labels fit a LabelSelector; an absent one fits nothing, an empty one all."""
+    if selector is None:
+        return False
     plain = selector.get("matchLabels") or {}
-    if not plain and not expressions:
-        return False
-    if any(labels.get(key) != value for key, value in plain.items()):
-        return False
-    for one in expressions:
-        there, listed = one["key"] in labels, labels.get(one["key"]) in (one.get("values") or ())
-        holds = {"In": listed, "NotIn": not listed, "Exists": there, "DoesNotExist": not there}
-        if not holds[one["operator"]]:
-            return False
-    return True
+    return all(labels.get(key) == value for key, value in plain.items()) and all(
+        meets(one, labels) for one in selector.get("matchExpressions") or ()
+    )
+
+
+def meets(requirement: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether labels, or fields by their paths, meet one requirement of a selector, of labels or of nodes."""
+    key, wanted = requirement["key"], requirement.get("values") or ()
+    there = key in values
+    match requirement["operator"]:
+        case "In":
+            return there and values[key] in wanted
+        case "NotIn":
+            return not there or values[key] not in wanted
+        case "Exists":
+            return there
+        case "DoesNotExist":
+            return not there
+        case "Gt" | "Lt" as how:
+            try:
+                found, limit = int(values[key]), int(wanted[0])
+            except (KeyError, ValueError, IndexError):
+                return False
+            return found > limit if how == "Gt" else found < limit
+    return False
