@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -27,11 +27,11 @@ def free_port() -> int:
         return port
 
 
-class LocalProcess:
-    """A Python module of ours, run in a process of its own with its log in a file."""
+class CommandProcess:
+    """A command in a process of its own, with its log in a file."""
 
-    def __init__(self, module: str, env: Mapping[str, str], log: Path, *arguments: str) -> None:
-        self._command = [sys.executable, "-m", module, *arguments]
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        self._command = list(command)
         self._env = {**os.environ, **env}
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,6 +88,13 @@ class LocalProcess:
     def tail(self, lines: int = 30) -> str:
         """Return the end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class LocalProcess(CommandProcess):
+    """A Python module of ours in a process of its own."""
+
+    def __init__(self, module: str, env: Mapping[str, str], log: Path, *arguments: str) -> None:
+        super().__init__([sys.executable, "-m", module, *arguments], env, log)
 
 
 class Operator(LocalProcess):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +16,29 @@ from monitoring.programs import programs
 class LocalAlertmanager(Program):
     """Keeps what it has told in ``folder``."""
 
-    def __init__(
-        self, folder: Path, webhook: str, token: str, *, group_by: Sequence[str] = ("alertname", "namespace")
-    ) -> None:
-        """Take the webhook's URL and the bearer token for it.
+    def __init__(self, folder: Path, webhook: str = "", token: str = "") -> None:
+        """Take the webhook's URL and the bearer token for it; without one, nobody is told.
 
         Raises:
             localcluster.errors.ClusterError: the program can't be had.
         """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "token").write_text(token)
+        authorization = {"type": "Bearer", "credentials_file": str(folder / "token")}
+        told: dict[str, Any] = {
+            "url": webhook,
+            "send_resolved": True,
+            "http_config": {"authorization": authorization},
+        }
         config: dict[str, Any] = {
             "route": {
                 "receiver": "kubernaut",
-                "group_by": list(group_by),
+                "group_by": ["alertname", "namespace"],
                 "group_wait": "500ms",
                 "group_interval": "1s",
                 "repeat_interval": "1m",
             },
-            "receivers": [
-                {
-                    "name": "kubernaut",
-                    "webhook_configs": [
-                        {
-                            "url": webhook,
-                            "send_resolved": True,
-                            "http_config": {
-                                "authorization": {"type": "Bearer", "credentials_file": str(folder / "token")}
-                            },
-                        }
-                    ],
-                }
-            ],
+            "receivers": [{"name": "kubernaut", **({"webhook_configs": [told]} if webhook else {})}],
         }
         (folder / "alertmanager.yaml").write_text(yaml.safe_dump(config))
         port = free_port()
@@ -67,11 +57,6 @@ class LocalAlertmanager(Program):
     def address(self) -> str:
         """HOST:PORT, as Prometheus wants it."""
         return f"127.0.0.1:{self.port}"
-
-    def alerts(self) -> list[dict[str, Any]]:
-        """Return the alerts that it knows of."""
-        found: list[dict[str, Any]] = self.get("/api/v2/alerts")
-        return found
 
 
 def _with_its_templates(folder: Path) -> tuple[str, ...]:

@@ -49,12 +49,6 @@ class LocalPrometheus(Program):
         )
         super().__init__(command, folder, port)
 
-    def query(self, text: str) -> list[Section]:
-        """Return the series that an expression gives now, with ``metric`` and ``value``."""
-        answer = self.get("/api/v1/query", query=text)
-        found: list[Section] = answer["data"]["result"]
-        return found
-
     def alerts(self) -> list[Section]:
         """Return the alerts that are pending or firing."""
         found: list[Section] = self.get("/api/v1/alerts")["data"]["alerts"]

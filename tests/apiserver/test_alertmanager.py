@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,55 +19,24 @@ from kubernaut.core.errors import Unavailable, UnknownOutcome
 from kubernaut.core.ports import HttpAnswer, HttpRequest
 from kubernaut.outside.client import HttpClient
 from kubernaut.outside.hosts import Hosts
-from localcluster.errors import ClusterError
-from localcluster.packages import unpack
-from localcluster.paths import cache_root
-from localcluster.progress import Step
+from monitoring import LocalAlertmanager
 from unit.actions.builders import context
 from unit.actions.fake import FakeCluster
 
-CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\ntemplates: []\n"
 silence_alert = SilenceAlert()
 PARAMETERS = SilenceAlertParameters.model_validate(
     {"matchers": [{"name": "alertname", "value": 'Looping "x"'}], "duration": "5m", "comment": "mended"}
 )
 
 
-@pytest.fixture(scope="module")
-def binary() -> Path:
-    root = cache_root() / "alertmanager"
-    found = root / "root" / "usr" / "bin" / "prometheus-alertmanager"
-    if not found.exists():
-        try:
-            unpack(("prometheus-alertmanager",), root, Step("alertmanager"))
-        except ClusterError as error:
-            pytest.skip(f"no Alertmanager can be had here: {error}")
-    return found
-
-
 @pytest.fixture
-def url(binary: Path, tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "alertmanager.yml").write_text(CONFIG)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [
-        f"--config.file={tmp_path}/alertmanager.yml",
-        f"--storage.path={tmp_path}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    # Debian's has its templates at a fixed place: they are there for this process alone.
-    share = binary.parents[1] / "share"
-    told = f"mount --bind {share} /usr/share && exec {binary} {' '.join(words)}"
-    unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([*unshare, "sh", "-c", told], stdout=log, stderr=log)
+def url(tmp_path: Path) -> Iterator[str]:
+    alertmanager = LocalAlertmanager(tmp_path)
+    alertmanager.run()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield alertmanager.url
     finally:
-        process.terminate()
-        process.wait(20)
+        alertmanager.stop()
 
 
 class Outside:

@@ -98,7 +98,8 @@ def admin(cluster: Cluster) -> Iterator[Client]:
 
 
 @pytest.fixture
-def operator(cluster: Cluster, admin: Client, tmp_path: Path) -> Iterator[Operator]:
+def operator(cluster: Cluster, admin: Client, tmp_path: Path) -> Iterator[str]:
+    """An operator that takes alerts; where."""
     (tmp_path / "tokens").write_text(TOKEN)
     env = {
         "KUBERNAUT_ALERTS_PORT": str(free_port()),
@@ -106,20 +107,18 @@ def operator(cluster: Cluster, admin: Client, tmp_path: Path) -> Iterator[Operat
         "KUBERNAUT_POLICY_CHECK": "1s",
     }
     made = Operator(account_kubeconfig(cluster, "kubernaut-operator", tmp_path), tmp_path, env=env)
-    made.alerts = f"http://127.0.0.1:{env['KUBERNAUT_ALERTS_PORT']}/alerts"  # type: ignore[attr-defined]
     made.start()
     try:
         made.wait_ready()
-        yield made
+        yield f"http://127.0.0.1:{env['KUBERNAUT_ALERTS_PORT']}/alerts"
     finally:
         made.stop()
 
 
 @pytest.fixture
-def alertmanager(operator: Operator, tmp_path: Path) -> Iterator[LocalAlertmanager]:
-    url: str = operator.alerts  # type: ignore[attr-defined]
-    made = LocalAlertmanager(tmp_path / "alertmanager", url, TOKEN)
-    made.start()
+def alertmanager(operator: str, tmp_path: Path) -> Iterator[LocalAlertmanager]:
+    made = LocalAlertmanager(tmp_path / "alertmanager", operator, TOKEN)
+    made.run()
     try:
         yield made
     finally:
@@ -151,7 +150,7 @@ def prometheus(
         "static_configs": [{"targets": [host]}],
     }
     made = LocalPrometheus(tmp_path / "prometheus", [scrape], [RULE], alertmanager.address)
-    made.start()
+    made.run()
     try:
         yield made
     finally:

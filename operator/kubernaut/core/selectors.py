@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -48,7 +48,8 @@ def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, Any]) -> bo
 
 def meets(requirement: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     """Whether labels, or fields by their paths, meet one requirement of a selector, of labels or of nodes."""
-    key, wanted = requirement["key"], requirement.get("values") or ()
+    key: str = requirement["key"]
+    wanted: Sequence[Any] = requirement.get("values") or ()
     there = key in values
     match requirement["operator"]:
         case "In":
