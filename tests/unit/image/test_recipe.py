@@ -56,13 +56,14 @@ def shipped(name: str) -> set[str]:
 
 
 def stages() -> dict[str, list[tuple[str, str]]]:
-    """Return the instructions of the Dockerfile by stage."""
+    """Return the instructions of the Dockerfile by stage, those of the stage it is made from first."""
     found: dict[str, list[tuple[str, str]]] = {}
     for line in (ROOT / "hack" / "image" / "Dockerfile").read_text().splitlines():
         if line and not line.startswith("#"):
             word, _, rest = line.partition(" ")
             if word == "FROM":
-                found[rest.rpartition(" AS ")[2]] = []
+                above, _, name = rest.rpartition(" AS ")
+                found[name] = list(found.get(above, ()))
             found[list(found)[-1]].append((word, rest))
     return found
 
