@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import kopf
 import uvloop
@@ -18,7 +15,6 @@ from pydantic import ValidationError
 
 from kubernaut import __version__, logs
 from kubernaut.actions.registry import ActionRegistry
-from kubernaut.cluster.alertmanager import Alertmanager
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.leases import Leases
@@ -43,7 +39,7 @@ from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.gauges import show_wait
-from kubernaut.engine.guarding import Guarding, NoAlerts
+from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.owning import GitOps
@@ -52,7 +48,6 @@ from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.permissions import PermissionWatch
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.engine.postgres import History, keeper_of
-from kubernaut.engine.proposing import Nobody, Webhook, host_of
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.remembering import Remembering
 from kubernaut.engine.runs import RunReconciler
@@ -64,16 +59,12 @@ from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.repository import Repository
 from kubernaut.intake.intake import Intake
+from kubernaut.loop import on_signals, unless_closed, unless_kopf_ends
 from kubernaut.metrics import show_breaker
-from kubernaut.outside.client import HttpClient
-from kubernaut.outside.hosts import Hosts
 from kubernaut.server.health import HealthServer
+from kubernaut.services import alerts_of, proposals_of, web_of
 
 log = logging.getLogger(__name__)
-
-
-def _web(settings: Settings, connection: ApiConnection) -> HttpClient:
-    return HttpClient(Hosts.parse(settings.http_hosts), connection.host, settings.alertmanager_url or "")
 
 
 def utcnow() -> datetime:
@@ -103,7 +94,7 @@ class Application:
         )
         self._watches = SharedWatches(connection)
         mirror = history.mirror if history else None
-        self._alerts = _alerts(settings)
+        self._alerts = alerts_of(settings, utcnow)
         guards = Guarding(PastRuns(utcnow), utcnow, self.switch.guards, self._alerts)
         self._pauses = self._pausing(signer, gate, guards)
         self._policies = PolicyCheck(own, settings.namespace, every=settings.policy_check.total_seconds())
@@ -181,12 +172,12 @@ class Application:
             keeper=keeper_of(self.history),
             memory=self.history.memory if self.history else None,
             protecting=guards.protecting,
-            web=_web(self._settings, self._connection),
+            web=web_of(self._settings, self._connection),
             gitops=GitOps(
                 guards.levels_of,
                 partial(self.switch.features.on, Feature.GITOPS),
                 self._settings.argocd_namespace,
-                _proposals(self._settings, self._connection),
+                proposals_of(self._settings, self._connection),
                 self._pauses,
                 signer,
             ),
@@ -268,7 +259,8 @@ class Application:
             if (remembering := self._remembering()) is not None:
                 stack.callback(asyncio.create_task(remembering.run()).cancel)
             if self._intake is not None:
-                await stack.enter_async_context(self._intake.running())
+                stack.push_async_callback(self._intake.stop)
+                await self._intake.start()
             collections.set_aside()
             await self._watch(stop)
 
@@ -314,7 +306,7 @@ class Application:
         )
         await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
         # Kopf has taken the signals for itself.
-        _on_signals(stop.set)
+        on_signals(stop.set)
         self.ready = ready.is_set()
         log.info("ready", extra={"version": __version__})
         try:
@@ -322,9 +314,11 @@ class Application:
         finally:
             self.ready = False
             told.cancel()
+            if self._intake is not None:
+                await self._intake.stop()
             await self.engine.stop()
             await self._health.stop()
-            asyncio.get_running_loop().set_exception_handler(_unless_kopf_ends)
+            asyncio.get_running_loop().set_exception_handler(unless_kopf_ends)
             halt.set()
             await watching
 
@@ -345,8 +339,8 @@ async def operate(settings: Settings) -> None:
         OSError: the port of the endpoint can't be had.
     """
     stop = asyncio.Event()
-    _on_signals(stop.set)
-    asyncio.get_running_loop().set_exception_handler(_unless_closed)
+    on_signals(stop.set)
+    asyncio.get_running_loop().set_exception_handler(unless_closed)
     probes = Probes()
     async with contextlib.AsyncExitStack() as stack:
         connection = await stack.enter_async_context(
@@ -407,54 +401,12 @@ class Probes:
         return "ok; other replicas hold all shards, and this one stands by" if standby else "ok"
 
 
-def _proposals(settings: Settings, connection: ApiConnection) -> Webhook | Nobody:
-    """Return what is told of proposed changes."""
-    if settings.proposals_url is None:
-        return Nobody()
-    url = settings.proposals_url.get_secret_value()
-    breaker = Breaker("the webhook of proposals", fail_max=3, probe_every=5.0)
-    show_breaker("proposals", lambda: breaker.state)
-    return Webhook(url, HttpClient(Hosts.parse(host_of(url)), connection.host), breaker)
-
-
-def _alerts(settings: Settings) -> Alertmanager | NoAlerts:
-    """Return what guards ask for alerts."""
-    if settings.alertmanager_url is None:
-        return NoAlerts()
-    source = Alertmanager(settings.alertmanager_url, utcnow)
-    show_breaker("alertmanager", lambda: source.breaker.state)
-    return source
-
-
 def _shards(settings: Settings, connection: ApiConnection) -> ShardKeeper:
     """Return what keeps this replica's share of the shards."""
     duration, renew = settings.lease_duration.total_seconds(), settings.lease_renew.total_seconds()
     leases = Leases(connection.own(), settings.namespace, utcnow, timeout=renew)
     session = Session(leases, settings.replica, settings.shards, duration)
     return ShardKeeper(leases, session, settings.shards, renew)
-
-
-def _on_signals(call: Callable[[], None]) -> None:
-    """Have SIGTERM and SIGINT call a function."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, call)
-
-
-def _unless_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Keep quiet about TLS connections that were broken off: uvloop may still try to write a good-bye to them."""
-    if context["message"] == "Fatal error on SSL protocol" and "closed" in str(context.get("exception")):
-        log.debug("a connection was closed already: %s", context.get("exception"))
-    else:
-        loop.default_exception_handler(context)
-
-
-def _unless_kopf_ends(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Keep quiet about watches that Kopf leaves half closed when it ends; nothing is lost with them."""
-    if "asyncgen" in context:
-        log.debug("a watch was not closed: %s", context["message"])
-    else:
-        _unless_closed(loop, context)
 
 
 async def _patiently(connection: ApiConnection, settings: Settings, stop: asyncio.Event) -> Signer | None:

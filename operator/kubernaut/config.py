@@ -181,6 +181,12 @@ class Settings(BaseSettings):
         "",
         description="Alertmanager's receivers whose notifications are taken, separated by commas; unset: any",
     )
+    alerts_namespace_label: str = Field(
+        "namespace",
+        pattern="^[a-zA-Z_][a-zA-Z0-9_]*$",
+        description="label of alerts that names the namespace they are about, so whose Workflows they start; name "
+        "none that a workload's own metrics can set",
+    )
     alerts_bytes: int = Field(2**20, ge=1024, le=64 * 2**20, description="most bytes of one notification")
     argocd_namespace: str = Field(
         "argocd", description="where Argo CD keeps Applications whose tracking names no namespace"

@@ -228,7 +228,7 @@ def test_an_alert_of_another_namespace_is_none_of_a_workflows_business_unless_it
     labels = {"metadata": {"labels": {"kubernaut.io/cluster-scoped": "true"}}}
     place.change("Namespace", place.namespace, labels)
     try:
-        assert teller.tell(told)["alerts"] == {"started": 1}
+        until("the label counts", lambda: teller.tell(told)["alerts"] == {"started": 1})
     finally:
         # Else it would be told of what is tested elsewhere.
         place.delete("Workflow", "flow")

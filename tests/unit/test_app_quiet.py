@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubernaut.app import _unless_closed
+from kubernaut.loop import unless_closed
 
 BROKEN_OFF: dict[str, Any] = {
     "message": "Fatal error on SSL protocol",
@@ -31,7 +31,7 @@ def test_only_a_connection_that_was_broken_off_is_no_news(
 ) -> None:
     loop = asyncio.new_event_loop()
     try:
-        _unless_closed(loop, context)
+        unless_closed(loop, context)
     finally:
         loop.close()
     assert any(record.levelno >= logging.ERROR for record in caplog.records) is told

@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from cel_expr_python import cel
@@ -17,6 +18,7 @@ from kubernaut.core.expressions import AlertScope, ExpressionInvalid, Language, 
 
 #: the label that names an alert
 ALERTNAME: Final = "alertname"
+MOST_NAME: Final = 253
 _FITS: Final = {
     ParameterType.STRING: {"STRING", "DYN"},
     ParameterType.INTEGER: {"STRING", "INT", "UINT", "DYN"},
@@ -58,8 +60,8 @@ class Alert:
 
     @property
     def name(self) -> str:
-        """Its alertname; empty where it has none."""
-        return self.labels.get(ALERTNAME, "")
+        """Its alertname, as far as it is kept; ``-`` where it has none."""
+        return self.labels.get(ALERTNAME, "")[:MOST_NAME] or "-"
 
     def scope(self, owner: Mapping[str, str] | None = None) -> AlertScope:
         """Return what parameters of a trigger see of it."""
@@ -171,7 +173,7 @@ class PlannedTrigger:
     matchers: tuple[Matcher, ...]
     parameters: Mapping[str, Template]
     names: frozenset[str] | None
-    cooldown_seconds: float
+    cooldown: timedelta
 
     @property
     def uses_owner(self) -> bool:
@@ -242,10 +244,9 @@ def compile_triggers(spec: WorkflowSpec) -> tuple[tuple[PlannedTrigger, ...], li
         if lacking:
             told = f"the trigger gives no value to the required parameter {', '.join(lacking)}."
             problems.append((f"{path}.parameters", told, False))
-        seconds = trigger.cooldown.total_seconds()
         names = _names(trigger.alert, matchers)
         planned.append(
-            PlannedTrigger(at, trigger.alert.match_labels, tuple(matchers), values, names, seconds)
+            PlannedTrigger(at, trigger.alert.match_labels, tuple(matchers), values, names, trigger.cooldown)
         )
     return tuple(planned), problems
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -151,7 +151,7 @@ class Episodes:
                 self._take(run)
         self._learned[namespace, alertname] = now
 
-    async def _runs(self, namespace: str, selector: str) -> Any:
+    async def _runs(self, namespace: str, selector: str) -> AsyncIterator[Manifest]:
         async for page in self._own.list_pages(API_VERSION, _RUN, namespace, label_selector=selector):
             for run in page:
                 # A label can be written by whoever may write runs; the cause is the operator's alone.

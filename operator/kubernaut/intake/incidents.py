@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -53,7 +53,7 @@ class Incidents:
             StepError: the run can't be created; transient where the API server is away.
         """
         told = list(alarms)
-        cooldown = timedelta(seconds=asked.fit.trigger.cooldown_seconds)
+        cooldown = asked.fit.trigger.cooldown
         async with self._lock(asked.incident):
             for _ in range(_ATTEMPTS):
                 record = await self._episodes.latest(asked.fit.namespace, asked.incident)

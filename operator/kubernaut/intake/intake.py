@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from kubernaut.config import Settings
@@ -39,9 +38,10 @@ class Intake:
             IntakeInvalid: the settings would let anybody in, or name files that can't be used.
         """
         self._settings = settings
+        self._writing: asyncio.Task[None] | None = None
         episodes = Episodes(accounts.own())
         self._incidents = Incidents(episodes, clock)
-        matching = Matching(accounts, Triggers(workflows, plan_of))
+        matching = Matching(accounts, Triggers(workflows, plan_of), settings.alerts_namespace_label)
         names = (name.strip() for name in settings.alerts_receivers.split(","))
         self._receiver = Receiver(
             Notifications(matching, episodes, self._incidents, clock),
@@ -56,9 +56,8 @@ class Intake:
             not_ready=not_ready,
         )
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Take alerts; in the end, answer what is under way, and write what is not written yet.
+    async def start(self) -> None:
+        """Begin to take alerts.
 
         Raises:
             OSError: the port can't be had.
@@ -66,10 +65,13 @@ class Intake:
         assert self._settings.alerts_port is not None
         port = await self._receiver.start(self._settings.alerts_bind, self._settings.alerts_port)
         log.info("receiving alerts", extra={"port": port})
-        writing = asyncio.create_task(self._incidents.run())
-        try:
-            yield
-        finally:
-            await self._receiver.stop()
-            writing.cancel()
-            await self._incidents.flush()
+        self._writing = asyncio.create_task(self._incidents.run())
+
+    async def stop(self) -> None:
+        """Answer what is under way, take no more, and write what is not written yet; twice is once."""
+        if self._writing is None:
+            return
+        await self._receiver.stop()
+        self._writing.cancel()
+        self._writing = None
+        await self._incidents.flush()

@@ -23,7 +23,6 @@ from kubernaut.engine.reach import Reach
 from kubernaut.intake.owners import Wanted, owner_of
 
 log = logging.getLogger(__name__)
-_NAMESPACE: Final = ("exported_namespace", "namespace")
 _MOST_ACCOUNTS: Final = 1_000
 _MOST_READS: Final = 5_000
 #: seconds for which a target is believed to be what it was; before a run is started for it, it is read anew
@@ -81,19 +80,26 @@ class RecentReads:
         self._found[ref] = slim, self._monotonic()
         return slim
 
-    async def get(self, ref: ObjectRef) -> Manifest:
-        """Return the object as it was some seconds ago, or is now; raises ClusterError."""
+    def recent(self, ref: ObjectRef) -> Manifest | None:
+        """Return the object as it was some seconds ago; None where it was not read then."""
         found, at = self._found.get(ref, (None, 0.0))
-        if found is not None and self._monotonic() - at < BELIEVED:
-            return found
-        return await self.fresh(ref)
+        return found if self._monotonic() - at < BELIEVED else None
 
 
-class _Fresh:
-    """The same reads, none of them believed."""
+class _Noted:
+    """Reads for one alert; ``fresh`` while none of them was believed."""
 
-    def __init__(self, reads: RecentReads) -> None:
-        self.get = reads.fresh
+    def __init__(self, reads: RecentReads, *, only_fresh: bool) -> None:
+        self._reads = reads
+        self._only_fresh = only_fresh
+        self.fresh = True
+
+    async def get(self, ref: ObjectRef) -> Manifest:
+        believed = None if self._only_fresh else self._reads.recent(ref)
+        if believed is None:
+            return await self._reads.fresh(ref)
+        self.fresh = False
+        return believed
 
 
 class Triggers:
@@ -110,7 +116,6 @@ class Triggers:
 
     def fits(self, labels: Mapping[str, str], name: str) -> list[Fit]:
         """Return the Workflows that an alert starts, each with the first of its triggers that fits."""
-        self._look()
         found: dict[str, Fit] = {}
         for fit in (*self._named.get(name, ()), *self._any):
             known = found.get(fit.uid)
@@ -120,8 +125,8 @@ class Triggers:
                 found[fit.uid] = fit
         return list(found.values())
 
-    def _look(self) -> None:
-        """Take up what changed of the Workflows."""
+    def look(self) -> None:
+        """Take up what changed of the Workflows; once for many alerts, for there may be many of both."""
         workflows = [one for one in self._workflows() if not one["metadata"].get("deletionTimestamp")]
         stamp = [(one["metadata"]["uid"], one["metadata"].get("generation")) for one in workflows]
         if stamp == self._stamp:
@@ -153,13 +158,25 @@ class Matching:
     """Finds what an alert asks for."""
 
     def __init__(
-        self, accounts: Accounts, triggers: Triggers, monotonic: Callable[[], float] = time.monotonic
+        self,
+        accounts: Accounts,
+        triggers: Triggers,
+        namespace_label: str,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``namespace_label`` is the label of alerts that names the namespace they are about."""
         self._accounts = accounts
+        self._label = namespace_label
         self._monotonic = monotonic
         self._triggers = triggers
         self._reach = Reach(accounts.own())
         self._reads: dict[tuple[str, str], RecentReads] = {}
+        # Most namespaces may not act beyond themselves, and a storm would ask for each of them with each alert.
+        self._confined: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Take up what changed of the Workflows."""
+        self._triggers.look()
 
     async def fits(self, alert: Alert) -> list[Fit]:
         """Return the Workflows that an alert may start.
@@ -170,7 +187,7 @@ class Matching:
         Raises:
             ClusterError: a namespace can't be read now.
         """
-        place = next((alert.labels[name] for name in _NAMESPACE if alert.labels.get(name)), "")
+        place = alert.labels.get(self._label, "")
         found = []
         for fit in self._triggers.fits(alert.labels, alert.name):
             if fit.namespace == place or await self._reaches(fit.namespace):
@@ -178,11 +195,16 @@ class Matching:
         return found
 
     async def _reaches(self, namespace: str) -> bool:
+        if self._monotonic() - self._confined.get(namespace, float("-inf")) < BELIEVED:
+            return False
         try:
             await self._reach.demand(namespace, "an alert of another namespace")
         except StepError as error:
             if error.transient:
                 raise
+            if len(self._confined) >= _MOST_READS:
+                self._confined.clear()
+            self._confined[namespace] = self._monotonic()
             return False
         return True
 
@@ -193,8 +215,7 @@ class Matching:
             StepError: why it asks for none: no such object, a label that is not there, a right that is missing.
         """
         spec = fit.plan.spec
-        recent = self._as(fit.namespace, spec.service_account_name)
-        reads = _Fresh(recent) if fresh else recent
+        reads = _Noted(self._as(fit.namespace, spec.service_account_name), only_fresh=fresh)
         owner: Manifest | None = None
         if fit.trigger.uses_owner:
             wanted = Wanted(spec.target.api_version, spec.target.kind)
@@ -208,7 +229,7 @@ class Matching:
                 await self._reach.demand(fit.namespace, f"{spec.target.kind} {name}")
             owner = await reads.get(ObjectRef(spec.target.api_version, spec.target.kind, place, name))
         uid: str = owner["metadata"]["uid"]
-        return Asked(fit, alert, incident_key(fit.uid, uid, alert.name), uid, values, fresh)
+        return Asked(fit, alert, incident_key(fit.uid, uid, alert.name), uid, values, reads.fresh)
 
     def _as(self, namespace: str, account: str) -> RecentReads:
         """Return reads as an account."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -62,9 +61,9 @@ class Notifications:
         """Store what a notification tells: runs for incidents that open, and which alerts belong to them."""
         taken = Taken()
         ALERTS_TRUNCATED.inc(notification.truncated_alerts)
+        self._matching.look()
         firing = [one for one in notification.alerts if one.firing]
-        # An alert that has no name can be matched by its other labels; what was resolved comes first, for the next
-        # episode of the same alert may be in the same notification.
+        # What was resolved comes first: the next episode of the same incident may be in the same notification.
         await self._resolve([one for one in notification.alerts if not one.firing], taken)
         found = await asyncio.gather(*(self._asked(one, taken) for one in firing))
         groups: dict[str, _Group] = {}
@@ -73,7 +72,7 @@ class Notifications:
                 group = groups.setdefault(run.incident, _Group(run))
                 group.alarms.append(one.alarm(self._clock()))
         await asyncio.gather(*(self._tell(group, taken) for group in groups.values()))
-        for outcome, count in taken.outcomes.items():
+        for outcome, count in (+taken.outcomes).items():
             ALERTS.labels(outcome).inc(count)
         return taken
 
@@ -118,28 +117,34 @@ class Notifications:
     async def _resolve(self, resolved: Sequence[ToldAlert], taken: Taken) -> None:
         """Have incidents know of alerts that were resolved."""
         groups: dict[tuple[str, str, str], list[ToldAlert]] = {}
-        found = await asyncio.gather(*(self._belonging(one, taken) for one in resolved))
+        failed: set[str] = set()
+        found = await asyncio.gather(*(self._belonging(one, taken, failed) for one in resolved))
         for one, incidents in zip(resolved, found, strict=True):
-            taken.outcomes["resolved"] += 1
             for namespace, incident in incidents:
                 groups.setdefault((namespace, incident, one.alert().name), []).append(one)
-        await asyncio.gather(*(self._end(where, alerts, taken) for where, alerts in groups.items()))
+        await asyncio.gather(*(self._end(where, alerts, taken, failed) for where, alerts in groups.items()))
+        # Who is told again is counted once it is stored.
+        taken.outcomes["resolved"] += sum(one.fingerprint not in failed for one in resolved)
 
-    async def _belonging(self, told: ToldAlert, taken: Taken) -> set[tuple[str, str]]:
+    async def _belonging(self, told: ToldAlert, taken: Taken, failed: set[str]) -> set[tuple[str, str]]:
         async with self._turns:
             try:
                 return await self._incidents_of(told)
             except StepError as error:
+                failed.add(told.fingerprint)
                 self._failed(taken, "unresolved", f"alert {told.alert().name}", error)
                 return set()
 
-    async def _end(self, where: tuple[str, str, str], alerts: list[ToldAlert], taken: Taken) -> None:
+    async def _end(
+        self, where: tuple[str, str, str], alerts: list[ToldAlert], taken: Taken, failed: set[str]
+    ) -> None:
         namespace, incident, name = where
         now = self._clock()
         async with self._turns:
             try:
                 await self._incidents.resolve(namespace, incident, name, [one.alarm(now) for one in alerts])
             except StepError as error:
+                failed |= {one.fingerprint for one in alerts}
                 self._failed(taken, "unresolved", f"alert {name}", error, len(alerts))
 
     async def _incidents_of(self, told: ToldAlert) -> set[tuple[str, str]]:
@@ -151,8 +156,12 @@ class Notifications:
             found |= {(fit.namespace, incident) for incident in joined}
             if not joined:
                 # That it fired was never heard, or was not written when an operator died.
-                with contextlib.suppress(StepError):
+                try:
                     found.add((fit.namespace, (await self._matching.asked(fit, alert)).incident))
+                except StepError as error:
+                    # Nothing that is there any more; but what can't be asked now has to be asked again.
+                    if error.transient:
+                        raise
         return found
 
     def _failed(self, taken: Taken, outcome: str, what: str, error: StepError, count: int = 1) -> None:
@@ -163,7 +172,7 @@ class Notifications:
         else:
             taken.outcomes[outcome] += count
         log.warning(
-            "an alert starts nothing", extra={"alert": what, "reason": error.reason, "error": str(error)}
+            "an alert was not taken", extra={"alert": what, "reason": error.reason, "error": str(error)}
         )
         if len(taken.problems) < _MOST_TOLD:
             taken.problems.append(told)

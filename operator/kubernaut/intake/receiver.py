@@ -263,7 +263,7 @@ class Receiver:
 
 
 def _body(taken: Taken) -> dict[str, object]:
-    return {"alerts": dict(taken.outcomes), "problems": taken.problems}
+    return {"alerts": dict(+taken.outcomes), "problems": taken.problems}
 
 
 def _refused(status: int, told: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -39,7 +39,7 @@ def run_of(asked: Asked, episode: Episode) -> Manifest:
             )
     summary = alert.annotations.get("summary") or alert.annotations.get("description") or ""
     cause = AlertCause(
-        name=(alert.name or "-")[:253],
+        name=alert.name,
         fingerprint=alert.fingerprint,
         starts_at=datetime.fromisoformat(alert.starts_at),
         labels={name[:128]: value[:1024] for name, value in sorted(alert.labels.items())[:_MOST_LABELS]},
