@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kubernaut.api.names import (
     ANALYST_ACCOUNT,
+    ANNOTATION_ALERTS,
     FINALIZER,
     GROUP,
     LABEL_CLUSTER_SCOPED,
@@ -209,6 +210,30 @@ def _run_origin(operator: str) -> _Policy:
     )
 
 
+def _run_alerts(operator: str) -> _Policy:
+    """Keep what is known of a run's alerts from being written by others: its verdict rests upon it."""
+    return _Policy(
+        f"run-alerts.{GROUP}",
+        ("workflowexecutions",),
+        ("CREATE", "UPDATE"),
+        (
+            _Check(
+                f"variables.told == variables.former || request.userInfo.username == '{operator}'",
+                f"'the annotation {ANNOTATION_ALERTS} is written by the operator alone, not by '"
+                " + request.userInfo.username + '; leave it as it is'",
+            ),
+        ),
+        (
+            ("told", f"object.metadata.?annotations[?'{ANNOTATION_ALERTS}'].orValue('')"),
+            (
+                "former",
+                "request.operation == 'CREATE' ? ''"
+                f" : oldObject.metadata.?annotations[?'{ANNOTATION_ALERTS}'].orValue('')",
+            ),
+        ),
+    )
+
+
 _RUN_FINALIZER: Final = _Policy(
     f"run-finalizer.{GROUP}",
     ("workflowexecutions",),
@@ -268,6 +293,7 @@ def _policies(namespace: str) -> tuple[_Policy, ...]:
         _WORKFLOW_REACH,
         _protected(namespace),
         _run_origin(operator),
+        _run_alerts(operator),
         _RUN_APPROVAL,
         _RUN_FINALIZER,
         _only(operator, ("workflows/status", "workflowexecutions/status"), f"run-status.{GROUP}"),

@@ -56,12 +56,14 @@ class Episode:
         cooldown: how long after its end alerts still belong to it.
         alerts: by fingerprint.
         seen_at: when it was last heard that an alert of it fires or was resolved.
+        more: whether alerts that fired are not among these, for there were too many.
     """
 
     number: int
     cooldown: timedelta = timedelta(0)
     alerts: Mapping[str, Known] = field(default_factory=dict)
     seen_at: datetime = _NEVER
+    more: bool = False
 
     @property
     def firing(self) -> frozenset[str]:
@@ -95,7 +97,7 @@ class Episode:
                 alerts[alarm.fingerprint] = Known(alarm.starts_at)
         changed = alerts != self.alerts
         seen = now if changed or now - self.seen_at >= WORTH_TELLING else self.seen_at
-        return replace(self, alerts=_bounded(alerts), seen_at=seen)
+        return _bounded(replace(self, alerts=alerts, seen_at=seen))
 
     def written(self) -> str:
         """Return it as the text that is kept on its run."""
@@ -107,6 +109,7 @@ class Episode:
             "seenAt": format_time(self.seen_at),
             "overAt": format_time(self.over_at),
             "cooldownSeconds": self.cooldown.total_seconds(),
+            **({"more": True} if self.more else {}),
             "alerts": alerts,
         }
         return json.dumps(told, separators=(",", ":"))
@@ -118,7 +121,8 @@ class Episode:
             known = alerts.get(name)
             if known is None or _order(one) > _order(known):
                 alerts[name] = one
-        return replace(self, alerts=_bounded(alerts), seen_at=max(self.seen_at, other.seen_at))
+        seen = max(self.seen_at, other.seen_at)
+        return _bounded(replace(self, alerts=alerts, seen_at=seen, more=self.more or other.more))
 
 
 def _order(known: Known) -> tuple[datetime, bool]:
@@ -134,7 +138,8 @@ def read_episode(number: int, text: str, created: datetime) -> Episode:
             str(name): Known(*(datetime.fromisoformat(time) for time in times[:2]))
             for name, times in found["alerts"].items()
         }
-        return Episode(number, cooldown, _bounded(alerts), datetime.fromisoformat(found["seenAt"]))
+        seen = datetime.fromisoformat(found["seenAt"])
+        return _bounded(Episode(number, cooldown, alerts, seen, bool(found.get("more"))))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return Episode(number, seen_at=created)
 
@@ -201,12 +206,14 @@ def _stale(last: Episode, alarm: Alarm) -> bool:
     return known is not None and known.ends_at is not None and alarm.starts_at <= known.starts_at
 
 
-def _bounded(alerts: Mapping[str, Known]) -> dict[str, Known]:
-    """Keep those that fire, then those that ended last."""
+def _bounded(episode: Episode) -> Episode:
+    """Return it with no more alerts than are kept: those that fire, then those that ended last."""
+    alerts = episode.alerts
     if len(alerts) <= MOST_ALERTS:
-        return dict(alerts)
+        return episode
     ordered = sorted(alerts.items(), key=lambda one: (one[1].ends_at or _FOREVER, one[0]), reverse=True)
-    return dict(ordered[:MOST_ALERTS])
+    lost = any(known.ends_at is None for _, known in ordered[MOST_ALERTS:])
+    return replace(episode, alerts=dict(ordered[:MOST_ALERTS]), more=episode.more or lost)
 
 
 def alert_label(alertname: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from kubernaut.api.execution import RunPhase
 from kubernaut.api.names import ANNOTATION_ALERTS
@@ -20,7 +21,11 @@ def episode_of(live: LiveRun) -> Episode | None:
     cause, meta = live.execution.spec.trigger.alert, live.execution.metadata
     if cause is None or meta.creation_timestamp is None:
         return None
-    return read_episode(cause.episode, meta.annotations.get(ANNOTATION_ALERTS, ""), meta.creation_timestamp)
+    return _episode(cause.episode, meta.annotations.get(ANNOTATION_ALERTS, ""), meta.creation_timestamp)
+
+
+# A run that is verified is decided again and again, and what is kept of its alerts may be long.
+_episode = lru_cache(maxsize=1024)(read_episode)
 
 
 @dataclass(slots=True)
@@ -50,6 +55,13 @@ class AlertStates:
         episode = episode_of(live)
         if episode is None or live.execution.spec.dry_run:
             return None
+        if not episode.alerts or episode.more:
+            why = (
+                "more alerts fired than are kept"
+                if episode.more
+                else "what was kept of its alerts can't be read"
+            )
+            return AlertSeen(AlertState.UNKNOWN, why, again=False)
         if episode.resolved_at is not None:
             return AlertSeen(AlertState.RESOLVED)
         last, since = self._last, live.status.verify_since

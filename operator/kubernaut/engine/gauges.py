@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kubernaut.api.execution import RunPhase, StepPhase
-from kubernaut.core.plan import Kind
-from kubernaut.core.unfolding import unfold
+from kubernaut.api.reasons import Reason
 from kubernaut.engine.live import LiveRun
 from kubernaut.metrics import CAPACITY, CAPACITY_USED, CAPACITY_WAITING, QUEUE_WAIT
 
@@ -45,12 +44,7 @@ def show_capacities(found: Mapping[str, tuple[int, int, int]]) -> None:
 
 def waits_for_person(live: LiveRun) -> bool:
     """Whether a run does not go on before somebody approves, or says what becomes of a failed step."""
-    if live.status.phase is RunPhase.SUSPENDED:
-        return True
-    records = {record.name: record for record in live.status.steps}
-    if live.plan is None or not any(record.phase is StepPhase.WAITING for record in records.values()):
-        return False
-    return any(
-        step.kind is Kind.APPROVAL and step.name in records and records[step.name].phase is StepPhase.WAITING
-        for step in unfold(live.plan, records).steps
+    return live.status.phase is RunPhase.SUSPENDED or any(
+        record.phase is StepPhase.WAITING and record.reason == Reason.APPROVAL_REQUIRED
+        for record in live.status.steps
     )

@@ -152,6 +152,8 @@ class Player:
         decision = advance(self._run, self._plan, facts, self.now)
         self._run = replace(self._run, status=decision.status, stored=decision.status)
         self._shape = unfold(self._plan, {one.name: one for one in decision.status.steps})
+        if decision.status.phase is RunPhase.VERIFYING and not self.recorded.alert_told:
+            raise Unrecorded("whether its alert was resolved")
         self._note_begins(before, decision.status)
         self._asks(decision.status)
         for act in decision.acts:

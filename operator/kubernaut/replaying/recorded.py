@@ -92,7 +92,15 @@ class Recorded:
             Reason.ALERT_STILL_FIRING: AlertState.FIRING,
         }
         state = known.get(Reason(self.run.reason)) if self.run.reason else None
-        return AlertSeen(state or AlertState.UNKNOWN, "not recorded")
+        return AlertSeen(state or AlertState.UNKNOWN, "as recorded", again=False)
+
+    @property
+    def alert_told(self) -> bool:
+        """Whether it is recorded what became of its alert; of a run that was never verified it is not."""
+        alert = self.alert
+        return (
+            alert is None or alert.state is not AlertState.UNKNOWN or self.run.reason == Reason.ALERT_UNKNOWN
+        )
 
     @property
     def began(self) -> datetime:

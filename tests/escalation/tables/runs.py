@@ -98,6 +98,35 @@ _ALERT: Object = {
 }
 
 
+def _alerts_told() -> list[Row]:
+    """Have a run look as if its alert had been resolved."""
+    by, kept = policy("run-alerts"), {"metadata": {"annotations": {"kubernaut.io/alerts": "{}"}}}
+    other: Object = {"metadata": {"annotations": {"example.com/alerts": "{}"}}}
+    started = _run()
+    started["metadata"]["annotations"] = kept["metadata"]["annotations"]
+    free = _run()
+    free["metadata"]["annotations"] = other["metadata"]["annotations"]
+    return [
+        *(
+            Row(
+                ORIGIN,
+                f"writes what is known of a run's alerts, as {told}",
+                patch(actor, _FRESH, kept),
+                by,
+                patch(actor, _FRESH, other),
+            )
+            for told, actor in (("an editor", ADA), ("the cluster's administrator", ROOT))
+        ),
+        Row(
+            ORIGIN,
+            "starts a run with what is known of its alerts",
+            post(ADA, _RUNS, started),
+            by,
+            post(ADA, _RUNS, free),
+        ),
+    ]
+
+
 def _origin() -> list[Row]:
     by = policy("run-origin")
     ask = post(ADA, _RUNS, _run())
@@ -184,6 +213,7 @@ def _origin() -> list[Row]:
                 ("the cluster's administrator", ROOT),
             )
         ),
+        *_alerts_told(),
         Row(
             ORIGIN,
             "starts a run with an alert that it says nothing of",

@@ -161,6 +161,7 @@ def test_accounts_of_another_namespace_are_other_policies() -> None:
     assert [problem.split()[1].rstrip(":") for problem in problems] == [
         "namespace-protected.kubernaut.io",
         "run-origin.kubernaut.io",
+        "run-alerts.kubernaut.io",
         "run-status.kubernaut.io",
         "pattern-status.kubernaut.io",
     ]

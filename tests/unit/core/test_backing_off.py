@@ -65,6 +65,13 @@ def test_a_run_that_helped_ends_the_row() -> None:
     assert found[1] == 1
 
 
+def test_a_run_of_which_nothing_is_known_neither_ends_the_row_nor_counts() -> None:
+    found = ineffective([past(0.5, Verdict.INCONCLUSIVE), past(0.7), past(0.9)], NOW)
+    assert found is not None
+    assert (found[0].name, found[1]) == ("run-0.7", 2)
+    assert ineffective([past(0.5, Verdict.INCONCLUSIVE)], NOW) is None
+
+
 def test_runs_that_go_on_or_were_declined_say_nothing() -> None:
     quiet = Past("u", "shop", "n", "fix", "uid-web", NOW, None)
     declined = Past("d", "shop", "d", "fix", "uid-web", NOW, NOW, RunPhase.FAILED, Verdict.DECLINED)

@@ -154,6 +154,18 @@ def test_of_many_alerts_those_that_fire_are_kept() -> None:
     more = joined(ending, *(fires(f"new-{number}", 2) for number in range(20)), now=2)
     assert len(more.alerts) == MOST_ALERTS
     assert len(more.firing) == 21
+    # Only ones that had ended were forgotten.
+    assert not more.more
+
+
+def test_that_alerts_which_fire_are_not_kept_is_kept() -> None:
+    episode = opened(*(fires(f"{number:05}") for number in range(MOST_ALERTS + 1)))
+    assert len(episode.alerts) == MOST_ALERTS
+    assert episode.more
+    assert read_episode(1, episode.written(), NOON).more
+    quiet = joined(episode, *(ended(name, 3) for name in episode.alerts), now=4)
+    assert quiet.more
+    assert opened(fires("a")).merged(episode).more
 
 
 def test_two_views_of_an_episode_come_together() -> None:

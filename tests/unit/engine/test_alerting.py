@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -154,6 +155,19 @@ async def test_an_alertmanager_that_can_not_be_asked_is_unknown_with_its_trouble
     seen = states.seen(live)
     assert seen is not None
     assert (seen.state, seen.told) == (AlertState.UNKNOWN, source.trouble)
+
+
+@pytest.mark.parametrize("kept", [Episode(1, COOLDOWN), replace(episode(resolved=True), more=True)])
+async def test_what_is_not_kept_of_the_alerts_is_never_taken_for_resolved(
+    source: Source, kept: Episode
+) -> None:
+    states = AlertStates(source, source.clock)
+    live = verified(kept)
+    await states.refresh(live)
+    seen = states.seen(live)
+    assert seen is not None
+    assert seen.state is AlertState.UNKNOWN
+    assert not seen.again
 
 
 async def test_one_answer_serves_for_some_seconds(source: Source) -> None:

@@ -18,6 +18,9 @@ LONGEST_PAUSE: Final = _HOUR
 _NO_RUN: Final = frozenset({Verdict.DECLINED, Verdict.NO_ACTION_REQUIRED, Verdict.SELF_HEALED})
 
 
+_NO_HELP: Final = (Verdict.NOT_FIXED, Verdict.ROLLED_BACK)
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """Another run, as far as guards look at it.
@@ -52,7 +55,7 @@ class Past:
 
         A run that did all it was to do, and whose Workflow expects nothing, is Inconclusive and not bad.
         """
-        if self.verdict in (Verdict.NOT_FIXED, Verdict.ROLLED_BACK):
+        if self.verdict in _NO_HELP:
             return True
         return self.verdict is Verdict.INCONCLUSIVE and self.phase is not RunPhase.SUCCEEDED
 
@@ -93,13 +96,13 @@ def tripped(runs: Collection[Past], breaker: Breaker, now: datetime) -> int:
 def ineffective(runs: Collection[Past], now: datetime) -> tuple[Past, int, datetime] | None:
     """Return the last run, how many in a row did not help, and until when the next one waits; None where it need not.
 
-    A run that helped, or that found nothing to do, ends the row; one that never began or was declined says nothing.
+    A run that helped ends the row; one of which that is not known, or that did nothing, says nothing.
     """
-    over = [run for run in runs if run.counts and run.ended is not None and run.verdict is not None]
+    over = [run for run in runs if run.ended is not None and run.verdict in (*_NO_HELP, Verdict.REMEDIATED)]
     over.sort(key=lambda run: (run.ended or run.started, run.uid), reverse=True)
     row = 0
     for run in over:
-        if run.verdict not in (Verdict.NOT_FIXED, Verdict.ROLLED_BACK):
+        if run.verdict not in _NO_HELP:
             break
         row += 1
     if row == 0:
