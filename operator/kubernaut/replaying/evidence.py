@@ -165,7 +165,13 @@ class Evidence:
         """When all expectations were first seen to hold without a break to the end; None where they did not."""
         run, declared = self._recorded.run, self._recorded.plan.spec.verify
         verdicts = (Verdict.REMEDIATED, Verdict.NO_ACTION_REQUIRED)
-        if declared is None or run.verdict not in verdicts or run.finished_at is None:
+        since = self._recorded.time("verifySince")
+        if declared is None or run.finished_at is None:
+            return None
+        if run.reason in (Reason.ALERT_STILL_FIRING, Reason.ALERT_UNKNOWN) and since is not None:
+            # They held when time was over, which was a little before the run ended.
+            return min(self._end, since + declared.timeout)
+        if run.verdict not in verdicts:
             return None
         return self._recorded.time("healthySince") or self._end
 
