@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kubernaut.api.guards import GitOpsMode, Guards
 from kubernaut.api.reasons import Reason
 from kubernaut.core.guards.levels import Level, Reach
 from kubernaut.core.ports import Manifest
 from unit.core.gitops_objects import of_argo
 from unit.engine.test_permissions import ALL, Server, at_work, workflow
+
+pytestmark = pytest.mark.looptime
 
 APPLICATION = "Application argocd/store"
 
