@@ -106,3 +106,20 @@ async def test_a_wider_level_that_refuses_leaves_nothing_to_pause() -> None:
         desk.watch._levels = lambda *asked: (*own(*asked), wide)
         assert (await desk.found(manifest)).ready is True
         assert server.count(APPLICATION) == 0
+
+
+async def test_a_wider_level_that_bounds_what_may_be_down_has_the_controllers_of_pods_read() -> None:
+    server = Server()
+    server.rules["shop", "repair"] = [ALL | {"apiGroups": [""]}]
+    share = Level(Reach.NAMESPACE, "shop", Guards(max_unavailable_percent=25))
+    manifest = workflow()
+    manifest["spec"] |= {
+        "target": {"apiVersion": "v1", "kind": "Pod", "name": "web-1"},
+        "steps": [{"name": "fix", "action": "restart_pod", "with": {"name": "web-1"}}],
+    }
+    async with at_work(server) as desk:
+        desk.watch._levels = lambda namespace, workflow, guards: (share,)
+        found = await desk.found(manifest)
+        assert found.reason == Reason.MISSING_RIGHT
+        assert "replicasets" in found.message
+        assert "guards.maxUnavailablePercent" in found.message
