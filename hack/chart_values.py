@@ -66,6 +66,7 @@ OWNED: Final = (
     *("remember", "watch_namespaces", "proposals_url"),
     *("alerts_port", "alerts_bind", "alerts_tokens", "alerts_certificate", "alerts_key", "alerts_client_ca"),
     "alerts_receivers",
+    *(name for name in Settings.model_fields if name.startswith("notify_")),
 )
 
 
@@ -136,6 +137,33 @@ def _postgres() -> dict[str, Schema]:
     }
 
 
+def _notifications() -> dict[str, Schema]:
+    address = '[^@\\s<>,"]+@[^@\\s<>,"]+'
+    return {
+        "notifications.webhook.existingSecret": _NAME,
+        "notifications.webhook.urlKey": _KEY,
+        "notifications.webhook.tokenKey": {"type": "string", "pattern": "^[-._a-zA-Z0-9]{0,253}$"},
+        "notifications.slack.existingSecret": _NAME,
+        "notifications.slack.urlKey": _KEY,
+        "notifications.email.server": {
+            "type": "string",
+            "pattern": "^$|^(\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+        },
+        "notifications.email.security": {"enum": ["starttls", "tls", "none"]},
+        "notifications.email.from": {"type": "string", "pattern": f"^$|^{address}$"},
+        "notifications.email.to": {
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^{address}$"},
+            "uniqueItems": True,
+        },
+        "notifications.email.username": {"type": "string"},
+        "notifications.email.existingSecret": _NAME,
+        "notifications.email.passwordKey": _KEY,
+        "notifications.remindAfter": {"type": "string", "pattern": f"^$|{_DURATION}"},
+        "notifications.link": {"type": "string"},
+    }
+
+
 def _network() -> dict[str, Schema]:
     return {
         "networkPolicy.metricsFrom": _OBJECTS,
@@ -147,6 +175,8 @@ def _network() -> dict[str, Schema]:
             "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"},
         },
         "networkPolicy.postgresTo": _OBJECTS,
+        "networkPolicy.notificationsTo": _OBJECTS,
+        "networkPolicy.notificationsPorts": {"type": "array", "items": _PORT},
         "networkPolicy.extraEgress": _OBJECTS,
     }
 
@@ -188,6 +218,7 @@ def bounds() -> dict[str, Schema]:
         "metrics.prometheusRule.stuckAfter": {"type": "string", "pattern": "^[1-9][0-9]*(m|h|d)$"},
         "metrics.dashboards.labels": _TEXTS,
         "metrics.dashboards.annotations": _TEXTS,
+        **_notifications(),
         **_postgres(),
         **_network(),
     }

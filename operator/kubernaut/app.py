@@ -62,7 +62,7 @@ from kubernaut.intake.intake import Intake
 from kubernaut.loop import on_signals, unless_closed, unless_kopf_ends
 from kubernaut.metrics import show_breaker
 from kubernaut.server.health import HealthServer
-from kubernaut.services import alerts_of, proposals_of, web_of
+from kubernaut.services import alerts_of, notifier_of, proposals_of, web_of
 
 log = logging.getLogger(__name__)
 
@@ -240,6 +240,7 @@ class Application:
         Raises:
             ClusterError: the API server does not let the operator work at all.
         """
+        features = self.switch.features
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._watches.close)
             if self.history is not None:
@@ -258,6 +259,10 @@ class Application:
             await self.engine.start()
             if (remembering := self._remembering()) is not None:
                 stack.callback(asyncio.create_task(remembering.run()).cancel)
+            notifying = partial(features.on, Feature.NOTIFICATIONS)
+            notifier = notifier_of(self._settings, self._connection, utcnow, self.engine, notifying)
+            if notifier is not None:
+                stack.callback(asyncio.create_task(notifier.run()).cancel)
             if self._intake is not None:
                 stack.push_async_callback(self._intake.stop)
                 await self._intake.start()

@@ -183,6 +183,19 @@ PROPOSALS: Final = Counter(
     ["webhook"],
     registry=REGISTRY,
 )
+NOTIFICATIONS: Final = Counter(
+    "kubernaut_notifications",
+    "Attempts to tell that a person is waited for, by channel (webhook, slack, email) and outcome: sent, refused (it "
+    "will not be taken as it is), unsent (nobody answered). What is not sent is tried again.",
+    ["channel", "outcome"],
+    registry=REGISTRY,
+)
+NOTIFICATIONS_PENDING: Final = Gauge(
+    "kubernaut_notifications_pending",
+    "Notifications that a channel is still to be sent, those that failed and are tried again included.",
+    ["channel"],
+    registry=REGISTRY,
+)
 PAUSES: Final = Counter(
     "kubernaut_sync_pauses",
     "Syncs of Argo CD and Flux that were paused, that go on, and attempts to let them go on that failed.",

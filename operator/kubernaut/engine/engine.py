@@ -203,6 +203,14 @@ class Engine:
         """Return all Workflows, as last seen."""
         return self._known.workflows.values()
 
+    def live_runs(self) -> Collection[LiveRun]:
+        """Return the live runs that this replica drives."""
+        return self._known.live.values()
+
+    def elsewhere(self, key: RunKey) -> bool:
+        """Whether another replica drives a live run."""
+        return key in self._known.others
+
     def on_workflow(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a Workflow."""
         key = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
