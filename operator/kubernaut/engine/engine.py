@@ -13,6 +13,7 @@ from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
+from kubernaut.engine.about import about
 from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.backoff import Backoff
 from kubernaut.engine.capacities import Capacities
@@ -38,6 +39,7 @@ from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
+from kubernaut.logs import speak_of
 from kubernaut.metrics import (
     HEARTBEAT,
     LOCK_WAITERS,
@@ -365,6 +367,7 @@ class Engine:
             kind = type(key).__name__.removesuffix("Key")
             began = time.monotonic()
             delay: float | None = None
+            speak_of(about(key, self._known))
             try:
                 delay = await self._reconcile(key)
                 self._backoff.succeeded(key)
@@ -378,7 +381,7 @@ class Engine:
                 log.warning(
                     "reconciliation failed; trying again later",
                     exc_info=None if expected else error,
-                    extra={"kind": kind, "key": str(key), "error": str(error), "seconds": delay},
+                    extra={"key": str(key), "error": str(error), "seconds": delay},
                 )
             finally:
                 self._queue.done(key)
