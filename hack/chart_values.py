@@ -63,7 +63,7 @@ _POD: Final[Schema] = {
 # What other values, or the chart itself, decide.
 OWNED: Final = (
     *("kubeconfig", "namespace", "dsn", "bind", "port", "state_dir", "encryption_keys", "identity", "shards"),
-    *("remember", "watch_namespaces", "proposals_url"),
+    *("remember", "watch_namespaces", "proposals_url", "traces"),
     *("alerts_port", "alerts_bind", "alerts_tokens", "alerts_certificate", "alerts_key", "alerts_client_ca"),
     "alerts_receivers",
     *(name for name in Settings.model_fields if name.startswith("notify_")),
@@ -137,6 +137,23 @@ def _postgres() -> dict[str, Schema]:
     }
 
 
+def _tracing() -> dict[str, Schema]:
+    samplers = ["always_on", "always_off", "traceidratio"]
+    parents = [f"parentbased_{name}" for name in samplers]
+    return {
+        "tracing.endpoint": {"type": "string", "pattern": "^$|^https?://[^\\s]+$"},
+        "tracing.headers.existingSecret": _NAME,
+        "tracing.headers.key": _KEY,
+        "tracing.sampler": {"enum": ["", *samplers, *parents]},
+        "tracing.samplerArg": {"type": "string", "pattern": "^$|^(0(\\.[0-9]+)?|1(\\.0+)?)$"},
+        "tracing.settings": {
+            "type": "object",
+            "propertyNames": {"pattern": "^OTEL_[A-Z0-9_]+$"},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+    }
+
+
 def _notifications() -> dict[str, Schema]:
     address = '[^@\\s<>,"]+@[^@\\s<>,"]+'
     return {
@@ -177,6 +194,7 @@ def _network() -> dict[str, Schema]:
         "networkPolicy.postgresTo": _OBJECTS,
         "networkPolicy.notificationsTo": _OBJECTS,
         "networkPolicy.notificationsPorts": {"type": "array", "items": _PORT},
+        "networkPolicy.tracingTo": _OBJECTS,
         "networkPolicy.extraEgress": _OBJECTS,
     }
 
@@ -218,6 +236,7 @@ def bounds() -> dict[str, Schema]:
         "metrics.prometheusRule.stuckAfter": {"type": "string", "pattern": "^[1-9][0-9]*(m|h|d)$"},
         "metrics.dashboards.labels": _TEXTS,
         "metrics.dashboards.annotations": _TEXTS,
+        **_tracing(),
         **_notifications(),
         **_postgres(),
         **_network(),

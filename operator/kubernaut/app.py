@@ -62,7 +62,7 @@ from kubernaut.intake.intake import Intake
 from kubernaut.loop import on_signals, unless_closed, unless_kopf_ends
 from kubernaut.metrics import show_breaker
 from kubernaut.server.health import HealthServer
-from kubernaut.services import alerts_of, notifier_of, proposals_of, web_of
+from kubernaut.services import alerts_of, notifier_of, proposals_of, traced, web_of
 
 log = logging.getLogger(__name__)
 
@@ -348,6 +348,8 @@ async def operate(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(unless_closed)
     probes = Probes()
     async with contextlib.AsyncExitStack() as stack:
+        if (close := traced(settings)) is not None:
+            stack.push_async_callback(asyncio.to_thread, close)
         connection = await stack.enter_async_context(
             await ApiConnection.load(
                 settings.kubeconfig,

@@ -256,6 +256,11 @@ class Settings(BaseSettings):
         description="link that notifications show; {namespace}, {run}, {uid}, {workflow} and {step} are filled in, "
         "as in https://console.example.com/{namespace}/{run}",
     )
+    traces: bool = Field(
+        False,
+        description="whether runs are traced by OTLP over HTTP; where to, and how, is told by "
+        "OTEL_EXPORTER_OTLP_ENDPOINT and the other variables of OpenTelemetry (docs/tracing.md); needs extra otlp",
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )

@@ -196,6 +196,12 @@ NOTIFICATIONS_PENDING: Final = Gauge(
     ["channel"],
     registry=REGISTRY,
 )
+TRACE_SPANS: Final = Counter(
+    "kubernaut_trace_spans",
+    "Spans of traces, by what became of them: exported, failed (no collector took them), dropped (too many waited).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 PAUSES: Final = Counter(
     "kubernaut_sync_pauses",
     "Syncs of Argo CD and Flux that were paused, that go on, and attempts to let them go on that failed.",

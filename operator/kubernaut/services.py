@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from kubernaut import tracing
 from kubernaut.cluster.alertmanager import Alertmanager
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.config import Settings
+from kubernaut.core.errors import KubernautError
 from kubernaut.engine.engine import Engine
 from kubernaut.engine.guarding import NoAlerts
 from kubernaut.engine.posting import Poster, host_of
@@ -36,6 +38,29 @@ def proposals_of(settings: Settings, connection: ApiConnection) -> Webhook | Nob
     breaker = Breaker("the webhook of proposals", fail_max=3, probe_every=5.0)
     show_breaker("proposals", lambda: breaker.state)
     return Webhook(url, HttpClient(Hosts.parse(host_of(url)), connection.host), breaker)
+
+
+def traced(settings: Settings) -> Callable[[], None] | None:
+    """Have runs traced, where that is wanted; return what sends the last spans, which blocks for some seconds.
+
+    Raises:
+        KubernautError: what it needs is not installed.
+    """
+    if not settings.traces:
+        return None
+    try:
+        from kubernaut.otlp import Exporting
+    except ImportError as error:
+        told = f"KUBERNAUT_TRACES needs {error.name}: install kubernaut[otlp], or unset it"
+        raise KubernautError(told) from None
+    exporting = Exporting(settings.replica)
+    end = tracing.take_by(exporting)
+
+    def close() -> None:
+        end()
+        exporting.close()
+
+    return close
 
 
 def notifier_of(

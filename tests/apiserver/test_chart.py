@@ -109,6 +109,7 @@ REFUSED = {
         ],
         "could be read on its way",
     ),
+    "traces for nobody": (["tracing.enabled=true"], "tracing.endpoint"),
     "more replicas than shards": (["operator.replicas=9"], "only 8 shards"),
     "a tenant out of sight": (
         ["watchNamespaces[0]=shop", "tenants[0].namespace=other"],
