@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         timedelta(seconds=15),
         description="how often live runs and Workflows are listed, lest a watch has died",
     )
+    deaf_after: Span = Field(
+        timedelta(minutes=3),
+        description="how long no watch may bring what it has to, before liveness fails; each one that says nothing "
+        "is begun anew after 150s at most",
+    )
     resync: Span = Field(timedelta(minutes=10), description="how often everything is listed again")
     identity: str | None = Field(
         None,

@@ -224,6 +224,23 @@ CHANGES_UNDONE: Final = Counter(
 HEARTBEAT: Final = Gauge(
     "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
 )
+WATCH_CANARY: Final = Gauge(
+    "kubernaut_watch_canary_age_seconds",
+    "For how long what this replica renews (its lease) has not come back through a watch while it could be renewed.",
+    registry=REGISTRY,
+)
+WATCH_MISSED: Final = Counter(
+    "kubernaut_watch_missed_events",
+    "Versions of objects that a list has shown and that the watch of their kind did not bring within 10 s.",
+    ["kind"],
+    registry=REGISTRY,
+)
+WATCH_SILENCE: Final = Gauge(
+    "kubernaut_watch_silence_seconds",
+    "For how long nothing has come of a kind's watch; the API server says something about each minute.",
+    ["kind"],
+    registry=REGISTRY,
+)
 EVENTS_WITHHELD: Final = Counter(
     "kubernaut_events_withheld",
     "Events of good runs that were not written because too many came at once.",

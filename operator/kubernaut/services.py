@@ -75,8 +75,9 @@ def notifier_of(
     if not channels:
         return None
     policy = Policy(settings.notify_remind_after, settings.notify_resolved, settings.notify_link)
-    waits = Waits(policy, clock, engine.finished, engine.elsewhere)
-    return Notifier(channels, waits, Ledger(settings.state_dir), engine.live_runs, on)
+    known = engine.known
+    waits = Waits(policy, clock, engine.finished, known.others.__contains__)
+    return Notifier(channels, waits, Ledger(settings.state_dir), known.live.values, on)
 
 
 def _posting(settings: Settings, connection: ApiConnection) -> Iterator[Channel]:

@@ -23,6 +23,7 @@ from kubernaut.engine.expiry import Expiry
 from kubernaut.engine.farewell import Farewell
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.guarding import Guarding
+from kubernaut.engine.hearing import Hearing
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
@@ -78,6 +79,7 @@ class Parts:
     capacities: Capacities | None = None
     guards: Guarding | None = None
     pauses: Pauses | None = None
+    hearing: Hearing = field(default_factory=Hearing)
 
 
 class Engine:
@@ -99,7 +101,7 @@ class Engine:
             self._permissions.active = lambda: self._tenure.is_global
         if parts.capacities is not None:
             parts.capacities.standing, parts.capacities.wake = standing, self._wake
-        self._listing = Listing(parts.cluster, known, self)
+        self._listing = Listing(parts.cluster, known, self, parts.hearing)
         self._expiry = Expiry(known.finished.values, self._expirable, self._expire, parts.clock)
         self._tenure = Tenure(
             known,
@@ -205,13 +207,10 @@ class Engine:
         """Return all Workflows, as last seen."""
         return self._known.workflows.values()
 
-    def live_runs(self) -> Collection[LiveRun]:
-        """Return the live runs that this replica drives."""
-        return self._known.live.values()
-
-    def elsewhere(self, key: RunKey) -> bool:
-        """Whether another replica drives a live run."""
-        return key in self._known.others
+    @property
+    def known(self) -> Known:
+        """What this replica knows of runs; for others to look at."""
+        return self._known
 
     def on_workflow(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a Workflow."""
