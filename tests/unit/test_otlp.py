@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 
@@ -9,9 +10,12 @@ import pytest
 
 from collector import Collector
 from kubernaut import tracing
+from kubernaut.config import Settings
+from kubernaut.core.errors import KubernautError
 from kubernaut.core.tracing import intake_span, span_id, step_span, trace_id
 from kubernaut.metrics import REGISTRY
 from kubernaut.otlp import Exporting
+from kubernaut.services import traced
 from kubernaut.tracing import Kind, Span
 
 UID = "7f8c2c0e-5b1a-4c3d-9e2f-0123456789ab"
@@ -112,3 +116,10 @@ def test_a_sink_is_told_until_that_is_ended() -> None:
 def test_the_spans_of_a_run_differ() -> None:
     ids = {span_id(UID), intake_span(UID), step_span(UID, "a"), step_span(UID, "b"), step_span("other", "a")}
     assert len(ids) == 5
+
+
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernaut.otlp", None)
+    assert traced(Settings()) is None
+    with pytest.raises(KubernautError, match=r"install kubernaut\[otlp\]"):
+        traced(Settings(traces=True))
