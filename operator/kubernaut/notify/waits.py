@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -100,7 +100,7 @@ class Waits:
 
     def recall(self, entries: Mapping[str, dict[str, Any]]) -> None:
         """Take note of what an earlier life told."""
-        self._recalled = dict(entries)
+        self._recalled = {key: entry for key, entry in entries.items() if _readable(key, entry)}
         self._recalled_at = self._clock()
 
     def entries(self) -> dict[str, dict[str, Any]]:
@@ -125,7 +125,7 @@ class Waits:
                 self._keep(live, one)
         for wait in [one for one in self._waits.values() if one.id not in present and one.became is None]:
             self._ended(wait, uids.get(wait.subject.uid) or wait.live)
-        self._look_at_recalled(uids)
+        self._look_at_recalled(uids, present)
         self._seen = {uid: one for uid, one in self._seen.items() if uid in uids}
         for wait in list(self._waits.values()):
             if wait.ended_at is not None and now > wait.ended_at + RESOLVED_FOR:
@@ -166,9 +166,13 @@ class Waits:
             wait.by_channel = _told_in(entry)
 
     def _ended(self, wait: Wait, live: LiveRun | None) -> None:
-        """Find out what became of a wait; forget it where nobody was told, or another replica knows more."""
-        moved = live is not None and live.gone and self._elsewhere(live.key)
-        if live is None or moved or not wait.known_to_anybody or not self._policy.resolved:
+        """Find out what became of a wait; forget it where nobody was told."""
+        if live is not None and live.gone and self._elsewhere(live.key):
+            # It may come back, as after an API server that was away; then it was told already.
+            del self._waits[wait.id]
+            if wait.known_to_anybody and len(self._recalled) < MOST_WAITS:
+                self._recalled[wait.id] = {**_entry(wait), "elsewhere": True}
+        elif live is None or not wait.known_to_anybody or not self._policy.resolved:
             del self._waits[wait.id]
         elif live.lease() is None or live.stored.phase.final:
             self._resolve(wait, _became(wait.asked, live))
@@ -178,22 +182,26 @@ class Waits:
         for told in wait.by_channel.values():
             told.failures, told.not_before = 0, None
 
-    def _look_at_recalled(self, uids: Mapping[str, LiveRun]) -> None:
-        """See to what was told before a restart, and is not waited for any more."""
+    def _look_at_recalled(self, uids: Mapping[str, LiveRun], present: Collection[str]) -> None:
+        """See to what was told before a restart, or before another replica had the run, and waits here no more."""
         for key, entry in list(self._recalled.items()):
-            uid = entry["run"][2]
+            namespace, name, uid = entry["run"]
             live = uids.get(uid)
-            if live is not None and live.plan is None:
+            if key in present or (live is not None and live.plan is None):
                 continue
-            if live is None and not self._over(uid):
-                if self._elsewhere(RunKey(*entry["run"][:2])) or self._clock() - self._recalled_at > GRACE:
-                    del self._recalled[key]
+            if live is None and self._elsewhere(RunKey(namespace, name)):
+                entry["elsewhere"] = True
+                continue
+            over = live is None and self._over(uid)
+            if live is None and not over and self._clock() - self._recalled_at < GRACE:
                 continue
             del self._recalled[key]
-            if self._policy.resolved and len(self._waits) < MOST_WAITS:
+            # What became of a run that another replica had is told by that one.
+            told_here = live is not None or (over and not entry.get("elsewhere"))
+            if told_here and self._policy.resolved and len(self._waits) < MOST_WAITS:
                 wait = _wait_of(key, entry)
-                self._resolve(wait, _became(wait.asked, live) if live is not None else _OVER)
                 self._waits[key] = wait
+                self._resolve(wait, _became(wait.asked, live) if live is not None else _OVER)
 
     # Telling
 
@@ -330,3 +338,12 @@ def _wait_of(key: str, entry: Mapping[str, Any]) -> Wait:
     )
     subject = Subject(namespace, name, uid, entry["workflow"], entry["target"])
     return Wait(key, subject, one, by_channel=_told_in(entry))
+
+
+def _readable(key: str, entry: dict[str, Any]) -> bool:
+    """Whether an entry is one: its file may be another version's, or damaged."""
+    try:
+        _wait_of(key, entry)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return True

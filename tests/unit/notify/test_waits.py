@@ -106,7 +106,32 @@ async def test_a_run_that_another_replica_took_over_is_told_of_by_that_one_alone
     book.others.add(live.key)
     book.look()
     assert book.tell() == []
+    book.others.clear()
+    book.over.add(live.uid)
+    book.look()
+    assert book.tell() == []
     assert book.waits.entries() == {}
+
+
+async def test_a_run_that_was_another_replicas_for_a_while_is_not_told_anew() -> None:
+    world = World()
+    book = Book(world)
+    live = await asks(world)
+    book.runs.append(live)
+    book.look()
+    book.tell()
+    live.gone = True
+    book.runs.clear()
+    book.others.add(live.key)
+    book.look()
+    book.others.clear()
+    book.runs.append(await again(world))
+    book.look()
+    assert book.tell() == []
+    answer(world)
+    book.runs[:] = [await again(world)]
+    book.look()
+    assert [one.became for one in book.tell()] == ["Approved by alice: go on"]
 
 
 async def test_a_run_that_ended_while_nobody_looked_is_said_to_be_over() -> None:
@@ -178,3 +203,15 @@ async def test_a_file_that_can_not_be_understood_is_as_none(tmp_path: Path) -> N
     for text in ("{", "[]", '{"waits": [1]}', '{"waits": {"a": 1}}'):
         (tmp_path / "notifications.json").write_text(text)
         assert Ledger(tmp_path).load() == {}
+
+
+async def test_an_entry_that_can_not_be_understood_is_left_out() -> None:
+    world = World()
+    book = Book(world)
+    book.runs.append(await asks(world))
+    book.look()
+    book.tell()
+    (good,) = book.waits.entries().items()
+    later = Book(world)
+    later.waits.recall({"a": {"run": 1}, "b": {**good[1], "told": {"slack": 1}}, good[0]: good[1]})
+    assert later.waits.entries() == dict([good])
