@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Final
 
 from kubernaut.engine.live import LiveRun
@@ -46,8 +45,7 @@ class Notifier:
         for channel in channels:
             for became in Became:
                 NOTIFICATIONS.labels(channel.name, became.value)
-            pending = partial(waits.pending, channel.name)
-            NOTIFICATIONS_PENDING.labels(channel.name).set_function(pending)
+            NOTIFICATIONS_PENDING.labels(channel.name).set(0)
 
     async def run(self) -> None:
         """Tell, until cancelled."""
@@ -66,7 +64,8 @@ class Notifier:
                 except Exception:
                     # One odd run is no reason to tell of no other ever again.
                     log.exception("looking who is waited for failed; it is looked again")
-                for event in self._wake.values():
+                for name, event in self._wake.items():
+                    NOTIFICATIONS_PENDING.labels(name).set(self._waits.pending(name))
                     event.set()
             await asyncio.sleep(LOOK_EVERY)
 
@@ -91,6 +90,7 @@ class Notifier:
         NOTIFICATIONS.labels(channel.name, told.became.value).inc()
         if told.became is Became.SENT:
             self._waits.sent(channel.name, message)
+            NOTIFICATIONS_PENDING.labels(channel.name).set(self._waits.pending(channel.name))
             log.info("notified", extra=about)
             await self._save()
             return told.became
