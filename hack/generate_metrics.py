@@ -29,6 +29,14 @@ _ALERTS = (
         "no worker proves itself; `/healthz` fails at the same age",
     ),
     (
+        "kubernaut_watch_canary_age_seconds > 60",
+        "watches bring nothing, though the API server answers; `/healthz` fails at 180 (`KUBERNAUT_DEAF_AFTER`)",
+    ),
+    (
+        "kubernaut_notifications_pending > 0",
+        "for long: people are waited for and are not told ([notifications](notifications.md))",
+    ),
+    (
         "kubernaut_breaker_open == 1",
         "the API server (`kubernetes`) or the history (`postgres`) does not answer",
     ),

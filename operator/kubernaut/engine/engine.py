@@ -13,6 +13,7 @@ from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
+from kubernaut.engine.about import about
 from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.backoff import Backoff
 from kubernaut.engine.capacities import Capacities
@@ -22,6 +23,7 @@ from kubernaut.engine.expiry import Expiry
 from kubernaut.engine.farewell import Farewell
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.guarding import Guarding
+from kubernaut.engine.hearing import Hearing
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
@@ -38,6 +40,7 @@ from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
+from kubernaut.logs import speak_of
 from kubernaut.metrics import (
     HEARTBEAT,
     LOCK_WAITERS,
@@ -76,6 +79,7 @@ class Parts:
     capacities: Capacities | None = None
     guards: Guarding | None = None
     pauses: Pauses | None = None
+    hearing: Hearing = field(default_factory=Hearing)
 
 
 class Engine:
@@ -97,7 +101,7 @@ class Engine:
             self._permissions.active = lambda: self._tenure.is_global
         if parts.capacities is not None:
             parts.capacities.standing, parts.capacities.wake = standing, self._wake
-        self._listing = Listing(parts.cluster, known, self)
+        self._listing = Listing(parts.cluster, known, self, parts.hearing)
         self._expiry = Expiry(known.finished.values, self._expirable, self._expire, parts.clock)
         self._tenure = Tenure(
             known,
@@ -202,6 +206,11 @@ class Engine:
     def workflows(self) -> Collection[Manifest]:
         """Return all Workflows, as last seen."""
         return self._known.workflows.values()
+
+    @property
+    def known(self) -> Known:
+        """What this replica knows of runs; for others to look at."""
+        return self._known
 
     def on_workflow(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a Workflow."""
@@ -357,6 +366,7 @@ class Engine:
             kind = type(key).__name__.removesuffix("Key")
             began = time.monotonic()
             delay: float | None = None
+            speak_of(about(key, self._known))
             try:
                 delay = await self._reconcile(key)
                 self._backoff.succeeded(key)
@@ -370,7 +380,7 @@ class Engine:
                 log.warning(
                     "reconciliation failed; trying again later",
                     exc_info=None if expected else error,
-                    extra={"kind": kind, "key": str(key), "error": str(error), "seconds": delay},
+                    extra={"key": str(key), "error": str(error), "seconds": delay},
                 )
             finally:
                 self._queue.done(key)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from kubernaut.api.execution import RunPhase, StepPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.engine.live import LiveRun
-from kubernaut.metrics import CAPACITY, CAPACITY_USED, CAPACITY_WAITING, QUEUE_WAIT
+from kubernaut.metrics import CAPACITY, CAPACITY_USED, CAPACITY_WAITING, QUEUE_WAIT, WATCH_SILENCE
 
 #: resources that are shown at most, first come, first shown: names are the users' to choose
 MOST_RESOURCES: Final = 50
@@ -40,6 +42,22 @@ def show_capacities(found: Mapping[str, tuple[int, int, int]]) -> None:
         CAPACITY.labels(name).set(capacity)
         CAPACITY_USED.labels(name).set(used)
         CAPACITY_WAITING.labels(name).set(waiting)
+
+
+class Silences:
+    """For how long watches of some kinds have said nothing, as it is shown."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._heard = dict.fromkeys(kinds, time.monotonic())
+        for kind in self._heard:
+            WATCH_SILENCE.labels(kind).set_function(partial(self._silent, kind))
+
+    def heard(self, kind: str) -> None:
+        """Take note that a kind's watch has said something."""
+        self._heard[kind] = time.monotonic()
+
+    def _silent(self, kind: str) -> float:
+        return time.monotonic() - self._heard[kind]
 
 
 def waits_for_person(live: LiveRun) -> bool:
