@@ -32,6 +32,11 @@ verify: ## Regenerate what is generated and demand no diff; format, lint, types,
 	echo "verify: format and lint"; $$bin/ruff format --check --quiet $(CODE); $$bin/ruff check --quiet $(CODE)
 	echo "verify: types"; $$bin/mypy operator hack tests
 	echo "verify: layers"; PYTHONPATH=operator $$bin/lint-imports --no-cache
+	echo "verify: documentation"; $$bin/python hack/docsite --check
+
+.PHONY: docs
+docs: ## The documentation site into build/docs/; warnings and dead links are errors (LINKS=1: ask for addresses outside)
+	@$(VENV)/bin/python hack/docsite $(if $(LINKS),--links)
 
 .PHONY: generate
 generate: ## Write the generated files again
@@ -46,6 +51,10 @@ cluster-down: ## Take the local cluster away
 .PHONY: image
 image: ## The container images as OCI archives in the user's cache; prints their paths (KIND=operator or analyst)
 	@$(PYTHON) hack/image build $(KIND)
+
+.PHONY: plugin
+plugin: ## Archives of the kubectl plugin and krew's manifest, in build/plugin/ (PLATFORMS=linux-amd64)
+	@$(VENV)/bin/python hack/plugin $(PLATFORMS)
 
 .PHONY: run
 run: ## The operator against the current kubeconfig

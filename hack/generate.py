@@ -18,6 +18,7 @@ import yaml
 import generate_actions
 import generate_argocd
 import generate_chart
+import generate_crds
 import generate_metrics
 import generate_requirements
 import generate_settings
@@ -70,6 +71,7 @@ def _policies() -> str:
 
 
 _ACTIONS = cache(generate_actions.pages)
+_CRDS = cache(generate_crds.pages)
 _REQUIREMENTS = cache(generate_requirements.pages)
 
 
@@ -88,6 +90,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     **generate_argocd.generators(),
     **generate_chart.generators(),
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
+    **{path: partial(_page, _CRDS, path) for path in _CRDS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
     generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),
     **{path: partial(_page, _REQUIREMENTS, path) for path in _REQUIREMENTS()},

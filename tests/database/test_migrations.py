@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -71,6 +77,28 @@ def test_the_revision_a_start_looks_for_is_the_newest_one() -> None:
 
 def test_sql_is_rendered_as_written() -> None:
     assert "%%" not in render("base", HEAD)
+
+
+def test_the_command_of_the_upgrade_page_takes_the_schema_back(empty_dsn: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "upgrade.md").read_text()
+    found = re.search(r"python3 -c \\\n +'([^']+)' (\d+)$", page, re.MULTILINE)
+    assert found
+    assert found[2] in known_revisions()
+
+    async def migrated() -> None:
+        await migrate(empty_dsn)
+
+    async def revision() -> Any:
+        connection = await asyncpg.connect(empty_dsn)
+        try:
+            return await connection.fetchval("SELECT version_num FROM kubernaut.alembic_version")
+        finally:
+            await connection.close()
+
+    asyncio.run(migrated())
+    command = [sys.executable, "-c", found[1], found[2]]
+    subprocess.run(command, env={**os.environ, "KUBERNAUT_DSN": empty_dsn}, check=True)
+    assert asyncio.run(revision()) == found[2]
 
 
 async def test_several_operators_can_start_at_once(empty_dsn: str) -> None:

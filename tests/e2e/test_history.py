@@ -71,6 +71,24 @@ def test_while_postgres_is_away_runs_end_nothing_is_lost_and_all_is_stored_once(
     assert len(steps) == len(uids)
 
 
+def test_a_history_that_is_lost_for_good_begins_anew_with_the_runs_that_are_still_there(place: Place) -> None:
+    world = place.world
+    place.workflow(note("only"))
+    before = place.run("before")
+    before.end()
+    world.await_rows([before.uid])
+    world.rows("create database empty")
+    dsn = world.postgres.dsn_of("empty")
+    with world.other_operator(dsn):
+        after = place.run("after")
+        assert after.end()["phase"] == "Succeeded"
+        wanted = sorted((before.uid, after.uid))
+        query = "select uid::text from kubernaut.runs where uid::text = any($1::text[]) order by 1"
+        until("both are stored", lambda: [row["uid"] for row in world.rows(query, wanted, dsn=dsn)] == wanted)
+        place.delete("WorkflowExecution", "before")
+        world.runs.wait_gone(before.uid)
+
+
 def test_a_namespace_is_not_held_hostage_by_a_postgres_that_is_away(world: World) -> None:
     env = {"KUBERNAUT_DELETE_GRACE": "2s"}
     with world.other_operator(world.postgres.dsn, env) as operator:

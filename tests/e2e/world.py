@@ -171,11 +171,11 @@ class World:
             and user in (None, request.user)
         ]
 
-    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        """Ask the history."""
+    def rows(self, query: str, *values: object, dsn: str = "") -> list[dict[str, Any]]:
+        """Ask the history, or another database."""
 
         async def ask() -> list[dict[str, Any]]:
-            connection = await asyncpg.connect(self.postgres.dsn)
+            connection = await asyncpg.connect(dsn or self.postgres.dsn)
             try:
                 return [dict(row) for row in await connection.fetch(query, *values)]
             except asyncpg.UndefinedTableError:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.workflow import Workflow, WorkflowSpec
+from kubernaut.cli.app import app
+from kubernaut.cli.catalogue import actions
+from kubernaut.cli.lint.check import check_text
 from kubernaut.cluster.levels import levels_of
 from kubernaut.core.compiling import compile_plan
+from kubernaut.intake.payload import read
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEST = re.compile(r"`(tests/[\w/]+\.py)`|`(test_\w+)`")
+CALL = re.compile(r"\$ (?:kubectl )?kubernaut (?!--)(.+)")
 PARAMETERS = """
 - {name: deployment, required: true}
 - {name: replicas, type: integer, default: "2"}
@@ -36,6 +45,11 @@ def prose(document: Path) -> str:
     return FENCE.sub("", document.read_text())
 
 
+def links(document: Path) -> list[tuple[str, str]]:
+    """Return path and anchor of each link within the repository; what looks like one within code is none."""
+    return LINK.findall(re.sub(r"`[^`\n]*`", "", prose(document)))
+
+
 def anchors(document: Path) -> set[str]:
     """Return the anchors of a document's headings, as the forges make them."""
     titles = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
@@ -44,7 +58,7 @@ def anchors(document: Path) -> set[str]:
 
 @named(DOCUMENTS)
 def test_relative_links_lead_somewhere(document: Path) -> None:
-    for path, anchor in LINK.findall(prose(document)):
+    for path, anchor in links(document):
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), f"{document.name} links to {path}, which does not exist"
         assert target.is_relative_to(ROOT)
@@ -57,8 +71,8 @@ def test_every_document_is_reached_from_the_readme() -> None:
         document = todo.pop()
         if document not in reached:
             reached.add(document)
-            links = [(document.parent / path).resolve() for path, _ in LINK.findall(prose(document)) if path]
-            todo.extend(link for link in links if link in DOCUMENTS)
+            found = [(document.parent / path).resolve() for path, _ in links(document) if path]
+            todo.extend(link for link in found if link in DOCUMENTS)
     assert set(DOCUMENTS) - reached <= {ROOT / "CHANGELOG.md"}
 
 
@@ -85,10 +99,13 @@ def known_tests() -> set[str]:
     return found | {file.stem for file in (ROOT / "tests").rglob("test_*.py")}
 
 
-def test_each_failure_mode_names_tests_of_the_file_it_names() -> None:
+@pytest.mark.parametrize(
+    ("page", "least"), [("failure-modes", 100), ("upgrade", 12), ("add-an-action", 5)], ids=str
+)
+def test_each_row_that_names_tests_names_those_of_its_file(page: str, least: int) -> None:
     """A row of the tables names a file and tests in it."""
-    rows = [row for row in (ROOT / "docs/failure-modes.md").read_text().splitlines() if "`test_" in row]
-    assert len(rows) > 20
+    rows = [row for row in (ROOT / f"docs/{page}.md").read_text().splitlines() if "`test_" in row]
+    assert len(rows) >= least
     for row in rows:
         files = [ROOT / file for file, _ in TEST.findall(row) if file]
         there = "".join(file.read_text() for file in files)
@@ -102,6 +119,90 @@ def test_commands_that_are_named_exist() -> None:
         text = document.read_text()
         said = re.findall(r"(?:`|^\$ )(?:kubectl )?kubernaut ([a-z]+)", text, re.MULTILINE)
         assert set(said) <= commands, document
+
+
+def typed() -> Iterator[tuple[str, str]]:
+    """Give each call of our command that stands in a console, with the page it is on."""
+    for document in (one for one in DOCUMENTS if one.name != "cli.md"):  # that page is made of the commands
+        for language, text in FENCE.findall(document.read_text()):
+            lines = text.replace("\\\n", " ").splitlines() if language == "console" else []
+            calls = (CALL.match(line) for line in lines)
+            yield from ((str(document.relative_to(ROOT)), call[1]) for call in calls if call)
+
+
+@pytest.mark.parametrize(("where", "call"), list(dict.fromkeys(typed())), ids=lambda value: str(value)[:60])
+def test_commands_in_consoles_parse(where: str, call: str) -> None:
+    """Up to a pipe, a redirection or a comment; the command itself is not run."""
+    words = list(
+        itertools.takewhile(lambda word: word not in ("|", "&&", ">", ";"), shlex.split(call, comments=True))
+    )
+    command: Any = typer.main.get_command(app)
+    name, *rest = words
+    command.commands[name].make_context(name, rest)
+
+
+def values_named() -> Iterator[tuple[str, str]]:
+    """Give each value of the chart that a page sets, by --set or in YAML of values."""
+    for document in DOCUMENTS:
+        where, text = str(document.relative_to(ROOT)), document.read_text()
+        # Our own command has an option of that name, for a single word.
+        for name in re.findall(r"--set '?(\w+(?:\[\d+\])?\.[\w.\[\]]+)=", text):
+            yield where, name
+        for block in re.findall(r"^ *```yaml\n( *image:\n.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+            yield from ((where, name) for name in leaves(yaml.safe_load(textwrap.dedent(block))))
+
+
+def leaves(tree: Any, above: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield from leaves(value, f"{above}{key}.") if isinstance(value, dict) else [f"{above}{key}"]
+
+
+def test_values_of_the_chart_that_are_set_exist() -> None:
+    known = yaml.safe_load((ROOT / "charts/kubernaut/values.yaml").read_text())
+    named = list(values_named())
+    assert len(named) > 10
+    for where, name in named:
+        place: Any = known
+        for part in re.sub(r"\[\d+\].*", "", name).split("."):
+            assert part in place, f"{where} sets {name}"
+            place = place[part]
+
+
+def workflows() -> Iterator[tuple[str, str]]:
+    for document in DOCUMENTS:
+        for language, text in FENCE.findall(document.read_text()):
+            if language == "yaml" and re.search(r"^kind: Workflow$", text, re.MULTILINE):
+                yield str(document.relative_to(ROOT)), text
+
+
+@pytest.mark.parametrize(("where", "text"), list(workflows()), ids=lambda value: str(value)[:40])
+def test_workflows_pass_lint(where: str, text: str) -> None:
+    report = check_text(text, where, actions())
+    assert not report.findings
+    assert len(report.checked) == 1
+
+
+def test_what_the_first_workflow_types_and_is_told_is_of_the_workflow_shown() -> None:
+    page = (ROOT / "docs/first-workflow.md").read_text()
+    (shown,) = [yaml.safe_load(text) for where, text in workflows() if where == "docs/first-workflow.md"]
+    spec = shown["spec"]
+    assert f"Save this as `{shown['metadata']['name']}.yaml`" in page
+    assert f"kubernaut run {shown['metadata']['name']} -n {shown['metadata']['namespace']} -p" in page
+    assert all(f"step {step['name']}: Succeeded  {step['action']}" in page for step in spec["steps"])
+    trigger = next(text for language, text in FENCE.findall(page) if text.startswith("triggers:"))
+    compile_plan(WorkflowSpec.from_wire(spec | yaml.safe_load(trigger)), ActionRegistry(installed=False))
+
+
+def test_the_alert_to_try_it_with_fits_the_trigger_of_the_first_workflow() -> None:
+    text = (ROOT / "docs/alerts.md").read_text()
+    block = re.search(r"^ *```json\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    assert block
+    (told,) = read(textwrap.dedent(block[1]).encode()).alerts
+    first = (ROOT / "docs/first-workflow.md").read_text()
+    (trigger,) = [yaml.safe_load(text) for _, text in FENCE.findall(first) if text.startswith("triggers:")]
+    wanted = trigger["triggers"][0]["alert"]["matchLabels"]
+    assert told.firing
+    assert wanted.items() <= told.labels.items()
 
 
 def snippets() -> Iterator[tuple[str, Any]]:

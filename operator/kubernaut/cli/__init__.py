@@ -10,3 +10,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kubernaut.cli.entry import run
 
     return run(arguments)
+
+
+def complete() -> int:
+    """Complete for kubectl, which runs `kubectl_complete-kubernaut` with what was typed after `kubectl kubernaut`."""
+    import sys
+
+    return main(["__complete", *sys.argv[1:]])

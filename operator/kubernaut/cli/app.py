@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kubernaut.cli.commands import control, features, learned, revisions, runs, switch
+from kubernaut.cli.commands.completion import completion
 from kubernaut.cli.commands.diagnostics import diagnostics
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.rbac import rbac
@@ -68,4 +69,5 @@ app.command()(rbac)
 app.command()(replay)
 app.command()(simulate)
 app.command()(learned.actions)
+app.command()(completion)
 app.command("version")(show_version)

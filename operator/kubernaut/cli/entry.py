@@ -11,19 +11,21 @@ from typing import Any
 import typer
 from typer.exceptions import Abort, TyperException
 
+from kubernaut.cli import shells
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.core.errors import ClusterError, KubernautError
 
 
 def run(arguments: Sequence[str] | None) -> int:
     """Run the command; every failure becomes one sentence, a fix and an exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["__complete"]:
+        return shells.complete(given[1:])
     from kubernaut.cli.app import app
 
     try:
         command = typer.main.get_command(app)
-        result = command.main(
-            list(sys.argv[1:] if arguments is None else arguments), prog_name=_name(), standalone_mode=False
-        )
+        result = command.main(given, prog_name=_name(), standalone_mode=False)
         sys.stdout.flush()
         return int(result or Exit.OK)
     except TyperException as error:

@@ -6,13 +6,20 @@ from typing import Annotated
 
 import typer
 
-from kubernaut.cli.completing import runs, workflows
+from kubernaut.cli.completing import contexts, namespaces, runs, workflows
 from kubernaut.cli.forms import Format
 
 _CLUSTER = "Cluster"
 
 Namespace = Annotated[
-    str, typer.Option("-n", "--namespace", metavar="NS", help="Namespace; the context's by default.")
+    str,
+    typer.Option(
+        "-n",
+        "--namespace",
+        metavar="NS",
+        help="Namespace; the context's by default.",
+        autocompletion=namespaces,
+    ),
 ]
 AllNamespaces = Annotated[bool, typer.Option("-A", "--all-namespaces", help="Look into all namespaces.")]
 Kubeconfig = Annotated[
@@ -21,7 +28,12 @@ Kubeconfig = Annotated[
 ]
 Context = Annotated[
     str,
-    typer.Option("--context", metavar="NAME", help="Context of the kubeconfig; its current one by default."),
+    typer.Option(
+        "--context",
+        metavar="NAME",
+        help="Context of the kubeconfig; its current one by default.",
+        autocompletion=contexts,
+    ),
 ]
 Output = Annotated[Format, typer.Option("-o", "--output", help="How to print it.")]
 Timeout = Annotated[

@@ -32,7 +32,7 @@ errors to stderr; into a pipe lines are never wrapped, and `-o json` or `-o yaml
 | have a run follow a newer revision | `kubernaut migrate RUN --to latest --pause` |
 | switch a feature off; ration a resource | `kubernaut features off rollback`, `kubernaut capacities node-drain=3` |
 | give a Workflow's account the rights it needs | `kubernaut rbac crash-loop \\| kubectl apply -f -` |
-| have names completed by the shell | `kubernaut --install-completion` |
+| have names completed by the shell, or [by kubectl](kubectl-plugin.md) | `kubernaut --install-completion` |
 
 | exit code | means |
 |---|---|

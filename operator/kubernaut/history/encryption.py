@@ -14,6 +14,7 @@ import hmac
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -131,8 +132,13 @@ class KeyRing:
         """Return the keys as they are now.
 
         Raises:
-            KeysUnusable: the file can't be read, or holds no key.
+            KeysUnusable: the file can't be read, or holds no key; or nothing is installed that could use one.
         """
+        if find_spec("cryptography") is None:
+            raise KeysUnusable(
+                "what is encrypted can't be read here: the Python package cryptography is not installed; install it, "
+                "or use another machine where there are no wheels of it for this one"
+            )
         try:
             return Keys(self._path, _parsed(self._path, self._path.read_text()))
         except (OSError, UnicodeDecodeError) as error:

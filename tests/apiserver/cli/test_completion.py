@@ -42,6 +42,13 @@ def test_names_are_offered_as_far_as_they_are_typed(space: Space) -> None:
     assert offered(f"kubernaut approve {at} one d") == ["diagnose"]
 
 
+def test_without_kubectl_they_are_asked_for_by_ourselves(space: Space) -> None:
+    space.started("one", RUNNING)
+    at = f"-n {space.namespace}"
+    assert offered(f"kubernaut run {at} cr", PATH="/nowhere") == ["crash-loop"]
+    assert offered(f"kubernaut approve {at} one d", PATH="/nowhere") == ["diagnose"]
+
+
 @pytest.mark.parametrize("words", ["kubernaut watch o", "kubernaut approve one d", "kubernaut run c"])
 def test_without_a_cluster_nothing_is_offered_and_nothing_is_complained_of(
     tmp_path: Path, words: str

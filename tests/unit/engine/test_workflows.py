@@ -64,6 +64,7 @@ async def test_new_content_is_a_new_revision() -> None:
         ([{"name": "a", "action": "scale_deploymnet"}], "UnknownAction", "'scale_deployment'?"),
         ([scale("a", 1, when="1 + ")], "InvalidExpression", "spec.steps[0].when"),
         ([{"name": "a"}], "InvalidSpec", "exactly one of action, wait"),
+        ([scale("a", 1, later="x")], "InvalidSpec", "spec.steps.0.later"),
     ],
 )
 async def test_a_bad_workflow_is_not_ready_and_says_why_and_how_to_mend_it(

@@ -106,3 +106,10 @@ def test_keys_that_were_read_stay_what_they_were(tmp_path: Path) -> None:
     sealed = read.seal(PLAIN, "run 1")
     assert sealed.key_id == read.current
     assert read.unseal(sealed, "run 1") == PLAIN
+
+
+def test_where_nothing_can_decrypt_it_is_said_and_not_blamed_on_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubernaut.history.encryption.find_spec", lambda name: None)
+    assert "cryptography is not installed" in ring(tmp_path / "keys", key()).trouble()

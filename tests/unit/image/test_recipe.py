@@ -46,8 +46,8 @@ tool==3.0 \\
 
 
 def pyproject(dependency: str) -> str:
-    extras = '[project.optional-dependencies]\notlp = []\nanalysis = ["tool"]\n'
-    return f'[project]\ndependencies = ["{dependency}"]\n{extras}'
+    extras = 'operator = []\notlp = []\nanalysis = ["tool"]'
+    return f'[project]\ndependencies = ["{dependency}"]\n[project.optional-dependencies]\n{extras}\n'
 
 
 def shipped(name: str) -> set[str]:

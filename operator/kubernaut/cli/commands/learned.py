@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
+from kubernaut.cli import completing
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
 from kubernaut.cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output
 
 
 def patterns(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A pattern; without it all are listed.")] = "",
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A pattern; without it all are listed.", autocompletion=completing.patterns
+        ),
+    ] = "",
     namespace: Namespace = "",
     all_namespaces: AllNamespaces = False,
     kubeconfig: Kubeconfig = "",

@@ -1,0 +1,1 @@
+"""The documentation site, made by Sphinx: ``python hack/docsite``; ``docsite.pages`` is an extension of Sphinx."""
