@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+import dashboards
 import generate_actions
 import generate_argocd
 import generate_chart
@@ -42,6 +43,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    # Lines stay lines, so that a change of one is seen.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def to_yaml(manifests: Iterable[Mapping[str, Any]]) -> str:
@@ -87,6 +96,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "manifests/tenant/before-images/rbac.yaml": lambda: to_yaml(before_image_manifests()),
     **generate_argocd.generators(),
     **generate_chart.generators(),
+    **dashboards.generators(),
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
     generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),

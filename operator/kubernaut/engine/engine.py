@@ -21,6 +21,7 @@ from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.expiry import Expiry
 from kubernaut.engine.farewell import Farewell
 from kubernaut.engine.finished import FinishedRun
+from kubernaut.engine.gauges import hide_workflow, show_queue, show_waits, show_workflow
 from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
@@ -42,15 +43,16 @@ from kubernaut.metrics import (
     HEARTBEAT,
     LOCK_WAITERS,
     LOCKS,
-    QUEUE_DELAYED,
-    QUEUE_DEPTH,
     RECONCILE_SECONDS,
     RECONCILES,
+    WORKERS,
 )
 
 log = logging.getLogger(__name__)
 Key = RunKey | WorkflowKey | Departure | Heartbeat
 HEARTBEAT_SECONDS = 2.0
+# Every so many heartbeats it is looked at how long runs have waited.
+_WAITS_EVERY = 3
 # Effects under way may take so long before their shard is given away.
 LEAVE_SECONDS = 3.0
 
@@ -208,11 +210,13 @@ class Engine:
         key = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         if event == "DELETED":
             self._known.workflows.pop(key, None)
+            hide_workflow(str(key))
             if self._permissions is not None:
                 self._permissions.forget(key)
             return
         before = self._known.workflows.get(key)
         self._known.workflows[key] = manifest
+        show_workflow(str(key))
         self._queue.add(key)
         if before is None or before["metadata"].get("generation") != manifest["metadata"].get("generation"):
             # Whose its unclaimed runs are hangs on what it says.
@@ -286,6 +290,7 @@ class Engine:
         await self._patiently(self._tenure.begin)
         await self._patiently(self._check_policies)
         self._look()
+        WORKERS.set(parts.settings.workers)
         self._workers = [asyncio.create_task(self._work()) for _ in range(parts.settings.workers)]
         self._tasks += [asyncio.create_task(loop) for loop in self._loops()]
 
@@ -343,9 +348,13 @@ class Engine:
                     raise
                 log.warning("waiting for the API server", extra={"error": str(error)})
             # Waiting for it is all there is to do: a restart would mend nothing.
-            self._beat_at = time.monotonic()
+            self._prove()
             await asyncio.sleep(pause)
             pause = min(pause * 2, 10.0)
+
+    def _prove(self) -> None:
+        self._beat_at = time.monotonic()
+        HEARTBEAT.set(time.time())
 
     async def _check_policies(self) -> None:
         self._parts.gate.policies(await self._parts.check_policies())
@@ -382,8 +391,7 @@ class Engine:
 
     async def _reconcile(self, key: Key) -> float | None:
         if isinstance(key, Heartbeat):
-            self._beat_at = time.monotonic()
-            HEARTBEAT.set(time.time())
+            self._prove()
             return None
         if isinstance(key, Departure):
             await self._find_out(key)
@@ -431,12 +439,13 @@ class Engine:
     # Loops
 
     async def _beat(self) -> None:
-        number = 0
+        number = told = 0
         while True:
             self._queue.add(Heartbeat(number))
             number += 1
-            QUEUE_DEPTH.set(len(self._queue))
-            QUEUE_DELAYED.set(self._queue.delayed)
+            told = show_queue(self._queue, told)
+            if number % _WAITS_EVERY == 1:
+                await show_waits(list(self._known.live.values()), self._parts.clock())
             LOCKS.set(len(self._parts.locks))
             LOCK_WAITERS.set(self._parts.locks.waiting)
             await asyncio.sleep(HEARTBEAT_SECONDS)

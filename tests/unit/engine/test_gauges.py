@@ -32,7 +32,7 @@ def test_at_most_fifty_resources_are_shown_and_those_that_are_gone_make_room() -
 
 def test_each_class_of_priority_has_its_waits() -> None:
     def count(kind: str) -> float:
-        name = "kubernaut_workqueue_wait_seconds_count"
+        name = "kubernaut_workqueue_queue_duration_seconds_count"
         return REGISTRY.get_sample_value(name, {"priority": kind}) or 0
 
     before = {kind: count(kind) for kind in ("low", "normal", "high")}
