@@ -20,6 +20,7 @@ import generate_actions
 import generate_argocd
 import generate_chart
 import generate_metrics
+import generate_observability
 import generate_requirements
 import generate_settings
 from kubernaut.api.crd import KINDS, Kind, crd_manifest
@@ -99,6 +100,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     **dashboards.generators(),
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
+    generate_observability.PAGE: generate_observability.page,
     generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),
     **{path: partial(_page, _REQUIREMENTS, path) for path in _REQUIREMENTS()},
 }

@@ -26,7 +26,7 @@ _NOW: Final = Row(
         Panel(
             "Replicas",
             "Replicas of the operator that are scraped.",
-            (Query(f"count({of('kubernaut_heartbeat_timestamp_seconds')})"),),
+            (Query(f"count({of('kubernaut_shards_held')})"),),
             "stat",
             levels=(1, 0.5),
             runbook="absent",
@@ -374,7 +374,6 @@ _AROUND: Final = Row(
                 Query(f"max({of('kubernaut_sync_pauses_held')})", "paused"),
                 Query(f"max({of('kubernaut_sync_pauses_overdue')})", "overdue"),
             ),
-            levels=(1000, 1000),
             runbook="sync-pause-overdue",
         ),
     ),
