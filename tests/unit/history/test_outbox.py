@@ -80,6 +80,7 @@ def test_the_oldest_key_is_the_one_that_came_first_also_while_it_is_written() ->
     taken = outbox.take(2)
     now[0] += 1
     outbox.offer(key("a"))
+    assert outbox.oldest == 1
     outbox.done(taken)
     assert outbox.oldest == 3
     outbox.done(outbox.take(1))
