@@ -81,15 +81,13 @@ class Panel:
 
     def json(self, number: int, place: Json) -> Json:
         """Return the panel as Grafana reads it."""
-        instant = self.kind in ("bargauge", "table")
         targets = [
             {
                 "refId": chr(ord("A") + at),
                 "datasource": _SOURCE,
                 "expr": query.expr,
                 "legendFormat": query.legend or "__auto",
-                "instant": instant,
-                "range": not instant,
+                **_when(now=self.kind in ("bargauge", "table") or "$__range]" in query.expr),
                 **({"format": "table"} if self.kind == "table" else {}),
             }
             for at, query in enumerate(self.queries)
@@ -164,6 +162,11 @@ _ONE_TABLE: Final = [
 def _ladder(*steps: tuple[float | None, str]) -> list[Json]:
     """Return steps; of two that begin at the same value the later one counts."""
     return [{"value": value, "color": color} for value, color in dict(steps).items()]
+
+
+def _when(*, now: bool) -> Json:
+    """Return whether a query is asked for this moment or for each point of the time that is looked at."""
+    return {"instant": now, "range": not now}
 
 
 def _link(page: str) -> Json:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.reasons import Reason
 
+# When each series was made: a third of the page, which nobody asks for, and pages are written in the event loop.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
 #: how a run without a verdict is shown
 NO_VERDICT: Final = "None"
