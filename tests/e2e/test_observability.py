@@ -33,16 +33,18 @@ FILLED = {"$namespace": ".*", "$job": ".*", "$__rate_interval": "2m", "$__range"
 METRIC = re.compile(r"\bkubernaut_\w+")
 
 
-def scrape(process: str, port: int) -> Manifest:
+def scrape(process: str, *ports: int) -> Manifest:
     """Return what the Prometheus operator makes of the chart's ServiceMonitor, with the labels it gives."""
     labels = {
         "namespace": "kubernaut-system",
         "service": f"kubernaut-{process}",
-        "pod": f"kubernaut-{process}-0",
         "container": process,
         "endpoint": "http",
     }
-    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": labels}]
+    targets = [
+        {"targets": [f"127.0.0.1:{port}"], "labels": {**labels, "pod": f"kubernaut-{process}-{number}"}}
+        for number, port in enumerate(ports)
+    ]
     return {"job_name": f"kubernaut-{process}", "static_configs": targets}
 
 
@@ -57,12 +59,14 @@ class Watched:
     """An installation at work, and who watches it.
 
     Attributes:
+        second: another replica that is scraped once it runs.
         rules: alerts by name, as the chart renders them.
         boards: the dashboards, as the chart renders them.
     """
 
     world: World
     operator: Operator
+    second: Operator
     analyst_port: int
     prometheus: LocalPrometheus
     rules: dict[str, Manifest]
@@ -111,12 +115,15 @@ def watched(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         analyst = LocalProcess("kubernaut.analyst", analyst_env(world, folder, port), folder / "analyst.log")
         analyst.start()
         stack.callback(analyst.stop)
-        scrapes = [scrape("operator", operator.port), scrape("analyst", port)]
+        env = {"KUBERNAUT_POLICY_CHECK": "1s", "KUBERNAUT_IDENTITY": "second"}
+        second = world.new_operator(world.postgres.dsn, env)
+        stack.callback(second.stop)
+        scrapes = [scrape("operator", operator.port, second.port), scrape("analyst", port)]
         groups = [{"name": "kubernaut", "rules": list(rules.values())}]
         prometheus = LocalPrometheus(folder / "prometheus", scrapes, groups)
         prometheus.run()
         stack.callback(prometheus.stop)
-        found = Watched(world, operator, port, prometheus, rules, boards)
+        found = Watched(world, operator, second, port, prometheus, rules, boards)
         until("the operator is scraped", lambda: found.ask("kubernaut_shards_held > 0"))
         teller.tell(alert(namespace="nowhere"))
         work(world.place(), prometheus)
@@ -258,6 +265,18 @@ def test_metrics_are_as_prometheus_wants_them(watched: Watched) -> None:
             text = answer.read().decode()
         assert "# TYPE kubernaut_" in text
         promtool("check", "metrics", given=text)
+
+
+def test_shards_of_a_replica_that_died_are_told_until_another_one_has_them(watched: Watched) -> None:
+    watched.second.start()
+    watched.second.wait_ready()
+    until("both have shards", lambda: len(watched.ask("kubernaut_shards_held > 3")) == 2)
+    until("all are held", lambda: watched.ask("sum(kubernaut_shards_held) == max(kubernaut_shards)"))
+    watched.quiet()
+    watched.second.kill()
+    watched.stirs("KubernautHoldsNoShards", job="kubernaut-operator")
+    watched.quiet()
+    until("all are held", lambda: watched.ask("sum(kubernaut_shards_held) == max(kubernaut_shards)"))
 
 
 def test_an_operator_that_is_gone_is_told(watched: Watched) -> None:
