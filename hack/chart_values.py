@@ -63,9 +63,10 @@ _POD: Final[Schema] = {
 # What other values, or the chart itself, decide.
 OWNED: Final = (
     *("kubeconfig", "namespace", "dsn", "bind", "port", "state_dir", "encryption_keys", "identity", "shards"),
-    *("remember", "watch_namespaces", "proposals_url"),
+    *("remember", "watch_namespaces", "proposals_url", "traces"),
     *("alerts_port", "alerts_bind", "alerts_tokens", "alerts_certificate", "alerts_key", "alerts_client_ca"),
     "alerts_receivers",
+    *(name for name in Settings.model_fields if name.startswith("notify_")),
 )
 
 
@@ -136,6 +137,50 @@ def _postgres() -> dict[str, Schema]:
     }
 
 
+def _tracing() -> dict[str, Schema]:
+    samplers = ["always_on", "always_off", "traceidratio"]
+    parents = [f"parentbased_{name}" for name in samplers]
+    return {
+        "tracing.endpoint": {"type": "string", "pattern": "^$|^https?://[^\\s]+$"},
+        "tracing.headers.existingSecret": _NAME,
+        "tracing.headers.key": _KEY,
+        "tracing.sampler": {"enum": ["", *samplers, *parents]},
+        "tracing.samplerArg": {"type": "string", "pattern": "^$|^(0(\\.[0-9]+)?|1(\\.0+)?)$"},
+        "tracing.settings": {
+            "type": "object",
+            "propertyNames": {"pattern": "^OTEL_[A-Z0-9_]+$"},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+    }
+
+
+def _notifications() -> dict[str, Schema]:
+    address = '[^@\\s<>,"]+@[^@\\s<>,"]+'
+    return {
+        "notifications.webhook.existingSecret": _NAME,
+        "notifications.webhook.urlKey": _KEY,
+        "notifications.webhook.tokenKey": {"type": "string", "pattern": "^[-._a-zA-Z0-9]{0,253}$"},
+        "notifications.slack.existingSecret": _NAME,
+        "notifications.slack.urlKey": _KEY,
+        "notifications.email.server": {
+            "type": "string",
+            "pattern": "^$|^(\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+        },
+        "notifications.email.security": {"enum": ["starttls", "tls", "none"]},
+        "notifications.email.from": {"type": "string", "pattern": f"^$|^{address}$"},
+        "notifications.email.to": {
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^{address}$"},
+            "uniqueItems": True,
+        },
+        "notifications.email.username": {"type": "string"},
+        "notifications.email.existingSecret": _NAME,
+        "notifications.email.passwordKey": _KEY,
+        "notifications.remindAfter": {"type": "string", "pattern": f"^$|{_DURATION}"},
+        "notifications.link": {"type": "string"},
+    }
+
+
 def _network() -> dict[str, Schema]:
     return {
         "networkPolicy.metricsFrom": _OBJECTS,
@@ -147,6 +192,9 @@ def _network() -> dict[str, Schema]:
             "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"},
         },
         "networkPolicy.postgresTo": _OBJECTS,
+        "networkPolicy.notificationsTo": _OBJECTS,
+        "networkPolicy.notificationsPorts": {"type": "array", "items": _PORT},
+        "networkPolicy.tracingTo": _OBJECTS,
         "networkPolicy.extraEgress": _OBJECTS,
     }
 
@@ -189,6 +237,8 @@ def bounds() -> dict[str, Schema]:
         "metrics.dashboards.labels": _TEXTS,
         "metrics.dashboards.annotations": _TEXTS,
         "metrics.dashboards.folder": {"type": "string", "maxLength": 189},
+        **_tracing(),
+        **_notifications(),
         **_postgres(),
         **_network(),
     }

@@ -135,7 +135,7 @@ class Run:
             return 0.0
         report(stage).unlink(missing_ok=True)
         print(f"== {stage.name}: {stage.told}", file=out, flush=True)
-        began = time.monotonic()
+        began, busy = time.monotonic(), processors()
         measured = ["-m", "coverage", "run"] if self.coverage and stage.measured else []
         python = [sys.executable, *measured, "-m", "pytest"]
         workers = ["-n", str(stage.workers)] if stage.workers else []
@@ -143,8 +143,18 @@ class Run:
         command = [*python, *folders, *options, *self.extra]
         subprocess.run(command, cwd=ROOT, env=environment(), check=False, stdout=out, stderr=out)
         seconds = time.monotonic() - began
-        print(f"== {stage.name}: {seconds:.0f} s", file=out, flush=True)
+        used = f"{100 * (processors() - busy) / seconds / (os.cpu_count() or 1):.0f} % of all processors' time used"
+        print(f"== {stage.name}: {seconds:.0f} s, {used}", file=out, flush=True)
         return seconds
+
+
+def processors() -> float:
+    """Return the seconds for which this machine's processors have worked, for whomever; 0 where that is not told."""
+    told = Path("/proc/stat")
+    if not told.exists():
+        return 0.0
+    user, nice, system, _, _, irq, softirq = map(int, told.read_text().splitlines()[0].split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def report(stage: Stage) -> Path:

@@ -8,9 +8,18 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from virtual_time import IDLE_TURNS
+
 # How fast a busy machine makes or tries examples says nothing of what is tested.
 settings.register_profile("kubernaut", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kubernaut")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the clock of tests in virtual time move as soon as nothing is left to do."""
+    for item in items:
+        if item.get_closest_marker("looptime") is not None:
+            item.add_marker(pytest.mark.looptime(noop_cycles=IDLE_TURNS))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -320,7 +320,7 @@ _SERVICES: Final = Row(
     ),
 )
 _AROUND: Final = Row(
-    "Replicas, alerts and GitOps",
+    "Replicas, alerts, people and GitOps",
     (
         Panel(
             "Shards held, by replica",
@@ -366,6 +366,33 @@ _AROUND: Final = Row(
                 Query(quantile(0.99, "kubernaut_alert_request_duration_seconds"), "p99"),
             ),
             unit="s",
+        ),
+        Panel(
+            "Watches",
+            "For how long the replica's own lease has not come back through a watch, and no watch of a kind has said "
+            "anything. /healthz fails at 180 s; the API server says something each minute.",
+            (
+                Query(f"max({of('kubernaut_watch_canary_age_seconds')})", "canary"),
+                Query(f"max by (kind) ({of('kubernaut_watch_silence_seconds')})", "silence: {{kind}}"),
+            ),
+            unit="s",
+            levels=(60, 180),
+            runbook="hangs",
+        ),
+        Panel(
+            "Notifications, by outcome",
+            "Attempts a minute to tell that somebody is waited for, and those that are still to be sent.",
+            (
+                Query(
+                    f"60 * sum by (channel, outcome) ({rate('kubernaut_notifications_total')})",
+                    "{{channel}}: {{outcome}}",
+                ),
+                Query(
+                    f"sum by (channel) ({of('kubernaut_notifications_pending')})",
+                    "{{channel}}: still to be sent",
+                ),
+            ),
+            runbook="notifications-fail",
         ),
         Panel(
             "Syncs paused",

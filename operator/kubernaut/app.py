@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from kubernaut import __version__, logs
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.cluster.breaker import Breaker
+from kubernaut.cluster.canary import Canary
 from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.leases import Leases
 from kubernaut.cluster.policies import PolicyCheck
-from kubernaut.cluster.session import Session
+from kubernaut.cluster.session import Session, member_name
 from kubernaut.cluster.sharedwatches import SharedWatches
 from kubernaut.cluster.signing import load_signer
 from kubernaut.cluster.slots import Slots
@@ -38,8 +39,9 @@ from kubernaut.engine.effects import Performer
 from kubernaut.engine.engine import Engine, Key, Parts
 from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
-from kubernaut.engine.gauges import show_wait
+from kubernaut.engine.gauges import Silences, show_wait
 from kubernaut.engine.guarding import Guarding
+from kubernaut.engine.hearing import Heard, Hearing
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.owning import GitOps
@@ -60,9 +62,9 @@ from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.repository import Repository
 from kubernaut.intake.intake import Intake
 from kubernaut.loop import on_signals, unless_closed, unless_kopf_ends
-from kubernaut.metrics import show_breaker
+from kubernaut.metrics import WATCH_CANARY, show_breaker
 from kubernaut.server.health import HealthServer
-from kubernaut.services import alerts_of, proposals_of, web_of
+from kubernaut.services import alerts_of, notifier_of, proposals_of, traced, web_of
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,10 @@ class Application:
         self._pauses = self._pausing(signer, gate, guards)
         self._policies = PolicyCheck(own, settings.namespace, every=settings.policy_check.total_seconds())
         claims, rights = Claims(connection, catalogue, utcnow), self._permissions(guards)
-        self.shards = _shards(settings, connection)
+        self.canary = Canary()
+        WATCH_CANARY.set_function(lambda: self.canary.age)
+        self.hearing = Hearing()
+        self.shards = _shards(settings, connection, self.canary)
         parts = Parts(
             settings=settings,
             cluster=own,
@@ -122,6 +127,7 @@ class Application:
             capacities=capacities,
             guards=guards,
             pauses=self._pauses,
+            hearing=self.hearing,
         )
         self._intake = self._receiving(claims)
         self.engine = Engine(parts, self.queue)
@@ -230,6 +236,14 @@ class Application:
         self.switch.guards.on_change(self.engine.wake_all)
         show_breaker("kubernetes", lambda: self._connection.breaker.state)
 
+    def deaf(self) -> str | None:
+        """Return what watches do not bring though they should have for long, or None."""
+        most, age = self._settings.deaf_after.total_seconds(), self.canary.age
+        if age > most:
+            return f"no watch has brought what this replica renews for {age:.0f} s"
+        kind = self.hearing.deaf(most)
+        return f"the watch on {kind} has brought nothing since it missed something" if kind else None
+
     def not_ready(self) -> str | None:
         """Return why this replica is not ready, or None; one to which others left nothing to do is."""
         return self.shards.trouble if self.ready else "the operator is starting"
@@ -240,6 +254,7 @@ class Application:
         Raises:
             ClusterError: the API server does not let the operator work at all.
         """
+        features = self.switch.features
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._watches.close)
             if self.history is not None:
@@ -247,6 +262,9 @@ class Application:
             else:
                 log.warning("no history: KUBERNAUT_DSN is not set; runs are not remembered")
             await self.switch.read()
+            lease = member_name(self._settings.replica)
+            watching = self.canary.watch(self._connection.own(), self._settings.namespace, lease)
+            stack.callback(asyncio.create_task(watching).cancel)
             reading = asyncio.create_task(self.switch.run())
             stack.callback(reading.cancel)
             stack.push_async_callback(self.engine.stop)
@@ -258,6 +276,10 @@ class Application:
             await self.engine.start()
             if (remembering := self._remembering()) is not None:
                 stack.callback(asyncio.create_task(remembering.run()).cancel)
+            notifying = partial(features.on, Feature.NOTIFICATIONS)
+            notifier = notifier_of(self._settings, self._connection, utcnow, self.engine, notifying)
+            if notifier is not None:
+                stack.callback(asyncio.create_task(notifier.run()).cancel)
             if self._intake is not None:
                 stack.push_async_callback(self._intake.stop)
                 await self._intake.start()
@@ -290,7 +312,7 @@ class Application:
         When Kopf ends it cancels every task that was made since it began, also those it knows nothing of; so what
         is under way is brought to its end first.
         """
-        registry = registry_for(self.engine, self._login)
+        registry = registry_for(Heard(self.engine, self.hearing), self._login)
         ready, halt = asyncio.Event(), asyncio.Event()
         told = asyncio.create_task(stop.wait())
         watching = asyncio.create_task(
@@ -327,7 +349,8 @@ class Application:
 
     def _login(self, _: kopf.OperatorSettings) -> kopf.AiohttpSession:
         """Have Kopf watch through our own session: behind the same breaker, with the same credentials."""
-        session = watch_session(self._connection, WATCHED)
+        silences = Silences(WATCHED)
+        session = watch_session(self._connection, WATCHED, silences.heard)
         return kopf.AiohttpSession(server=self._connection.host, aiohttp_session=session)
 
 
@@ -343,6 +366,8 @@ async def operate(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(unless_closed)
     probes = Probes()
     async with contextlib.AsyncExitStack() as stack:
+        if (close := traced(settings)) is not None:
+            stack.push_async_callback(asyncio.to_thread, close)
         connection = await stack.enter_async_context(
             await ApiConnection.load(
                 settings.kubeconfig,
@@ -387,7 +412,7 @@ class Probes:
         if self.application is None or not self.application.ready:
             return None
         dead = self._guard.dead()
-        return f"no watch on {', '.join(dead)} any more" if dead else None
+        return f"no watch on {', '.join(dead)} any more" if dead else self.application.deaf()
 
     def not_ready(self) -> str | None:
         """Return why the operator is not ready, or None."""
@@ -401,11 +426,12 @@ class Probes:
         return "ok; other replicas hold all shards, and this one stands by" if standby else "ok"
 
 
-def _shards(settings: Settings, connection: ApiConnection) -> ShardKeeper:
+def _shards(settings: Settings, connection: ApiConnection, canary: Canary) -> ShardKeeper:
     """Return what keeps this replica's share of the shards."""
     duration, renew = settings.lease_duration.total_seconds(), settings.lease_renew.total_seconds()
     leases = Leases(connection.own(), settings.namespace, utcnow, timeout=renew)
     session = Session(leases, settings.replica, settings.shards, duration)
+    session.written = canary.wrote
     return ShardKeeper(leases, session, settings.shards, renew)
 
 

@@ -7,6 +7,7 @@ import re
 import socket
 from datetime import timedelta
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
@@ -15,6 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kubernaut.api.duration import parse_duration
 from kubernaut.api.names import SYSTEM_NAMESPACE
 from kubernaut.outside.hosts import Hosts
+
+#: what the link of a notification may name
+LINK_FIELDS = ("namespace", "run", "uid", "workflow", "step")
 
 
 def _span(value: Any) -> Any:
@@ -39,6 +43,23 @@ def _names(text: str) -> str:
         if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
             raise ValueError(f"{name!r} is not the name of a namespace; write them as in shop,payments")
     return text
+
+
+def _addresses(text: str) -> str:
+    for address in text.split(",") if text else ():
+        if not re.fullmatch(r"[^@\s<>,\"]+@[^@\s<>,\"]+", address.strip()):
+            raise ValueError(
+                f"{address!r} is no e-mail address; write them as in sre@example.com,ops@example.com"
+            )
+    return text
+
+
+def _link(template: str) -> str:
+    for _, name, form, conversion in Formatter().parse(template):
+        if name is not None and (name not in LINK_FIELDS or form or conversion):
+            allowed = ", ".join(f"{{{one}}}" for one in LINK_FIELDS)
+            raise ValueError(f"{{{name}}} can't be filled in; there are {allowed}")
+    return template
 
 
 Span = Annotated[timedelta, BeforeValidator(_span)]
@@ -106,6 +127,11 @@ class Settings(BaseSettings):
     relist: Span = Field(
         timedelta(seconds=15),
         description="how often live runs and Workflows are listed, lest a watch has died",
+    )
+    deaf_after: Span = Field(
+        timedelta(minutes=3),
+        description="how long no watch may bring what it has to, before liveness fails; each one that says nothing "
+        "is begun anew after 150s at most",
     )
     resync: Span = Field(timedelta(minutes=10), description="how often everything is listed again")
     identity: str | None = Field(
@@ -196,6 +222,50 @@ class Settings(BaseSettings):
         description="webhook that is told of changes which are proposed instead of made (guards.gitOps: Propose), "
         "from a Secret where its address is one",
     )
+    notify_webhook_url: Path | None = Field(
+        None,
+        description="file (of a mounted Secret) with the URL that is told, as JSON by POST, when a run waits for a "
+        "person; read each time, as all files of notifications",
+    )
+    notify_webhook_token: Path | None = Field(None, description="file with a bearer token for it")
+    notify_slack_url: Path | None = Field(
+        None, description="file with the URL of Slack's incoming webhook that is told so"
+    )
+    notify_email_server: str | None = Field(
+        None,
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+        description="mail server that takes e-mails which say so, with its port, as in smtp.example.com:587",
+    )
+    notify_email_security: str = Field(
+        "starttls",
+        pattern="^(starttls|tls|none)$",
+        description="how the connection to it is encrypted: starttls, tls (from the first byte) or none",
+    )
+    notify_email_from: Annotated[str, AfterValidator(_addresses)] = Field("", description="who they are from")
+    notify_email_to: Annotated[str, AfterValidator(_addresses)] = Field(
+        "", description="who they go to, separated by commas"
+    )
+    notify_email_username: str = Field("", description="user at the mail server; unset: it asks for none")
+    notify_email_password: Path | None = Field(None, description="file with the user's password")
+    notify_remind_after: Span | None = Field(
+        None,
+        description="time after which it is told again where nobody answered, then each time after twice as long; "
+        "unset: never",
+    )
+    notify_resolved: bool = Field(
+        True,
+        description="whether those who were told are also told that the run does not wait any more, and why",
+    )
+    notify_link: Annotated[str, AfterValidator(_link)] = Field(
+        "",
+        description="link that notifications show; {namespace}, {run}, {uid}, {workflow} and {step} are filled in, "
+        "as in https://console.example.com/{namespace}/{run}",
+    )
+    traces: bool = Field(
+        False,
+        description="whether runs are traced by OTLP over HTTP; where to, and how, is told by "
+        "OTEL_EXPORTER_OTLP_ENDPOINT and the other variables of OpenTelemetry (docs/tracing.md); needs extra otlp",
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )
@@ -217,4 +287,25 @@ class Settings(BaseSettings):
             raise ValueError(
                 "KUBERNAUT_LEASE_DURATION must be at least 1s, and at least three times KUBERNAUT_LEASE_RENEW"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_notifications_need(self) -> Self:
+        if self.notify_webhook_token is not None and self.notify_webhook_url is None:
+            raise ValueError("KUBERNAUT_NOTIFY_WEBHOOK_TOKEN needs KUBERNAUT_NOTIFY_WEBHOOK_URL")
+        if self.notify_email_server is not None and not (self.notify_email_from and self.notify_email_to):
+            raise ValueError(
+                "KUBERNAUT_NOTIFY_EMAIL_SERVER needs KUBERNAUT_NOTIFY_EMAIL_FROM and KUBERNAUT_NOTIFY_EMAIL_TO"
+            )
+        if (self.notify_email_password is not None) is not bool(self.notify_email_username):
+            raise ValueError(
+                "KUBERNAUT_NOTIFY_EMAIL_USERNAME and KUBERNAUT_NOTIFY_EMAIL_PASSWORD go together"
+            )
+        if self.notify_email_password is not None and self.notify_email_security == "none":
+            raise ValueError(
+                "KUBERNAUT_NOTIFY_EMAIL_PASSWORD would be sent for anybody to read: set "
+                "KUBERNAUT_NOTIFY_EMAIL_SECURITY to starttls or tls"
+            )
+        if self.notify_remind_after is not None and self.notify_remind_after < timedelta(seconds=1):
+            raise ValueError("KUBERNAUT_NOTIFY_REMIND_AFTER must be at least 1s")
         return self

@@ -250,6 +250,25 @@ PROPOSALS: Final = Counter(
     ["webhook"],
     registry=REGISTRY,
 )
+NOTIFICATIONS: Final = Counter(
+    "kubernaut_notifications",
+    "Attempts to tell that a person is waited for, by channel (webhook, slack, email) and outcome: sent, refused (it "
+    "will not be taken as it is), unsent (nobody answered). What is not sent is tried again.",
+    ["channel", "outcome"],
+    registry=REGISTRY,
+)
+NOTIFICATIONS_PENDING: Final = Gauge(
+    "kubernaut_notifications_pending",
+    "Notifications that a channel is still to be sent, those that failed and are tried again included.",
+    ["channel"],
+    registry=REGISTRY,
+)
+TRACE_SPANS: Final = Counter(
+    "kubernaut_trace_spans",
+    "Spans of traces, by what became of them: exported, failed (no collector took them), dropped (too many waited).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 PAUSES: Final = Counter(
     "kubernaut_sync_pauses",
     "Syncs of Argo CD and Flux that were paused, that go on, and attempts to let them go on that failed.",
@@ -271,6 +290,23 @@ CHANGES_UNDONE: Final = Counter(
 )
 HEARTBEAT: Final = Gauge(
     "kubernaut_heartbeat_timestamp_seconds", "When a worker last proved that it works.", registry=REGISTRY
+)
+WATCH_CANARY: Final = Gauge(
+    "kubernaut_watch_canary_age_seconds",
+    "For how long what this replica renews (its lease) has not come back through a watch while it could be renewed.",
+    registry=REGISTRY,
+)
+WATCH_MISSED: Final = Counter(
+    "kubernaut_watch_missed_events",
+    "Versions of objects that a list has shown and that the watch of their kind did not bring within 10 s.",
+    ["kind"],
+    registry=REGISTRY,
+)
+WATCH_SILENCE: Final = Gauge(
+    "kubernaut_watch_silence_seconds",
+    "For how long nothing has come of a kind's watch; the API server says something about each minute.",
+    ["kind"],
+    registry=REGISTRY,
 )
 EVENTS_WITHHELD: Final = Counter(
     "kubernaut_events_withheld",
@@ -348,8 +384,11 @@ def _from_zero() -> None:
         TAKEOVERS.labels(how)
     for what in ("paused", "resumed", "failed"):
         PAUSES.labels(what)
-    for webhook in ("sent", "refused", "unsent"):
-        PROPOSALS.labels(webhook)
+    for told in ("sent", "refused", "unsent"):
+        PROPOSALS.labels(told)
+        for channel in ("webhook", "slack", "email"):
+            NOTIFICATIONS.labels(channel, told)
+            NOTIFICATIONS_PENDING.labels(channel)
 
 
 _from_zero()

@@ -97,6 +97,19 @@ REFUSED = {
         ["alerts.enabled=true", "alerts.tls.clientCertificates=true"],
         "which needs TLS",
     ),
+    "e-mail of nobody": (["notifications.email.server=smtp.example:25"], "notifications.email.from"),
+    "a password for all to read": (
+        [
+            "notifications.email.server=smtp.example:25",
+            "notifications.email.from=a@example",
+            "notifications.email.to[0]=b@example",
+            "notifications.email.username=a",
+            "notifications.email.existingSecret=s",
+            "notifications.email.security=none",
+        ],
+        "could be read on its way",
+    ),
+    "traces for nobody": (["tracing.enabled=true"], "tracing.endpoint"),
     "more replicas than shards": (["operator.replicas=9"], "only 8 shards"),
     "a tenant out of sight": (
         ["watchNamespaces[0]=shop", "tenants[0].namespace=other"],

@@ -103,6 +103,8 @@ WELL = [
     *(of("kubernaut_mirror_lag_seconds", "0+60x14 0x105", pod) for pod in range(3)),
     *(of("kubernaut_mirror_spooled_runs_total", "0x120", pod) for pod in range(3)),
     *(of("kubernaut_sync_pauses_overdue", "0x120", pod) for pod in range(3)),
+    *(of("kubernaut_watch_canary_age_seconds", "2x120", pod) for pod in range(3)),
+    *(of("kubernaut_notifications_pending", "0x40 1x10 0x70", pod, channel="slack") for pod in range(3)),
     *(of("kubernaut_guards_invalid", "0x120", pod) for pod in range(3)),
     *(of("kubernaut_flags_invalid", "0x120", pod) for pod in range(3)),
 ]
@@ -141,6 +143,18 @@ FIRES: dict[str, tuple[list[dict[str, str]], int, int, int]] = {
         20,
         22,
         2,
+    ),
+    "KubernautWatchesSilent": (
+        [of("kubernaut_watch_canary_age_seconds", "0+60x120", pod) for pod in (0, 1)],
+        2,
+        4,
+        2,
+    ),
+    "KubernautNotificationsFail": (
+        [of("kubernaut_notifications_pending", "0x9 1x110", pod, channel="slack") for pod in (0, 1)],
+        24,
+        26,
+        1,
     ),
     "KubernautSyncPauseOverdue": ([of("kubernaut_sync_pauses_overdue", "0x9 2x110", 1)], 14, 16, 1),
     "KubernautGuardsInvalid": ([of("kubernaut_flags_invalid", "0x9 1x110", 2)], 14, 16, 1),

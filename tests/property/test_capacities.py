@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from unit.engine.leases import LeaseServer
 from unit.engine.test_capacities import Replica, working
+from virtual_time import IDLE_TURNS
 
 CAPACITY = {"drain": 2, "db": 1}
 uses = st.fixed_dictionaries({}, optional={"drain": st.integers(1, 2), "db": st.just(1)}).filter(bool)
@@ -77,7 +78,7 @@ async def play(moves: list[tuple[int, str, str, dict[str, int]]], losses: list[b
 def test_two_replicas_never_exceed_a_capacity_leak_nothing_and_serve_everybody(
     moves: list[tuple[int, str, str, dict[str, int]]], losses: list[bool]
 ) -> None:
-    loop = looptime.new_event_loop()
+    loop = looptime.new_event_loop(noop_cycles=IDLE_TURNS)
     try:
         loop.run_until_complete(play(moves, losses))
     finally:

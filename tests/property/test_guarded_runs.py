@@ -28,6 +28,7 @@ from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.past import PastRuns
 from unit.engine.world import EPOCH, World, deployment
+from virtual_time import IDLE_TURNS
 
 HOURS = 5
 TARGETS = ("web", "db")
@@ -436,7 +437,7 @@ def check_approval(scene: dict[str, Any], run: Told, others: list[Told], last: d
 @settings(max_examples=25)
 @given(scene=a_scene)
 def test_a_thousand_adversarial_workflows_violate_no_guard(part: int, scene: dict[str, Any]) -> None:
-    loop = looptime.new_event_loop()
+    loop = looptime.new_event_loop(noop_cycles=IDLE_TURNS)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             loop.run_until_complete(play(scene))

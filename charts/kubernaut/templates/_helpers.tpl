@@ -116,6 +116,17 @@ key: dsn
 {{- $found | uniq | sortAlpha | toJson -}}
 {{- end }}
 
+{{- /* Secrets of notifications by the name of their volume, as JSON. */}}
+{{- define "kubernaut.notifying" -}}
+{{- $found := dict -}}
+{{- with .Values.notifications -}}
+{{- with .webhook.existingSecret }}{{ $_ := set $found "notify-webhook" . }}{{ end -}}
+{{- with .slack.existingSecret }}{{ $_ := set $found "notify-slack" . }}{{ end -}}
+{{- if and .email.server .email.username }}{{ $_ := set $found "notify-email" .email.existingSecret }}{{ end -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end }}
+
 {{- define "kubernaut.deleteHook" -}}
 helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded

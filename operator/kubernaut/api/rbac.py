@@ -68,8 +68,8 @@ OPERATOR_POLICY_RULES: Final = (
 OPERATOR_CLUSTER_RULES: Final = (*OPERATOR_RULES, *OPERATOR_POLICY_RULES)
 OPERATOR_SYSTEM_RULES: Final = (
     # Which replica works on what, and who holds units of scarce resources. A dead one's lease is deleted by those
-    # that take over.
-    _rule("coordination.k8s.io", ["leases"], ["list", "create", "patch", "delete"]),
+    # that take over. watch: whether watches bring what is written is told by the own one.
+    _rule("coordination.k8s.io", ["leases"], ["list", "watch", "create", "patch", "delete"]),
     _rule("", ["configmaps"], ["get", "patch"], [SWITCH_CONFIGMAP]),
     _rule("", ["secrets"], ["get", "patch"], [SIGNING_SECRET]),
 )

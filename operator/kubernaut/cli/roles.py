@@ -34,7 +34,7 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.gitops.changing import mode
 from kubernaut.core.parameters import parse_given
 from kubernaut.core.plan import Plan, PlanInvalid
-from kubernaut.core.rights import PAUSING, Needs, Weight, kinds, needed
+from kubernaut.core.rights import PAUSING, Needs, Weight, guarded, kinds, needed
 from kubernaut.core.rules import Rule, apart, lacking, merged
 
 _WIDTH: Final = 110
@@ -95,6 +95,7 @@ async def of_cluster(place: Place, name: str, wanted: Wanted) -> int:
     levels, problem = await levels_of(place.cluster, place.namespace, workflow)
     if problem:
         note(f"Only guards of the Workflow itself count here: {problem}.")
+    needs = guarded(needs, levels, plan.spec.target.kind)
     if mode(levels)[0] is GitOpsMode.PAUSE_SYNC:
         needs = await with_pauses(place.cluster, place.namespace, needs, argo_namespace())
     _print([_roles(name, place.namespace, plan, scopes, needs, wanted)], wanted.form)

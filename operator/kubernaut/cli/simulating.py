@@ -38,7 +38,7 @@ from kubernaut.core.guards.levels import Level
 from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import Plan, PlanInvalid
 from kubernaut.core.ports import Manifest
-from kubernaut.core.rights import PAUSING, Need, Needs, Weight, kinds, needed, told
+from kubernaut.core.rights import PAUSING, Need, Needs, Weight, guarded, kinds, needed, told
 from kubernaut.core.rules import lacking
 from kubernaut.simulation import driver, serverside, snapshots
 from kubernaut.simulation.report import Result
@@ -115,8 +115,8 @@ async def in_cluster(place: Place, wanted: Wanted, given: Workflow | None) -> in
     scopes = Scopes()
     with suppress(ClusterError):
         scopes = await find_scopes(place.connection, kinds(plan))
-    needs = _needs(plan, wanted).corrected(scopes.names)
     levels, _ = await levels_of(shadow, place.namespace, workflow)
+    needs = guarded(_needs(plan, wanted).corrected(scopes.names), levels, plan.spec.target.kind)
     if mode(levels)[0] is GitOpsMode.PAUSE_SYNC:
         needs = await with_pauses(place.cluster, place.namespace, needs, argo_namespace())
     account = plan.spec.service_account_name

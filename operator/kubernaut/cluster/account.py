@@ -341,6 +341,16 @@ class OperatorCluster(AccountCluster):
         async for event in streams[0] if len(streams) == 1 else together(streams):
             yield event
 
+    async def watch_in(
+        self, api_version: str, kind: str, namespace: str, *, field_selector: str = ""
+    ) -> AsyncIterator[Event]:
+        """Yield what happens from now on to objects of one namespace (see ``collections``)."""
+        resource = await self._connection.resource(api_version, kind)
+        async for event in watch_collection(
+            self._connection, resource, namespace, field_selector=field_selector
+        ):
+            yield event
+
     async def patch_status(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:
         """Merge-patch the status subresource with ``{"status": {...}}`` under an optimistic lock.
 

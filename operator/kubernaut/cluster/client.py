@@ -32,6 +32,7 @@ from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.call import Call, demand_precondition
 from kubernaut.cluster.discovery import Discovery
 from kubernaut.cluster.patience import Patience
+from kubernaut.cluster.requestspans import requesting
 from kubernaut.cluster.resources import SELF_REVIEW, Resource
 from kubernaut.core.errors import ClusterError, Invalid, TooManyRequests, Unavailable
 from kubernaut.metrics import API_REQUESTS, API_SECONDS, API_WITHHELD
@@ -242,7 +243,8 @@ class ApiConnection:
             ClusterError: the API server refused (``errors.from_answer``) or did not answer.
         """
         demand_precondition(call)
-        return await self._admitted(call, call.path, account, timeout, urgent)
+        with requesting(call, account):
+            return await self._admitted(call, call.path, account, timeout, urgent)
 
     async def _admitted(self, call: Call, path: str, account: str, timeout: float, urgent: bool) -> bytes:
         self._demand_leave(call, account, urgent)

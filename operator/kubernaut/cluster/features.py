@@ -64,6 +64,9 @@ FLAGS: Final[Mapping[Feature, Flag]] = {
     Feature.ALERTS: Flag(
         "Alertmanager is asked to send alerts again later; none starts a run until then.", True
     ),
+    Feature.NOTIFICATIONS: Flag(
+        "Nobody is notified that a person is waited for; who still is once it is on again is told then.", True
+    ),
 }
 
 

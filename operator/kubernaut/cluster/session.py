@@ -61,6 +61,8 @@ class Session:
         self.name = member_name(identity)
         self.id = new_id()
         self.twin = False
+        #: is told each version of the own lease that was written
+        self.written: Callable[[str], None] = lambda _: None
 
     @property
     def valid(self) -> bool:
@@ -97,6 +99,7 @@ class Session:
         except (AlreadyExists, Conflict, NotFound):
             return False
         self._until = sent + self._duration
+        self.written(self._lease.version)
         return True
 
     async def renew(self) -> bool:
@@ -119,6 +122,7 @@ class Session:
                 self._lease = found  # a renewal whose answer was lost
                 continue
             self._until = sent + self._duration
+            self.written(self._lease.version)
             return True
         raise Conflict(f"lease {self.name} keeps being changed by others", status=409)
 

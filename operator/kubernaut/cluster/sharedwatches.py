@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
+from contextvars import Context
 from dataclasses import replace
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from kubernaut.cluster.watching import LAST_PAUSE, Sighting
 from kubernaut.core.errors import ClusterError, Forbidden, NotFound, TooManyRequests, Unavailable
@@ -103,11 +104,11 @@ class _Group:
         """Begin to watch an object."""
         watched = self.objects[ref.name] = _Watched(ref)
         if self._together is not None:
-            watched.task = asyncio.create_task(self._read(watched), name=f"read {ref}")
+            watched.task = self._begin(self._read(watched), f"read {ref}")
             return watched
         self._alone(watched)
         if len(self.objects) > MOST_ALONE and not self._refused:
-            self._together = asyncio.create_task(self._watch_together(), name=f"watch {self._key.kind}")
+            self._together = self._begin(self._watch_together(), f"watch {self._key.kind}")
         return watched
 
     def remove(self, watched: _Watched) -> None:
@@ -136,7 +137,12 @@ class _Group:
 
     def _alone(self, watched: _Watched) -> None:
         watched.alone = True
-        watched.task = asyncio.create_task(self._watch_alone(watched), name=f"watch {watched.ref}")
+        watched.task = self._begin(self._watch_alone(watched), f"watch {watched.ref}")
+
+    @staticmethod
+    def _begin(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # It is shared, so what it logs is not about the run that happened to be first.
+        return asyncio.create_task(work, name=name, context=Context())
 
     async def _watch_together(self) -> None:
         key = self._key

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
 import aiohttp
 
@@ -48,10 +49,12 @@ class Connected(Protocol):
     async def renew(self) -> bool: ...
 
 
-def watch_session(connection: Connected, kinds: Collection[str]) -> aiohttp.ClientSession:
+def watch_session(
+    connection: Connected, kinds: Collection[str], heard: Callable[[str], None] = lambda _: None
+) -> aiohttp.ClientSession:
     """Return a session for lists and watches of ``kinds`` (plural names); other requests are only held back.
 
-    It must be closed by whoever takes it.
+    It must be closed by whoever takes it. ``heard`` is told a kind whenever its watch says anything.
     """
     credentials = connection.credentials
     return aiohttp.ClientSession(
@@ -59,12 +62,13 @@ def watch_session(connection: Connected, kinds: Collection[str]) -> aiohttp.Clie
         headers={"User-Agent": f"kubernaut/{__version__}"},
         proxy=credentials.proxy,
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(_Gate(connection, frozenset(kinds)),),
+        middlewares=(_Gate(connection, frozenset(kinds), heard),),
     )
 
 
 class _Gate:
-    def __init__(self, connection: Connected, kinds: frozenset[str]) -> None:
+    def __init__(self, connection: Connected, kinds: frozenset[str], heard: Callable[[str], None]) -> None:
+        self._heard = heard
         self._connection = connection
         self._kinds = kinds
 
@@ -73,7 +77,8 @@ class _Gate:
         if response.status == 401 and await self._connection.renew():
             response.close()
             response = await self._answered(request, handler)
-        if request.url.path.rsplit("/", 1)[-1] not in self._kinds:
+        kind = request.url.path.rsplit("/", 1)[-1]
+        if kind not in self._kinds:
             return response
         watches = "watch" in request.url.query
         if response.status == 410 and watches and "resourceVersion" in request.url.query:
@@ -81,6 +86,10 @@ class _Gate:
             request.url = request.url.without_query_params("resourceVersion", "resourceVersionMatch")
             log.info("a watch's version is too old; it begins anew", extra={"path": request.url.path})
             response = await self._answered(request, handler)
+        if response.status == 200 and watches:
+            response.content = cast(
+                aiohttp.StreamReader, _Heard(response.content, partial(self._heard, kind))
+            )
         if response.status < 400 or response.status in (401, 429):
             return response  # Kopf knows what to do: read on, log in again, wait as long as it is told to
         response.close()
@@ -110,3 +119,20 @@ class _Gate:
         else:
             breaker.succeeded()
         return response
+
+
+class _Heard:
+    """The content of a watch; tells whenever some of it has come."""
+
+    def __init__(self, content: aiohttp.StreamReader, heard: Callable[[], None]) -> None:
+        self._content = content
+        self._heard = heard
+        heard()
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        async for piece in self._content.iter_chunked(size):
+            self._heard()
+            yield piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)

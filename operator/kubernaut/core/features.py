@@ -25,6 +25,7 @@ class Feature(StrEnum):
     REMEMBER = "remember"
     GITOPS = "gitops"
     ALERTS = "alerts"
+    NOTIFICATIONS = "notifications"
 
 
 def used_by(spec: WorkflowSpec) -> frozenset[Feature]:

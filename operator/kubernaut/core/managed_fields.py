@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from kubernaut.core.fields import Path, Select
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manager:
     """One writer of an object, and the fields that are its own.
 
@@ -19,34 +20,57 @@ class Manager:
         time: when it last changed the set of its fields, RFC 3339; empty where it is not told. A later write of other
             values to the same fields moves it too, one of the same values does not.
         subresource: ``status``, ``scale`` or empty.
-        fields: its fields, in the order of the object's schema as the API server writes it; an element of a list is
-            named by the first of its keys, an element of a set and a map by itself.
+        set: its fields as FieldsV1; what can't be read as that counts as no fields.
     """
 
     name: str
     operation: str
     time: str
     subresource: str
-    fields: tuple[Path, ...]
+    set: Mapping[str, Any]
+
+    @cached_property
+    def fields(self) -> tuple[Path, ...]:
+        """Its fields, in the order of the object's schema as the API server writes it.
+
+        An element of a list is named by the first of its keys, an element of a set and a map by itself.
+        """
+        return tuple(_paths(self.set, ()))
 
     def owns(self, path: Path) -> bool:
         """Whether a field, anything in it, or something that it is part of as a whole, is this manager's."""
-        return any(path[: len(one)] == one or one[: len(path)] == path for one in self.fields)
+        at: Mapping[str, Any] = self.set
+        for depth, segment in enumerate(path):
+            below = list(_below(at, segment))
+            if not below:
+                # A set that ends here is that of the whole, of which the path is a part.
+                return depth > 0 and all(_segment(key) is None for key in at)
+            if len(below) > 1:
+                return any(path[: len(one)] == one or one[: len(path)] == path for one in self.fields)
+            at = below[0]
+        return bool(path) or bool(self.fields)
 
 
 def managers(manifest: Mapping[str, Any]) -> list[Manager]:
-    """Return all writers of an object, newest first; what can't be read as FieldsV1 counts as no fields."""
+    """Return all writers of an object, newest first."""
     found = [
         Manager(
             str(entry.get("manager", "")),
             str(entry.get("operation", "")),
             str(entry.get("time", "")),
             str(entry.get("subresource", "")),
-            tuple(_paths(entry.get("fieldsV1") or {}, ())),
+            entry.get("fieldsV1") or {},
         )
         for entry in manifest["metadata"].get("managedFields") or ()
     ]
     return sorted(found, key=lambda one: one.time, reverse=True)
+
+
+def _below(node: Mapping[str, Any], wanted: str | Select) -> Iterator[Mapping[str, Any]]:
+    """Yield what is in the element of a set that is named so; more than one where names are the same."""
+    for key, inner in node.items():
+        if _segment(key) == wanted:
+            yield inner if isinstance(inner, Mapping) else {}
 
 
 def _paths(node: Mapping[str, Any], above: Path) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final
@@ -11,6 +11,8 @@ from kubernaut.api.guards import GitOpsMode
 from kubernaut.api.names import API_VERSION
 from kubernaut.core.action import Action, MayKeep
 from kubernaut.core.candidates import UNKNOWN, Candidates, Unclear, Values, known
+from kubernaut.core.guards.disrupting import WORKLOADS
+from kubernaut.core.guards.levels import Level, Reach, most_unavailable
 from kubernaut.core.kinds import group_of, resource_of
 from kubernaut.core.plan import Kind, Plan, PlannedStep
 from kubernaut.core.ports import ObjectRef, Right
@@ -34,6 +36,10 @@ PAUSES: Final = (
     "PauseSync needs get and patch on the Application, Kustomization or HelmRelease that keeps the target, in its "
     "own namespace; which that is shows only then"
 )
+BOUNDING: Final = "guards.maxUnavailablePercent"
+BUDGETS: Final = "guards.respectBudgets"
+_REMOVES_PODS: Final = frozenset({("create", "pods/eviction"), ("delete", "pods"), ("patch", "pods")})
+_CONTROLLERS: Final = ("daemonsets", "replicasets", "statefulsets")
 _WATCH: Final = ("list", "watch")
 
 
@@ -50,7 +56,7 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One right, who needs it (a step by its path, TARGET, VERIFY or ALERTS), and how much hangs on it.
+    """One right, who needs it (a step by its path, TARGET, VERIFY, ALERTS, a guard), and how much hangs on it.
 
     Attributes:
         namespace: where it is needed; empty for the Workflow's own namespace, or none.
@@ -93,6 +99,21 @@ def needed(plan: Plan, params: Mapping[str, Any] | None = None) -> Needs:
     return _Reader(plan, params or {}).needs()
 
 
+def guarded(needs: Needs, levels: Sequence[Level], target_kind: str) -> Needs:
+    """Return the same with what guards read before steps that may remove pods.
+
+    ``maxUnavailablePercent`` counts pods by their controllers; those of a target that selects them by the target,
+    which every run reads anyway. ``respectBudgets`` tries the eviction of a pod that is deleted.
+    """
+    touched = {(need.right.verb, need.right.resource) for need in needs.needs if not need.right.group}
+    more: list[Need] = []
+    if most_unavailable(levels) is not None and touched & _REMOVES_PODS and target_kind not in WORKLOADS:
+        more += (Need(Right("get", "apps", resource, ()), BOUNDING) for resource in _CONTROLLERS)
+    if any(level.guards.respect_budgets for level in levels) and ("delete", "pods") in touched:
+        more.append(Need(Right("create", "", "pods/eviction", ()), BUDGETS))
+    return replace(needs, needs=tuple(dict.fromkeys((*needs.needs, *more)))) if more else needs
+
+
 def kinds(plan: Plan) -> frozenset[tuple[str, str]]:
     """Return API version and kind of all objects that the Workflow itself names."""
     target = plan.spec.target
@@ -133,7 +154,8 @@ class _Reader:
         guards = self._plan.spec.guards
         if guards is not None and guards.git_ops is GitOpsMode.PAUSE_SYNC:
             self._unclear[PAUSING, PAUSES] = None
-        return Needs(tuple(self._needs), tuple(self._unclear))
+        found = Needs(tuple(self._needs), tuple(self._unclear))
+        return guarded(found, [Level(Reach.WORKFLOW, "", guards)] if guards is not None else (), target.kind)
 
     def _step(self, step: PlannedStep) -> None:
         if step.kind is Kind.ALTERNATE:

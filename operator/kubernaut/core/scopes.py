@@ -92,12 +92,20 @@ def _state(draft: Draft, scope: str) -> State:
     return State.DONE if done else State.MOVING
 
 
+def _keep_failure(draft: Draft, step: PlannedStep) -> None:
+    """Have the message say what failed: a step that timed out may have acted all the same, whoever skips it."""
+    record = draft.record(step)
+    if record.reason and not (record.message or "").startswith(f"{record.reason}: "):
+        draft.set(step, message=draft.short(f"{record.reason}: {record.message or ''}"))
+
+
 def _remedied(draft: Draft, step: PlannedStep) -> OnFailure:
     """Do what a person said about a failed step; Manual where nobody has said anything yet."""
     said = intervention(draft, step)
     if said is None:
         return OnFailure.MANUAL
     if said.remedy is Remedy.SKIP:
+        _keep_failure(draft, step)
         draft.skip(step, Reason.SKIPPED_BY_PERSON)
     elif said.remedy is Remedy.RETRY:
         _reset(draft, step)

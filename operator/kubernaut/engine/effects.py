@@ -40,6 +40,7 @@ from kubernaut.engine.ports import Accounts
 from kubernaut.engine.proposing import Proposed
 from kubernaut.engine.protection import Protection
 from kubernaut.engine.reach import Reach
+from kubernaut.logs import speak_of_step
 from kubernaut.metrics import STEP_SECONDS, STEPS
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Performer:
         action = act.step.action
         assert action is not None
         began = time.monotonic()
+        speak_of_step(act.step.name)
         left = (act.deadline - self._clock()).total_seconds()
         # Undo comes after the step's own deadline has often passed; it gets its own time.
         timeout = act.step.timeout.total_seconds() if act.undo else max(left, 0.0)
@@ -102,6 +104,7 @@ class Performer:
             message = f"{action.name} failed unexpectedly: {type(error).__name__}: {error}"
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.INTERNAL)
         STEP_SECONDS.labels(action.name).observe(time.monotonic() - began)
+        log.debug("step performed", extra={"action": action.name, "result": _result(outcome, act)})
         STEPS.labels(action.name, _result(outcome, act)).inc()
         return replace(outcome, attempt=act.attempt, undo=act.undo, fence=act.fence)
 

@@ -13,6 +13,8 @@ from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
+from kubernaut.engine import gauges
+from kubernaut.engine.about import about
 from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.backoff import Backoff
 from kubernaut.engine.capacities import Capacities
@@ -21,8 +23,8 @@ from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.expiry import Expiry
 from kubernaut.engine.farewell import Farewell
 from kubernaut.engine.finished import FinishedRun
-from kubernaut.engine.gauges import hide_workflow, show_queue, show_waits, show_workflow
 from kubernaut.engine.guarding import Guarding
+from kubernaut.engine.hearing import Hearing
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
@@ -39,20 +41,12 @@ from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
-from kubernaut.metrics import (
-    HEARTBEAT,
-    LOCK_WAITERS,
-    LOCKS,
-    RECONCILE_SECONDS,
-    RECONCILES,
-    WORKERS,
-)
+from kubernaut.logs import speak_of
+from kubernaut.metrics import HEARTBEAT, RECONCILE_SECONDS, RECONCILES, WORKERS
 
 log = logging.getLogger(__name__)
 Key = RunKey | WorkflowKey | Departure | Heartbeat
 HEARTBEAT_SECONDS = 2.0
-# Every so many heartbeats it is looked at how long runs have waited.
-_WAITS_EVERY = 3
 # Effects under way may take so long before their shard is given away.
 LEAVE_SECONDS = 3.0
 
@@ -78,6 +72,7 @@ class Parts:
     capacities: Capacities | None = None
     guards: Guarding | None = None
     pauses: Pauses | None = None
+    hearing: Hearing = field(default_factory=Hearing)
 
 
 class Engine:
@@ -99,7 +94,7 @@ class Engine:
             self._permissions.active = lambda: self._tenure.is_global
         if parts.capacities is not None:
             parts.capacities.standing, parts.capacities.wake = standing, self._wake
-        self._listing = Listing(parts.cluster, known, self)
+        self._listing = Listing(parts.cluster, known, self, parts.hearing)
         self._expiry = Expiry(known.finished.values, self._expirable, self._expire, parts.clock)
         self._tenure = Tenure(
             known,
@@ -205,18 +200,23 @@ class Engine:
         """Return all Workflows, as last seen."""
         return self._known.workflows.values()
 
+    @property
+    def known(self) -> Known:
+        """What this replica knows of runs; for others to look at."""
+        return self._known
+
     def on_workflow(self, event: str | None, manifest: Manifest) -> None:
         """Take note of a Workflow."""
         key = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         if event == "DELETED":
             self._known.workflows.pop(key, None)
-            hide_workflow(str(key))
+            gauges.hide_workflow(str(key))
             if self._permissions is not None:
                 self._permissions.forget(key)
             return
         before = self._known.workflows.get(key)
         self._known.workflows[key] = manifest
-        show_workflow(str(key))
+        gauges.show_workflow(str(key))
         self._queue.add(key)
         if before is None or before["metadata"].get("generation") != manifest["metadata"].get("generation"):
             # Whose its unclaimed runs are hangs on what it says.
@@ -366,6 +366,7 @@ class Engine:
             kind = type(key).__name__.removesuffix("Key")
             began = time.monotonic()
             delay: float | None = None
+            speak_of(about(key, self._known))
             try:
                 delay = await self._reconcile(key)
                 self._backoff.succeeded(key)
@@ -379,7 +380,7 @@ class Engine:
                 log.warning(
                     "reconciliation failed; trying again later",
                     exc_info=None if expected else error,
-                    extra={"kind": kind, "key": str(key), "error": str(error), "seconds": delay},
+                    extra={"key": str(key), "error": str(error), "seconds": delay},
                 )
             finally:
                 self._queue.done(key)
@@ -443,11 +444,10 @@ class Engine:
         while True:
             self._queue.add(Heartbeat(number))
             number += 1
-            told = show_queue(self._queue, told)
-            if number % _WAITS_EVERY == 1:
-                await show_waits(list(self._known.live.values()), self._parts.clock())
-            LOCKS.set(len(self._parts.locks))
-            LOCK_WAITERS.set(self._parts.locks.waiting)
+            told = gauges.show_queue(self._queue, told)
+            gauges.show_locks(self._parts.locks)
+            if number % gauges.WAITS_EVERY == 1:
+                await gauges.show_waits(list(self._known.live.values()), self._parts.clock())
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _check(self) -> None:

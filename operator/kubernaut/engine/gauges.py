@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, Verdict
 from kubernaut.api.reasons import GUARD_REASONS, Reason
 from kubernaut.core.conditions import RECONCILING
 from kubernaut.engine.live import LiveRun
+from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.turns import turn
 from kubernaut.metrics import (
@@ -17,6 +20,8 @@ from kubernaut.metrics import (
     CAPACITY,
     CAPACITY_USED,
     CAPACITY_WAITING,
+    LOCK_WAITERS,
+    LOCKS,
     NO_VERDICT,
     QUEUE_ADDS,
     QUEUE_DELAYED,
@@ -25,6 +30,7 @@ from kubernaut.metrics import (
     QUEUE_UNFINISHED,
     QUEUE_WAIT,
     RUNS_UNMOVED,
+    WATCH_SILENCE,
     WORKERS_BUSY,
     WORKFLOW_RUNS,
 )
@@ -33,6 +39,8 @@ from kubernaut.metrics import (
 MOST_RESOURCES: Final = 50
 #: and Workflows
 MOST_WORKFLOWS: Final = 50
+#: every so many heartbeats it is looked at how long runs have waited
+WAITS_EVERY: Final = 3
 OTHERS: Final = "others"
 # Why a run may stand still for as long as it likes: somebody wants it to, or it is told of otherwise.
 _EXCUSED: Final = frozenset(
@@ -65,6 +73,12 @@ def show_queue(queue: KeyedQueue[Any], told: int) -> int:
     QUEUE_LONGEST.set(max(busy, default=0.0))
     QUEUE_UNFINISHED.set(sum(busy))
     return queue.added
+
+
+def show_locks(locks: TargetLocks) -> None:
+    """Show how many targets are held, and by how many runs they are waited for."""
+    LOCKS.set(len(locks))
+    LOCK_WAITERS.set(locks.waiting)
 
 
 async def show_waits(runs: Iterable[LiveRun], now: datetime) -> None:
@@ -146,6 +160,22 @@ def show_capacities(found: Mapping[str, tuple[int, int, int]]) -> None:
         CAPACITY.labels(name).set(capacity)
         CAPACITY_USED.labels(name).set(used)
         CAPACITY_WAITING.labels(name).set(waiting)
+
+
+class Silences:
+    """For how long watches of some kinds have said nothing, as it is shown."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._heard = dict.fromkeys(kinds, time.monotonic())
+        for kind in self._heard:
+            WATCH_SILENCE.labels(kind).set_function(partial(self._silent, kind))
+
+    def heard(self, kind: str) -> None:
+        """Take note that a kind's watch has said something."""
+        self._heard[kind] = time.monotonic()
+
+    def _silent(self, kind: str) -> float:
+        return time.monotonic() - self._heard[kind]
 
 
 def waits_for_person(live: LiveRun) -> bool:

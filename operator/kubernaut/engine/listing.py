@@ -13,6 +13,7 @@ from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.endings import LIVE
+from kubernaut.engine.hearing import RUNS, WORKFLOWS, Hearing
 from kubernaut.engine.keys import RunKey, WorkflowKey
 from kubernaut.engine.known import Known
 from kubernaut.engine.ports import OperatorCluster
@@ -43,7 +44,8 @@ class Listener(Protocol):
 class Listing:
     """Lists, and tells a listener what is new. Every method raises ClusterError where something can't be listed."""
 
-    def __init__(self, cluster: OperatorCluster, known: Known, listener: Listener) -> None:
+    def __init__(self, cluster: OperatorCluster, known: Known, listener: Listener, hearing: Hearing) -> None:
+        self._hearing = hearing
         self._cluster = cluster
         self._known = known
         self._listener = listener
@@ -82,11 +84,14 @@ class Listing:
             for manifest in page:
                 key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
                 known = self._known.version(key)
-                if known is None or known[0] != manifest["metadata"]["uid"] or newer(manifest, known[1]):
+                new = known is None or known[0] != manifest["metadata"]["uid"] or newer(manifest, known[1])
+                self._hearing.listed(RUNS, manifest, new=new)
+                if new:
                     self._listener.on_run(None, manifest)
                     found += 1
                 await turn()
         self._known.list_ended(number)
+        self._hearing.looked(RUNS)
         return found
 
     async def _workflows(self) -> int:
@@ -95,10 +100,13 @@ class Listing:
             for manifest in page:
                 where = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
                 seen = self._known.workflows.get(where)
-                if seen is None or newer(manifest, seen["metadata"]["resourceVersion"]):
+                new = seen is None or newer(manifest, seen["metadata"]["resourceVersion"])
+                self._hearing.listed(WORKFLOWS, manifest, new=new)
+                if new:
                     self._listener.on_workflow(None, manifest)
                     found += 1
                 await turn()
+        self._hearing.looked(WORKFLOWS)
         return found
 
     # Loops

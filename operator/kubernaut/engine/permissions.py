@@ -26,7 +26,7 @@ from kubernaut.core.guards.levels import Level, Reach
 from kubernaut.core.permissions import Permissions, no_account, no_leave, not_known, permissions
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef, Right
-from kubernaut.core.rights import Need, Needs, Weight, kinds, needed, singly
+from kubernaut.core.rights import Need, Needs, Weight, guarded, kinds, needed, singly
 from kubernaut.core.rules import beyond, lacking
 from kubernaut.engine.keys import WorkflowKey
 from kubernaut.metrics import ACCESS_REVIEWS
@@ -91,7 +91,8 @@ class _Entry:
     account: str
     plan: Plan | None
     due: float
-    pauses: Callable[[], bool] = lambda: False
+    levels: Callable[[], Sequence[Level]] = tuple
+    target_kind: str = ""
     needs: Needs = field(default_factory=Needs)
     kinds: frozenset[tuple[str, str]] = frozenset()
     found: Permissions | None = None
@@ -153,7 +154,8 @@ class PermissionWatch:
         entry = _Entry(meta.get("uid", ""), generation, account, plan, self._monotonic() + wait)
         # Guards of namespace and cluster change without the Workflow, so they are asked for each time.
         guards = plan.spec.guards
-        entry.pauses = lambda: mode(self._levels(key.namespace, key.name, guards))[0] is GitOpsMode.PAUSE_SYNC
+        entry.levels = lambda: self._levels(key.namespace, key.name, guards)
+        entry.target_kind = plan.spec.target.kind
         self._entries[key] = entry
         self._push(key, entry)
         return None
@@ -247,8 +249,9 @@ class PermissionWatch:
             # The plan itself is kept no longer than it is needed.
             entry.needs, entry.kinds, entry.plan = needed(entry.plan), kinds(entry.plan), None
         scopes = await find_scopes(self._accounts, entry.kinds)
-        needs = entry.needs.corrected(scopes.names)
-        if entry.pauses():
+        levels = entry.levels()
+        needs = guarded(entry.needs.corrected(scopes.names), levels, entry.target_kind)
+        if mode(levels)[0] is GitOpsMode.PAUSE_SYNC:
             await self._pace("keepers")
             acting = self._accounts.as_account(key.namespace, entry.account)
             needs = await with_pauses(acting, key.namespace, needs, self._argo_namespace)

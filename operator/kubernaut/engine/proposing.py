@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import yaml
-from yarl import URL
 
 from kubernaut.actions import guards
 from kubernaut.api.reasons import Reason
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.core import fields
-from kubernaut.core.errors import EffectFailed, StepError, Unavailable
+from kubernaut.core.errors import EffectFailed
 from kubernaut.core.fields import FieldChange
 from kubernaut.core.gitops.owners import Owner
-from kubernaut.core.ports import HttpRequest, Manifest, ObjectRef, Web
+from kubernaut.core.ports import Manifest, ObjectRef, Web
 from kubernaut.engine.live import LiveRun
+from kubernaut.engine.posting import Became, Poster
 from kubernaut.metrics import PROPOSALS
 
 #: of one manifest; a run's outputs share 96 KiB
 MOST: Final = 32 * 1024
-TIMEOUT: Final = 5.0
-_ANSWERED: Final = range(200, 300)
 
 
 class Proposed(EffectFailed):
@@ -102,28 +99,16 @@ class Webhook:
 
     async def tell(self, live: LiveRun, step: str, proposed: Proposed) -> str:
         """Send it, once; who reads the run finds the proposal there whatever becomes of this."""
-        try:
-            self.breaker.admit()
-        except Unavailable as error:
-            PROPOSALS.labels("unsent").inc()
-            return f"the webhook was not told: {error}"
-        try:
-            answer = await self.web.send(self._request(live, step, proposed))
-        except StepError as error:
-            self.breaker.failed()
-            PROPOSALS.labels("unsent").inc()
-            return f"the webhook was not told: {str(error).replace(self.url, 'its address')}"
-        if answer.status not in _ANSWERED:
-            self.breaker.failed()
-            PROPOSALS.labels("refused").inc()
-            return f"the webhook answered {answer.status}"
-        self.breaker.succeeded()
-        PROPOSALS.labels("sent").inc()
-        return "the webhook was told"
+        poster = Poster(lambda _: self.web, self.breaker)
+        told = await poster.post(self.url, f"{live.uid}/{step}", self._body(live, step, proposed))
+        PROPOSALS.labels(told.became.value).inc()
+        if told.became is Became.SENT:
+            return "the webhook was told"
+        return f"the webhook was not told: {told.why}"
 
-    def _request(self, live: LiveRun, step: str, proposed: Proposed) -> HttpRequest:
+    def _body(self, live: LiveRun, step: str, proposed: Proposed) -> dict[str, Any]:
         ref, owner = proposed.ref, proposed.owner
-        body = {
+        return {
             "type": "kubernaut.io/proposal",
             "run": {"namespace": live.key.namespace, "name": live.key.name, "uid": live.uid, "step": step},
             "workflow": live.execution.spec.workflow_ref.name,
@@ -137,12 +122,3 @@ class Webhook:
             "fields": [fields.render(path) for path in owner.fields],
             "manifest": proposed.manifest,
         }
-        headers = {"Content-Type": "application/json", "Idempotency-Key": f"{live.uid}/{step}"}
-        return HttpRequest("POST", self.url, headers, json.dumps(body).encode(), timeout=TIMEOUT, most=1024)
-
-
-def host_of(url: str) -> str:
-    """Return where a URL leads, as an entry of allowed hosts: it alone is allowed to the one who sends there."""
-    found = URL(url)
-    host = f"[{found.host}]" if ":" in (found.host or "") else found.host
-    return f"{host}:{found.port}"

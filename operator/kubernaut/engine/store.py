@@ -8,6 +8,7 @@ from kubernaut.api.base import ApiModel
 from kubernaut.api.execution import WorkflowExecutionStatus
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, Unavailable, UnknownOutcome
 from kubernaut.core.ports import Manifest
+from kubernaut.engine import traces
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.metrics import WRITES
@@ -29,7 +30,7 @@ class StatusStore:
         if held is not None:
             raise Unavailable(f"the status of {live.ref} was not written: {held.message}")
         body = {"status": merge_patch_of(live.status)}
-        wanted = live.status
+        wanted, before = live.status, live.stored
         for _ in range(5):
             try:
                 WRITES.labels("status").inc()
@@ -44,6 +45,7 @@ class StatusStore:
                 live.observe(fresh)
                 if stored == wanted:
                     live.stored = wanted
+                    traces.tell(live, before)
                     return True
                 if stored != live.stored:
                     # Another replica moved the run on: what it stored is the truth.
@@ -55,6 +57,7 @@ class StatusStore:
                 return False
             live.observe(written)
             live.stored = wanted
+            traces.tell(live, before)
             return True
         raise ClusterError(f"the status of {live.ref} could not be written: it keeps being changed by others")
 

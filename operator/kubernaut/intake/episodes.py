@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from kubernaut import tracing
 from kubernaut.api.names import ANNOTATION_ALERTS, API_VERSION, LABEL_ALERT, LABEL_INCIDENT
 from kubernaut.core.errors import AlreadyExists, Conflict, NotFound, StepError
 from kubernaut.core.incidents import Episode, alert_label, read_episode
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.core.tracing import intake_span, trace_id
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.metrics import WRITES
+from kubernaut.tracing import Kind, Span
 
 #: seconds for which what was read is believed
 FRESH: Final = 5.0
@@ -85,7 +88,9 @@ class Episodes:
         WRITES.labels("alert").inc()
         ref = ObjectRef.of(manifest)
         try:
-            self._take(await self._own.create(manifest))
+            made = await self._own.create(manifest)
+            self._take(made)
+            _trace(made)
         except AlreadyExists:
             try:
                 found = await self._own.get(ref)
@@ -192,3 +197,30 @@ def _episode(run: Manifest) -> Episode:
     meta = run["metadata"]
     text = (meta.get("annotations") or {}).get(ANNOTATION_ALERTS, "")
     return read_episode(_cause(run)["episode"], text, datetime.fromisoformat(meta["creationTimestamp"]))
+
+
+def _trace(made: Manifest) -> None:
+    """Tell of how an alert started a run: the run's own span is below this one."""
+    if not tracing.wanted():
+        return
+    uid, cause = made["metadata"]["uid"], _cause(made)
+    attributes: dict[str, str | int | bool] = {
+        "k8s.namespace.name": made["metadata"]["namespace"],
+        "kubernaut.run": made["metadata"]["name"],
+        "kubernaut.workflow": made["spec"]["workflowRef"]["name"],
+        "kubernaut.alert": cause["name"],
+        "kubernaut.incident": cause["incident"],
+        "kubernaut.episode": cause["episode"],
+    }
+    tracing.end(
+        Span(
+            "alert",
+            trace_id(uid),
+            intake_span(uid),
+            "",
+            tracing.arrived(),
+            time.time_ns(),
+            attributes,
+            kind=Kind.SERVER,
+        )
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from kubernaut import tracing
 from kubernaut.core.errors import StepError
 from kubernaut.core.incidents import Alarm
 from kubernaut.intake.episodes import Episodes
@@ -59,6 +60,7 @@ class Notifications:
 
     async def take(self, notification: Notification) -> Taken:
         """Store what a notification tells: runs for incidents that open, and which alerts belong to them."""
+        tracing.arrive()
         taken = Taken()
         ALERTS_TRUNCATED.inc(notification.truncated_alerts)
         self._matching.look()

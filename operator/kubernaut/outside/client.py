@@ -64,6 +64,15 @@ class HttpClient:
                 f"{request.method} {where}: no whole answer ({told}); it may or may not have happened"
             ) from None
 
+    async def addresses(self, host: str, port: int) -> list[tuple[int, str]]:
+        """Return family and address of all that a name stands for, each of which may be connected to.
+
+        Raises:
+            StepError: AddressRefused.
+            OSError: there is no such host.
+        """
+        return [(one["family"], one["host"]) for one in await self._addresses(host.lower(), port)]
+
     async def _addresses(self, host: str, port: int) -> list[ResolveResult]:
         """Look a host up, and see that each of its addresses may be connected to.
 

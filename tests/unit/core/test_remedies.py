@@ -206,6 +206,13 @@ def test_a_person_may_have_it_left_out() -> None:
     assert story.begun == ["b"]
 
 
+def test_what_is_left_out_still_says_how_it_failed() -> None:
+    story = manual()
+    story.failed("a", reason=Reason.STEP_TIMEOUT)
+    story.says("a", Remedy.SKIP)
+    assert (story.step("a").message or "").startswith("StepTimeout: ")
+
+
 def test_a_person_may_give_up() -> None:
     story = manual()
     story.failed("a")

@@ -10,11 +10,24 @@ from builders import WorkflowBuilder, a_workflow, steps
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.guards import GitOpsMode, Guards
 from kubernaut.core.compiling import compile_plan
+from kubernaut.core.guards.levels import Level, Reach
 from kubernaut.core.ports import Right
-from kubernaut.core.rights import PAUSES, TARGET, VERIFY, Needs, Weight, kinds, needed
+from kubernaut.core.rights import (
+    BOUNDING,
+    BUDGETS,
+    PAUSES,
+    TARGET,
+    VERIFY,
+    Needs,
+    Weight,
+    guarded,
+    kinds,
+    needed,
+)
 from kubernaut.core.rules import merged
 
 REGISTRY = ActionRegistry(installed=False)
+CONTROLLERS = {Right("get", "apps", name) for name in ("daemonsets", "replicasets", "statefulsets")}
 GET_WEB = Right("get", "apps", "deployments", ("web",))
 
 
@@ -260,6 +273,36 @@ def test_kinds_are_those_of_applied_manifests_too() -> None:
 
 def test_what_pausing_a_sync_needs_is_said_to_show_only_then() -> None:
     spec = note().spec()
-    guarded = spec.replace(guards=Guards(git_ops=GitOpsMode.PAUSE_SYNC))
-    assert needed(compile_plan(guarded, REGISTRY)).unclear == (("guards.gitOps", PAUSES),)
+    pausing = spec.replace(guards=Guards(git_ops=GitOpsMode.PAUSE_SYNC))
+    assert needed(compile_plan(pausing, REGISTRY)).unclear == (("guards.gitOps", PAUSES),)
     assert needed(compile_plan(spec, REGISTRY)).unclear == ()
+
+
+def test_what_is_counted_before_pods_are_removed_is_read_and_a_target_that_selects_them_is_read_anyway() -> (
+    None
+):
+    share = Guards(max_unavailable_percent=25)
+    pod = a_workflow().set(target={"apiVersion": "v1", "kind": "Pod", "name": "web-1"})
+    restart = pod.step("fix", "restart_pod", with_={"name": "web-1"})
+    assert of(needs(restart), BOUNDING) == set()
+    assert of(needed(compile_plan(restart.spec().replace(guards=share), REGISTRY)), BOUNDING) == CONTROLLERS
+    restart = a_workflow().step("fix", "restart_pod", with_={"name": "web-1"})
+    assert of(needed(compile_plan(restart.spec().replace(guards=share), REGISTRY)), BOUNDING) == set()
+
+
+def test_guards_of_wider_levels_count_as_the_workflows_own_do() -> None:
+    wide = Level(Reach.NAMESPACE, "shop", Guards(max_unavailable_percent=25))
+    node = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
+    drain = a_workflow().set(target=node).step("drain", "drain_node")
+    assert of(guarded(needs(drain), [wide], "Node"), BOUNDING) == CONTROLLERS
+    cordon = a_workflow().set(target=node).step("cordon", "cordon_node")
+    assert of(guarded(needs(cordon), [wide], "Node"), BOUNDING) == set()
+
+
+def test_a_pod_that_is_deleted_under_budgets_has_its_eviction_tried() -> None:
+    budgets = Guards(respect_budgets=True)
+    with_ = {"apiVersion": "v1", "kind": "Pod", "name": "web-1"}
+    delete = a_workflow().step("delete", "delete_resource", with_=with_)
+    assert of(needs(delete), BUDGETS) == set()
+    found = needed(compile_plan(delete.spec().replace(guards=budgets), REGISTRY))
+    assert of(found, BUDGETS) == {Right("create", "", "pods/eviction")}

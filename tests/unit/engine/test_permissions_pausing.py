@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kubernaut.api.guards import GitOpsMode, Guards
 from kubernaut.api.reasons import Reason
 from kubernaut.core.guards.levels import Level, Reach
 from kubernaut.core.ports import Manifest
 from unit.core.gitops_objects import of_argo
 from unit.engine.test_permissions import ALL, Server, at_work, workflow
+
+pytestmark = pytest.mark.looptime
 
 APPLICATION = "Application argocd/store"
 
@@ -102,3 +106,20 @@ async def test_a_wider_level_that_refuses_leaves_nothing_to_pause() -> None:
         desk.watch._levels = lambda *asked: (*own(*asked), wide)
         assert (await desk.found(manifest)).ready is True
         assert server.count(APPLICATION) == 0
+
+
+async def test_a_wider_level_that_bounds_what_may_be_down_has_the_controllers_of_pods_read() -> None:
+    server = Server()
+    server.rules["shop", "repair"] = [ALL | {"apiGroups": [""]}]
+    share = Level(Reach.NAMESPACE, "shop", Guards(max_unavailable_percent=25))
+    manifest = workflow()
+    manifest["spec"] |= {
+        "target": {"apiVersion": "v1", "kind": "Pod", "name": "web-1"},
+        "steps": [{"name": "fix", "action": "restart_pod", "with": {"name": "web-1"}}],
+    }
+    async with at_work(server) as desk:
+        desk.watch._levels = lambda namespace, workflow, guards: (share,)
+        found = await desk.found(manifest)
+        assert found.reason == Reason.MISSING_RIGHT
+        assert "replicasets" in found.message
+        assert "guards.maxUnavailablePercent" in found.message

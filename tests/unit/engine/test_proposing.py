@@ -12,7 +12,8 @@ from kubernaut.cluster.breaker import Breaker
 from kubernaut.core.errors import Unavailable
 from kubernaut.core.fields import FieldChange, parse
 from kubernaut.core.ports import HttpAnswer, HttpRequest
-from kubernaut.engine.proposing import Webhook, host_of, proposal
+from kubernaut.engine.posting import host_of
+from kubernaut.engine.proposing import Webhook, proposal
 from unit.core.gitops_objects import deployment
 from unit.engine.test_owning import replicas, run, tracked
 from unit.engine.world import World, scale
@@ -115,7 +116,7 @@ class Web:
     ("answer", "told"),
     [
         (HttpAnswer(202), "the webhook was told"),
-        (HttpAnswer(500), "the webhook answered 500"),
+        (HttpAnswer(500), "the webhook was not told: it answered 500"),
         (Unavailable("POST hook:80: no connection"), "the webhook was not told"),
     ],
 )

@@ -46,9 +46,8 @@ tool==3.0 \\
 
 
 def pyproject(dependency: str) -> str:
-    return (
-        f'[project]\ndependencies = ["{dependency}"]\n[project.optional-dependencies]\nanalysis = ["tool"]\n'
-    )
+    extras = '[project.optional-dependencies]\notlp = []\nanalysis = ["tool"]\n'
+    return f'[project]\ndependencies = ["{dependency}"]\n{extras}'
 
 
 def shipped(name: str) -> set[str]:

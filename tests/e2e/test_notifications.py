@@ -1,0 +1,70 @@
+"""People are told that a run waits for them: once, over a killed operator, and later where nobody listened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from e2e.notified import notified
+from e2e.world import OPERATOR, Place, note, until
+from kubernaut.notify.ledger import FILE
+
+
+def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answered(place: Place) -> None:
+    world = place.world
+    with (
+        notified(world.folder / "notified") as people,
+        world.other_operator(world.postgres.dsn, people.env()) as operator,
+    ):
+        place.workflow(
+            {"name": "ask", "approval": {"message": "May it be changed?"}},
+            note("change", "ask"),
+            # A person decides what becomes of this one.
+            {"name": "bad", "action": "restart_pod", "dependsOn": ["change"], "onFailure": "Manual"}
+            | {"with": {"name": "there-is-none"}},
+        )
+        run = place.run()
+        run.step_is("ask", "Waiting")
+        asked, none = ["approval/ask/1"], list[str]()
+        until("webhook and e-mail are told", lambda: people.keys(run.uid) == [asked, none, asked])
+        until(
+            "it is counted that Slack is away",
+            lambda: operator.metric("kubernaut_notifications_total", channel="slack", outcome="unsent"),
+        )
+        since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+        (_, told) = people.webhook.taken[-1]
+        assert told["question"] == "May it be changed?"
+        assert told["effects"][0].startswith("change: patch_resource (")
+        assert told["link"] == f"https://console.example.com/{place.namespace}/run"
+
+        ledger = operator.log.parent / "state" / FILE
+        until("that is written down", lambda: ledger.exists() and "email" in ledger.read_text())
+        operator.kill()
+        people.slack.start()
+        world.restart_operator()
+        until("Slack is told", lambda: people.keys(run.uid)[1] == asked)
+
+        approve = told["commands"]["approve"].removeprefix("kubectl kubernaut ").split()
+        assert [one for one in world.persisted(place.namespace, user=OPERATOR) if one.at > since] == []
+        assert world.kubernaut(*approve).returncode == 0
+        both = [*asked, "approval/ask/1/resolved", "remedy/bad/1"]
+        until("all are told the answer", lambda: list(map(sorted, people.keys(run.uid))) == [both] * 3)
+        (became,) = [body["became"] for key, body in people.webhook.taken if key.endswith("/ask/1/resolved")]
+        assert became.startswith("Approved by ")
+
+        # A replica that has lost its disk tells once more what is waited for, under the same key.
+        operator.kill()
+        ledger.unlink()
+        world.restart_operator()
+        until(
+            "all are told once more",
+            lambda: list(map(sorted, people.keys(run.uid))) == [[*both, both[2]]] * 3,
+        )
+        (_, remedy) = people.webhook.taken[-1]
+        assert remedy["why"].startswith("bad failed: ")
+        skip = remedy["commands"]["skip"].removeprefix("kubectl kubernaut ").split()
+        assert world.kubernaut(*skip).returncode == 0
+        run.end()
+        every = sorted([*both, both[2], "remedy/bad/1/resolved"])
+        until("all are told the end", lambda: list(map(sorted, people.keys(run.uid))) == [every] * 3)
+        log = operator.log.read_text()
+        assert "canary" not in log.replace(place.namespace, "")
