@@ -236,6 +236,7 @@ def bounds() -> dict[str, Schema]:
         "metrics.prometheusRule.stuckAfter": {"type": "string", "pattern": "^[1-9][0-9]*(m|h|d)$"},
         "metrics.dashboards.labels": _TEXTS,
         "metrics.dashboards.annotations": _TEXTS,
+        "metrics.dashboards.folder": {"type": "string", "maxLength": 189},
         **_tracing(),
         **_notifications(),
         **_postgres(),

@@ -15,11 +15,13 @@ from typing import Any
 
 import yaml
 
+import dashboards
 import generate_actions
 import generate_argocd
 import generate_chart
 import generate_crds
 import generate_metrics
+import generate_observability
 import generate_requirements
 import generate_settings
 from kubernaut.api.crd import KINDS, Kind, crd_manifest
@@ -43,6 +45,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    # Lines stay lines, so that a change of one is seen.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def to_yaml(manifests: Iterable[Mapping[str, Any]]) -> str:
@@ -89,9 +99,11 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "manifests/tenant/before-images/rbac.yaml": lambda: to_yaml(before_image_manifests()),
     **generate_argocd.generators(),
     **generate_chart.generators(),
+    **dashboards.generators(),
     **{path: partial(_page, _ACTIONS, path) for path in _ACTIONS()},
     **{path: partial(_page, _CRDS, path) for path in _CRDS()},
     generate_metrics.PAGE: partial(_page, generate_metrics.pages, generate_metrics.PAGE),
+    generate_observability.PAGE: generate_observability.page,
     generate_settings.PAGE: partial(_page, generate_settings.pages, generate_settings.PAGE),
     **{path: partial(_page, _REQUIREMENTS, path) for path in _REQUIREMENTS()},
 }

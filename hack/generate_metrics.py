@@ -16,38 +16,36 @@ NOTE = (
 )
 _INTRODUCTION = """\
 The operator serves `/metrics` for Prometheus on `KUBERNAUT_BIND`:`KUBERNAUT_PORT` (127.0.0.1:8080 by default), beside
-`/healthz` and `/readyz`. Durations are in seconds, sizes are counts; no label holds a name that a user chose, but
-for `resource`, which holds 50 of them at most: the number of series is bounded."""
-_ALERTS = (
+`/healthz` and `/readyz`. Durations are in seconds, sizes are counts. Dashboards, alerts and how to scrape:
+[observability](observability.md).
+
+The number of series is bounded: labels hold names that users chose only in `resource` and `workflow`, at most 50 of
+each, and in `pattern`, at most 20. What can be known beforehand is there from the start with 0. No label is called as
+one that Prometheus gives to what it scrapes in a cluster (`namespace`, `pod`, `service` and so on)."""
+# What controller-runtime and client-go measure, and where it is here.
+_ELSEWHERE = (
+    ("controller_runtime_reconcile_total", "`kubernaut_reconcile_total`, with `kind` for `controller`"),
+    ("controller_runtime_reconcile_errors_total", '`kubernaut_reconcile_total{result="error"}`'),
+    ("controller_runtime_reconcile_time_seconds", "`kubernaut_reconcile_time_seconds`"),
+    ("controller_runtime_max_concurrent_reconciles", "`kubernaut_max_concurrent_reconciles`"),
+    ("controller_runtime_active_workers", "`kubernaut_active_workers`"),
+    ("workqueue_depth", "`kubernaut_workqueue_depth`"),
+    ("workqueue_adds_total", "`kubernaut_workqueue_adds_total`"),
+    ("workqueue_queue_duration_seconds", "`kubernaut_workqueue_queue_duration_seconds`, of one key in eight"),
+    ("workqueue_work_duration_seconds", "`kubernaut_reconcile_time_seconds`: the same"),
+    ("workqueue_unfinished_work_seconds", "`kubernaut_workqueue_unfinished_work_seconds`"),
     (
-        "max(kubernaut_acting_stopped) == 1",
-        "nothing is repaired: `Stopped` by a person, or the switch can't be read; or `PoliciesMissing`: the "
-        "admission policies are not in place",
+        "workqueue_longest_running_processor_seconds",
+        "`kubernaut_workqueue_longest_running_processor_seconds`",
     ),
+    ("workqueue_retries_total", '`kubernaut_reconcile_total{result="error"}`: each error is tried again'),
     (
-        "time() - kubernaut_heartbeat_timestamp_seconds > 20",
-        "no worker proves itself; `/healthz` fails at the same age",
+        "rest_client_requests_total",
+        "`kubernaut_rest_client_requests_total`, without `host`, and without the three watches of Kopf",
     ),
-    (
-        "kubernaut_watch_canary_age_seconds > 60",
-        "watches bring nothing, though the API server answers; `/healthz` fails at 180 (`KUBERNAUT_DEAF_AFTER`)",
-    ),
-    (
-        "kubernaut_notifications_pending > 0",
-        "for long: people are waited for and are not told ([notifications](notifications.md))",
-    ),
-    (
-        "kubernaut_breaker_open == 1",
-        "the API server (`kubernetes`) or the history (`postgres`) does not answer",
-    ),
-    (
-        "min_over_time(kubernaut_mirror_backlog[15m]) > 0",
-        "finished runs are not stored; meanwhile they are not deleted either",
-    ),
-    (
-        "increase(kubernaut_mirror_spooled_runs_total[1h]) > 0",
-        "runs were let go before they were stored; they wait on the operator's disk",
-    ),
+    ("rest_client_request_duration_seconds", "`kubernaut_rest_client_request_duration_seconds`"),
+    ("rest_client_rate_limiter_duration_seconds", "`kubernaut_rest_client_withheld_requests_total`"),
+    ("leader_election_master_status", "`kubernaut_shards_held`: there is no leader"),
 )
 
 
@@ -72,14 +70,13 @@ def pages() -> dict[str, str]:
         "",
         *_table(telemetry),
         "",
-        "## Worth an alert",
+        "## What controller-runtime calls it",
         "",
-        "| Expression | What it means |",
+        "What it and client-go measure too is called as they call it, with `kubernaut_` before it.",
+        "",
+        "| There | Here |",
         "|---|---|",
-        *(f"| `{expression}` | {told} |" for expression, told in _ALERTS),
-        "",
-        "The chart has these and others as a PrometheusRule (see [installing](install.md)), each with a",
-        "[runbook](runbooks/README.md).",
+        *(f"| `{there}` | {here} |" for there, here in _ELSEWHERE),
         "",
     ]
     return {PAGE: "\n".join(parts)}

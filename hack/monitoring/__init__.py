@@ -2,5 +2,6 @@
 
 from monitoring.alertmanager import LocalAlertmanager
 from monitoring.prometheus import LocalPrometheus
+from monitoring.promtool import Refused, promtool
 
-__all__ = ["LocalAlertmanager", "LocalPrometheus"]
+__all__ = ["LocalAlertmanager", "LocalPrometheus", "Refused", "promtool"]

@@ -49,6 +49,20 @@ class LocalPrometheus(Program):
         )
         super().__init__(command, folder, port)
 
+    def ask(self, expression: str) -> list[Section]:
+        """Return the series that an expression gives now.
+
+        Raises:
+            urllib.error.HTTPError: it is none.
+        """
+        found: list[Section] = self.get("/api/v1/query", query=expression)["data"]["result"]
+        return found
+
+    def values(self, label: str, selector: str) -> list[str]:
+        """Return the values that a label has in the series that a selector chooses."""
+        found: list[str] = self.get(f"/api/v1/label/{label}/values", **{"match[]": selector})["data"]
+        return found
+
     def alerts(self) -> list[Section]:
         """Return the alerts that are pending or firing."""
         found: list[Section] = self.get("/api/v1/alerts")["data"]["alerts"]

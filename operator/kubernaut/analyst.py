@@ -114,7 +114,7 @@ async def run(
         else:
             wait, next_wait = settings.interval.total_seconds(), _FIRST_WAIT
             if done is not None:
-                tell(done)
+                tell(done, analysis)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await stop.wait()
@@ -125,9 +125,10 @@ async def _off(analysis: Analysis) -> None:
         log.info("discovery is switched off", extra={"patterns_told": told})
 
 
-def tell(done: Round) -> None:
+def tell(done: Round, analysis: Analysis | None = None) -> None:
     """Log and measure a round; one that found nothing new is of no interest to people."""
-    observe(done)
+    found = analysis.discovery if analysis is not None else None
+    observe(done, found.patterns if found is not None else ())
     wrote = done.objects_created + done.objects_patched + done.patterns_written + done.conflicts
     level = logging.INFO if wrote or done.read else logging.DEBUG
     log.log(level, "round done", extra=done.to_json())

@@ -6,9 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from kubernaut.api.execution import RunPhase, Verdict
+from kubernaut.api.reasons import Reason
+
+# When each series was made: a third of the page, which nobody asks for, and pages are written in the event loop.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
+#: how a run without a verdict is shown
+NO_VERDICT: Final = "None"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 
 RECONCILES: Final = Counter(
@@ -26,8 +33,25 @@ RECONCILE_SECONDS: Final = Histogram(
 )
 QUEUE_DEPTH: Final = Gauge("kubernaut_workqueue_depth", "Keys waiting for a worker.", registry=REGISTRY)
 QUEUE_DELAYED: Final = Gauge("kubernaut_workqueue_delayed", "Keys waiting for their time.", registry=REGISTRY)
+QUEUE_ADDS: Final = Counter(
+    "kubernaut_workqueue_adds",
+    "Keys put into the queue, each counted once while it waits.",
+    registry=REGISTRY,
+)
+QUEUE_LONGEST: Final = Gauge(
+    "kubernaut_workqueue_longest_running_processor_seconds",
+    "For how long the worker that has been with its key for longest has been with it.",
+    registry=REGISTRY,
+)
+QUEUE_UNFINISHED: Final = Gauge(
+    "kubernaut_workqueue_unfinished_work_seconds",
+    "For how long all workers together have been with the keys they are with.",
+    registry=REGISTRY,
+)
+WORKERS: Final = Gauge("kubernaut_max_concurrent_reconciles", "Workers there are.", registry=REGISTRY)
+WORKERS_BUSY: Final = Gauge("kubernaut_active_workers", "Workers that are with a key.", registry=REGISTRY)
 QUEUE_WAIT: Final = Histogram(
-    "kubernaut_workqueue_wait_seconds",
+    "kubernaut_workqueue_queue_duration_seconds",
     "How long one of eight keys waited for a worker, by its priority: low (below 0, or finished), normal, high.",
     ["priority"],
     buckets=_SECONDS,
@@ -39,8 +63,25 @@ APPROVALS_WAITING: Final = Gauge(
     "Runs that wait until somebody approves, or says what becomes of a failed step.",
     registry=REGISTRY,
 )
+APPROVALS_LONGEST: Final = Gauge(
+    "kubernaut_approvals_longest_wait_seconds",
+    "For how long the run that has waited for a person for longest has waited; 0 where none does.",
+    registry=REGISTRY,
+)
+RUNS_UNMOVED: Final = Gauge(
+    "kubernaut_runs_longest_unmoved_seconds",
+    "For how long no step has begun or ended in the live run of which that is longest; runs that wait for a person, "
+    "by a step of theirs or for a guard do not count, nor do any while acting is stopped.",
+    registry=REGISTRY,
+)
 RUNS_FINISHED: Final = Counter(
     "kubernaut_runs_finished", "Finished runs by phase and verdict.", ["phase", "verdict"], registry=REGISTRY
+)
+WORKFLOW_RUNS: Final = Counter(
+    "kubernaut_workflow_runs",
+    "Finished runs by Workflow (namespace/name; at most 50 are shown, the others together as others) and verdict.",
+    ["workflow", "verdict"],
+    registry=REGISTRY,
 )
 RUN_SECONDS: Final = Histogram(
     "kubernaut_run_duration_seconds",
@@ -63,6 +104,26 @@ WRITES: Final = Counter(
     "kubernaut_api_writes",
     "Mutating requests sent by the engine, by purpose.",
     ["purpose"],
+    registry=REGISTRY,
+)
+API_REQUESTS: Final = Counter(
+    "kubernaut_rest_client_requests",
+    "Requests to the API server by method and status; the status is error where no answer came.",
+    ["method", "code"],
+    registry=REGISTRY,
+)
+API_SECONDS: Final = Histogram(
+    "kubernaut_rest_client_request_duration_seconds",
+    "Duration of a request to the API server, without watches.",
+    ["method"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+API_WITHHELD: Final = Counter(
+    "kubernaut_rest_client_withheld_requests",
+    "Requests to the API server that were not sent, because it had asked to wait (throttled) or its breaker was open "
+    "(breaker).",
+    ["reason"],
     registry=REGISTRY,
 )
 ACCESS_REVIEWS: Final = Counter(
@@ -118,6 +179,12 @@ CAPACITY_WAITING: Final = Gauge(
 MIRROR_BACKLOG: Final = Gauge(
     "kubernaut_mirror_backlog", "Finished runs waiting to be stored in the history.", registry=REGISTRY
 )
+MIRROR_LAG: Final = Gauge(
+    "kubernaut_mirror_lag_seconds",
+    "For how long the finished run that has waited for the history for longest has waited, since this replica "
+    "started at most; 0 where none waits.",
+    registry=REGISTRY,
+)
 BUNDLE_BACKLOG: Final = Gauge(
     "kubernaut_bundle_backlog",
     "Diagnostics bundles on disk, waiting to be stored in the history.",
@@ -137,14 +204,14 @@ REMEMBERED: Final = Gauge(
 )
 BREAKER: Final = Gauge(
     "kubernaut_breaker_open",
-    "1 while the circuit breaker of a service is open.",
-    ["service"],
+    "1 while the circuit breaker of what Kubernaut depends on is open or half-open.",
+    ["dependency"],
     registry=REGISTRY,
 )
 BREAKER_STATE: Final = Gauge(
     "kubernaut_breaker_state",
-    "1 for the state (closed, open, half-open) that the circuit breaker of a service is in, else 0.",
-    ["service", "state"],
+    "1 for the state (closed, open, half-open) that the circuit breaker of what Kubernaut depends on is in, else 0.",
+    ["dependency", "state"],
     registry=REGISTRY,
 )
 ALERTS: Final = Counter(
@@ -249,7 +316,14 @@ EVENTS_WITHHELD: Final = Counter(
 EXPIRED: Final = Counter(
     "kubernaut_runs_expired", "Finished runs deleted after their TTL.", registry=REGISTRY
 )
-SHARDS_HELD: Final = Gauge("kubernaut_shards_held", "Shards that this replica holds.", registry=REGISTRY)
+SHARDS: Final = Gauge(
+    "kubernaut_shards", "Shards that have to be held, the global one among them.", registry=REGISTRY
+)
+SHARDS_HELD: Final = Gauge(
+    "kubernaut_shards_held",
+    "Shards that this replica holds, the global one among them.",
+    registry=REGISTRY,
+)
 LEASE_RENEW_FAILURES: Final = Counter(
     "kubernaut_lease_renew_failures", "Renewals of this replica's lease that failed.", registry=REGISTRY
 )
@@ -261,8 +335,60 @@ TAKEOVERS: Final = Counter(
 )
 
 
-def show_breaker(service: str, state: Callable[[], str]) -> None:
-    """Have the state of a service's circuit breaker (closed, open, half-open) shown in the metrics."""
-    BREAKER.labels(service).set_function(lambda: state() != "closed")
+def show_breaker(dependency: str, state: Callable[[], str]) -> None:
+    """Have the state of the circuit breaker (closed, open, half-open) of what we depend on shown in the metrics."""
+    BREAKER.labels(dependency).set_function(lambda: state() != "closed")
     for name in ("closed", "open", "half-open"):
-        BREAKER_STATE.labels(service, name).set_function(partial(lambda name: state() == name, name))
+        BREAKER_STATE.labels(dependency, name).set_function(partial(lambda name: state() == name, name))
+
+
+def _from_zero() -> None:
+    """Have series that are known beforehand there from the start.
+
+    For Prometheus, what first shows as 1 has not increased, and what never showed is not 0.
+    """
+    verdicts = (*(verdict.value for verdict in Verdict), NO_VERDICT)
+    for kind in ("Run", "Workflow", "Departure", "Heartbeat"):
+        RECONCILE_SECONDS.labels(kind)
+        for result in ("success", "error"):
+            RECONCILES.labels(kind, result)
+    for verdict in verdicts:
+        RUN_SECONDS.labels(verdict)
+        for phase in RunPhase:
+            if phase.final:
+                RUNS_FINISHED.labels(phase.value, verdict)
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        API_SECONDS.labels(method)
+        for code in ("200", "409", "429", "error"):
+            API_REQUESTS.labels(method, code)
+    for why in ("throttled", "breaker"):
+        API_WITHHELD.labels(why)
+    for purpose in ("status", "event", "finalizer", "snapshot", "workflow", "capacity", "alert", "replace"):
+        WRITES.labels(purpose)
+    for reason in (Reason.STOPPED, Reason.POLICIES_MISSING):
+        ACTING_STOPPED.labels(reason.value)
+    for outcome in (
+        "started",
+        "joined",
+        "ignored",
+        "resolved",
+        "unmatched",
+        "unresolved",
+        "refused",
+        "deferred",
+    ):
+        ALERTS.labels(outcome)
+    for code in ("200", "400", "401", "413", "503"):
+        ALERT_REQUESTS.labels(code)
+    for how in ("given", "own", "expired"):
+        TAKEOVERS.labels(how)
+    for what in ("paused", "resumed", "failed"):
+        PAUSES.labels(what)
+    for told in ("sent", "refused", "unsent"):
+        PROPOSALS.labels(told)
+        for channel in ("webhook", "slack", "email"):
+            NOTIFICATIONS.labels(channel, told)
+            NOTIFICATIONS_PENDING.labels(channel)
+
+
+_from_zero()

@@ -301,9 +301,14 @@ async def test_what_an_earlier_process_spooled_is_replayed(
 ) -> None:
     run = a_run()
     assert Spool(tmp_path).put(run)
-    mirror = Mirror(database, cluster.load, cluster.mirrored, spool=Spool(tmp_path))
+    now = [0.0]
+    spool = Spool(tmp_path)
+    mirror = Mirror(database, cluster.load, cluster.mirrored, spool=spool, monotonic=lambda: now[0])
+    now[0] = 60.0
+    assert mirror.lag == 60
     async with running(mirror):
         await mirror.idle()
+    assert mirror.lag == 0
     assert await stored(database) == {run.uid: 1}
 
 

@@ -59,7 +59,7 @@ def test_while_postgres_is_away_runs_end_nothing_is_lost_and_all_is_stored_once(
         assert not world.runs.is_gone(expiring.uid)
         until("all wait", lambda: world.operator.metric("kubernaut_mirror_backlog") >= 5)
         assert world.operator.get("/healthz")[0] == 200
-        assert world.operator.metric("kubernaut_breaker_open", service="postgres") == 1
+        assert world.operator.metric("kubernaut_breaker_open", dependency="postgres") == 1
     uids = [run.uid for run in (expiring, *runs, slow)]
     rows = world.await_rows(uids)
     assert sorted(str(row["uid"]) for row in rows) == sorted(uids)

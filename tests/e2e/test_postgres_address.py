@@ -62,7 +62,9 @@ def test_with_a_wrong_postgres_it_heals_and_says_what_is_wrong(
         assert record["level"] == "ERROR"
         assert told in str(record["error"])
         until("it waits", lambda: operator.metric("kubernaut_mirror_backlog") >= 1)
-        until("the breaker opens", lambda: operator.metric("kubernaut_breaker_open", service="postgres") == 1)
+        until(
+            "the breaker opens", lambda: operator.metric("kubernaut_breaker_open", dependency="postgres") == 1
+        )
         assert operator.get("/healthz")[0] == operator.get("/readyz")[0] == 200
         assert SECRET not in operator.log.read_text()
         operator.kill()  # else it would wait for its history for a while

@@ -86,7 +86,8 @@ def test_an_api_server_that_is_away_for_a_while_fails_no_run(world: World) -> No
     run.step_is("s2", "Succeeded")
     with world.without_api_server():
         until(
-            "the breaker opens", lambda: world.operator.metric("kubernaut_breaker_open", service="kubernetes")
+            "the breaker opens",
+            lambda: world.operator.metric("kubernaut_breaker_open", dependency="kubernetes"),
         )
         assert world.operator.get("/healthz")[0] == 200
         until(

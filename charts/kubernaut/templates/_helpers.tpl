@@ -27,6 +27,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
+{{- /* A time such as 90m, 1h or 2d in seconds. */}}
+{{- define "kubernaut.seconds" -}}
+{{- mul (regexFind "^[0-9]+" . | int64) (get (dict "m" 60 "h" 3600 "d" 86400) (regexFind "[mhd]$" .)) -}}
+{{- end }}
+
 {{- define "kubernaut.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

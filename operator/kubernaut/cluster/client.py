@@ -34,7 +34,8 @@ from kubernaut.cluster.discovery import Discovery
 from kubernaut.cluster.patience import Patience
 from kubernaut.cluster.requestspans import requesting
 from kubernaut.cluster.resources import SELF_REVIEW, Resource
-from kubernaut.core.errors import ClusterError, Invalid, Unavailable
+from kubernaut.core.errors import ClusterError, Invalid, TooManyRequests, Unavailable
+from kubernaut.metrics import API_REQUESTS, API_SECONDS, API_WITHHELD
 
 if TYPE_CHECKING:
     from kubernaut.cluster.credentials import Credentials
@@ -246,9 +247,7 @@ class ApiConnection:
             return await self._admitted(call, call.path, account, timeout, urgent)
 
     async def _admitted(self, call: Call, path: str, account: str, timeout: float, urgent: bool) -> bytes:
-        self.breaker.admit()
-        if not urgent:
-            self._patience.demand(call, account)
+        self._demand_leave(call, account, urgent)
         try:
             code, headers, data = await self._answered(call, path, account, timeout, urgent)
             if code == 403 and self._monotonic() < self._doubtful_until:
@@ -260,6 +259,24 @@ class ApiConnection:
             raise errors.from_answer(call, code, headers, data, account)
         except ClusterError as error:
             self._note(error, call, account)
+            raise
+
+    def _demand_leave(self, call: Call, account: str, urgent: bool = False) -> None:
+        """Let a request be sent, or not.
+
+        Raises:
+            Unavailable: the breaker is open.
+            TooManyRequests: the API server has asked the account to wait.
+        """
+        try:
+            self.breaker.admit()
+            if not urgent:
+                self._patience.demand(call, account)
+        except TooManyRequests:
+            API_WITHHELD.labels("throttled").inc()
+            raise
+        except Unavailable:
+            API_WITHHELD.labels("breaker").inc()
             raise
 
     async def _demand_ready(self, call: Call, timeout: float) -> None:
@@ -299,6 +316,7 @@ class ApiConnection:
             session = self._sessions["unbounded" if urgent else ""]
             if call.mutates:
                 self.mutations[call.verb, f"{call.resource.plural}/{call.subresource}".rstrip("/")] += 1
+            began, told = time.monotonic(), "error"
             try:
                 async with session.request(
                     call.method,
@@ -310,10 +328,14 @@ class ApiConnection:
                     **more,
                 ) as response:
                     code, answer, data = response.status, response.headers, await response.read()
+                    told = str(code)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 raise errors.not_sent(call, self.host, error) from error
             except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
                 raise errors.no_answer(call, self.host, error) from error
+            finally:
+                API_REQUESTS.labels(call.method, told).inc()
+                API_SECONDS.labels(call.method).observe(time.monotonic() - began)
             if code != 401 or last or not await self.renew():
                 break
         return code, answer, data
@@ -325,8 +347,7 @@ class ApiConnection:
         Raises:
             ClusterError: as ``send``; also from the iterator, where the connection breaks.
         """
-        self.breaker.admit()
-        self._patience.demand(call, account)
+        self._demand_leave(call, account)
         headers = await self._headers_for(account, "")
         times = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         asked = self._sessions["unbounded"].request(
@@ -339,6 +360,7 @@ class ApiConnection:
         )
         try:
             async with await _in_time(asked, self.breaker.failed) as response:
+                API_REQUESTS.labels("GET", str(response.status)).inc()
                 if response.status >= 300:
                     data = await response.read()
                     if response.status == 401:

@@ -13,6 +13,7 @@ from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
+from kubernaut.engine import gauges
 from kubernaut.engine.about import about
 from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.backoff import Backoff
@@ -41,15 +42,7 @@ from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.logs import speak_of
-from kubernaut.metrics import (
-    HEARTBEAT,
-    LOCK_WAITERS,
-    LOCKS,
-    QUEUE_DELAYED,
-    QUEUE_DEPTH,
-    RECONCILE_SECONDS,
-    RECONCILES,
-)
+from kubernaut.metrics import HEARTBEAT, RECONCILE_SECONDS, RECONCILES, WORKERS
 
 log = logging.getLogger(__name__)
 Key = RunKey | WorkflowKey | Departure | Heartbeat
@@ -217,11 +210,13 @@ class Engine:
         key = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         if event == "DELETED":
             self._known.workflows.pop(key, None)
+            gauges.hide_workflow(str(key))
             if self._permissions is not None:
                 self._permissions.forget(key)
             return
         before = self._known.workflows.get(key)
         self._known.workflows[key] = manifest
+        gauges.show_workflow(str(key))
         self._queue.add(key)
         if before is None or before["metadata"].get("generation") != manifest["metadata"].get("generation"):
             # Whose its unclaimed runs are hangs on what it says.
@@ -295,6 +290,7 @@ class Engine:
         await self._patiently(self._tenure.begin)
         await self._patiently(self._check_policies)
         self._look()
+        WORKERS.set(parts.settings.workers)
         self._workers = [asyncio.create_task(self._work()) for _ in range(parts.settings.workers)]
         self._tasks += [asyncio.create_task(loop) for loop in self._loops()]
 
@@ -352,9 +348,13 @@ class Engine:
                     raise
                 log.warning("waiting for the API server", extra={"error": str(error)})
             # Waiting for it is all there is to do: a restart would mend nothing.
-            self._beat_at = time.monotonic()
+            self._prove()
             await asyncio.sleep(pause)
             pause = min(pause * 2, 10.0)
+
+    def _prove(self) -> None:
+        self._beat_at = time.monotonic()
+        HEARTBEAT.set(time.time())
 
     async def _check_policies(self) -> None:
         self._parts.gate.policies(await self._parts.check_policies())
@@ -392,8 +392,7 @@ class Engine:
 
     async def _reconcile(self, key: Key) -> float | None:
         if isinstance(key, Heartbeat):
-            self._beat_at = time.monotonic()
-            HEARTBEAT.set(time.time())
+            self._prove()
             return None
         if isinstance(key, Departure):
             await self._find_out(key)
@@ -441,14 +440,14 @@ class Engine:
     # Loops
 
     async def _beat(self) -> None:
-        number = 0
+        number = told = 0
         while True:
             self._queue.add(Heartbeat(number))
             number += 1
-            QUEUE_DEPTH.set(len(self._queue))
-            QUEUE_DELAYED.set(self._queue.delayed)
-            LOCKS.set(len(self._parts.locks))
-            LOCK_WAITERS.set(self._parts.locks.waiting)
+            told = gauges.show_queue(self._queue, told)
+            gauges.show_locks(self._parts.locks)
+            if number % gauges.WAITS_EVERY == 1:
+                await gauges.show_waits(list(self._known.live.values()), self._parts.clock())
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _check(self) -> None:

@@ -9,10 +9,11 @@ from datetime import datetime
 from kubernaut.core.errors import ClusterError
 from kubernaut.core.features import Feature
 from kubernaut.engine.events import EventBudget, finished_event
+from kubernaut.engine.gauges import count_run
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import OperatorCluster
-from kubernaut.metrics import EVENTS_WITHHELD, RUN_SECONDS, RUNS_FINISHED, WRITES
+from kubernaut.metrics import EVENTS_WITHHELD, NO_VERDICT, RUN_SECONDS, RUNS_FINISHED, WRITES
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,9 @@ class Farewell:
     async def say(self, live: LiveRun) -> None:
         """Say how a run has ended; what can't be written is logged."""
         status = live.stored
-        verdict = status.verdict.value if status.verdict else "None"
+        verdict = status.verdict.value if status.verdict else NO_VERDICT
         RUNS_FINISHED.labels(status.phase.value, verdict).inc()
+        count_run(f"{live.key.namespace}/{live.execution.spec.workflow_ref.name}", verdict)
         if status.started_at and status.finished_at:
             RUN_SECONDS.labels(verdict).observe((status.finished_at - status.started_at).total_seconds())
         log.info(

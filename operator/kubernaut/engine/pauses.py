@@ -157,6 +157,9 @@ class Pauses:
             await asyncio.sleep(LOOK)
             if not self.active():
                 known, listed = [], float("-inf")
+                # Another replica looks after them now, and shows them.
+                PAUSES_HELD.set(0)
+                PAUSES_OVERDUE.set(0)
                 continue
             try:
                 if time.monotonic() - listed >= LIST:

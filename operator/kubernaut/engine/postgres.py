@@ -25,7 +25,7 @@ from kubernaut.history.mirror import Mirror
 from kubernaut.history.retention import Retention
 from kubernaut.history.seen import SeenAvailable
 from kubernaut.history.spool import Spool
-from kubernaut.metrics import BUNDLE_BACKLOG, MIRROR_BACKLOG, show_breaker
+from kubernaut.metrics import BUNDLE_BACKLOG, MIRROR_BACKLOG, MIRROR_LAG, show_breaker
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class History:
         self._retention = settings.retention and Retention(self.database, settings.retention, clock)
         self.engine: Told | None = None
         MIRROR_BACKLOG.set_function(lambda: self.mirror.backlog)
+        MIRROR_LAG.set_function(lambda: self.mirror.lag)
         BUNDLE_BACKLOG.set_function(lambda: self._bundles.waiting if self._bundles else 0)
         show_breaker("postgres", lambda: self.mirror.state)
 

@@ -37,6 +37,9 @@ class KeyedQueue(Generic[K]):
     Args:
         rank: says of a key that is added where it waits.
         waited: is told how long a key waited for a worker: its priority, and seconds.
+
+    Attributes:
+        added: how many keys were put in; one that waits already is not put in again.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class KeyedQueue(Generic[K]):
         self._waited = waited
         self._order: FairOrder[K] = FairOrder()
         self._ready: dict[K, float] = {}
-        self._busy: set[K] = set()
+        self._busy: dict[K, float] = {}
         self._again: set[K] = set()
         self._due: dict[K, tuple[float, int]] = {}
         self._delayed: list[tuple[float, int, K]] = []
@@ -54,6 +57,7 @@ class KeyedQueue(Generic[K]):
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.added = 0
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -63,6 +67,11 @@ class KeyedQueue(Generic[K]):
         """How many keys wait for their time."""
         return len(self._due)
 
+    def busy(self) -> list[float]:
+        """Return for how many seconds each worker that is with a key has been with it."""
+        now = self._now()
+        return [now - since for since in self._busy.values()]
+
     def add(self, key: K) -> None:
         """Have the key looked at soon; one that is being looked at is looked at again afterwards."""
         if self._due:
@@ -71,6 +80,7 @@ class KeyedQueue(Generic[K]):
             self._again.add(key)
         elif key not in self._ready:
             self._ready[key] = self._now() if self._waited is not None else 0.0
+            self.added += 1
             priority, namespace = self.rank(key)
             self._order.add(key, priority, namespace)
             self._wake_next()
@@ -108,16 +118,16 @@ class KeyedQueue(Generic[K]):
                 raise
         key, priority = self._order.take()
         since = self._ready.pop(key)
-        self._busy.add(key)
+        now = self._busy[key] = self._now()
         if self._waited is not None:
-            self._waited(priority, self._now() - since)
+            self._waited(priority, now - since)
         if self._ready:
             self._wake_next()
         return key
 
     def done(self, key: K) -> None:
         """Give a key back."""
-        self._busy.discard(key)
+        self._busy.pop(key, None)
         if key in self._again:
             self._again.discard(key)
             self.add(key)

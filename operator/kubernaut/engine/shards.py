@@ -20,7 +20,7 @@ from kubernaut.cluster.session import Session
 from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, NotFound
 from kubernaut.engine.ownership import Listener, Shards
 from kubernaut.engine.sharding import GLOBAL, Moves, Shard, View, decide, lease_name, shard_of
-from kubernaut.metrics import LEASE_RENEW_FAILURES, SHARDS_HELD, TAKEOVERS
+from kubernaut.metrics import LEASE_RENEW_FAILURES, SHARDS, SHARDS_HELD, TAKEOVERS
 
 log = logging.getLogger(__name__)
 _SHORTEST: Final = 0.05
@@ -59,6 +59,7 @@ class ShardKeeper:
         self._trouble: str | None = "the leases of the shards were not read yet"
         self._told: str | None = None
         self._listener: Listener | None = None
+        SHARDS.set(count + 1)
         SHARDS_HELD.set_function(lambda: len(self._held) if self._session.valid else 0)
 
     # What the engine asks

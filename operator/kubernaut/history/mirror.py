@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from kubernaut.history.database import Database
@@ -46,6 +47,7 @@ class Mirror:
         most_waiting: int = 100_000,
         batch: int = 500,
         enabled: Callable[[], bool] = lambda: True,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._enabled = enabled
         self._database = database
@@ -54,7 +56,9 @@ class Mirror:
         self._on_mirrored = on_mirrored
         self._spool = spool
         self._disk = asyncio.Lock()
-        self._outbox = Outbox(most_waiting)
+        self._monotonic = monotonic
+        self._outbox = Outbox(most_waiting, monotonic)
+        self._spooled_since: float | None = None
         self._batch = batch
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -68,6 +72,12 @@ class Mirror:
     def backlog(self) -> int:
         """How many finished runs wait, those on disk included."""
         return len(self._outbox) + self.spooled
+
+    @property
+    def lag(self) -> float:
+        """For how many seconds the finished run that has waited for longest has waited; 0 where none does."""
+        waiting = [at for at in (self._outbox.oldest, self._spooled_since) if at is not None]
+        return self._monotonic() - min(waiting) if waiting else 0.0
 
     @property
     def spooled(self) -> int:
@@ -124,6 +134,10 @@ class Mirror:
                 await asyncio.sleep(pause)
 
     def _note_work(self) -> None:
+        if not self.spooled:
+            self._spooled_since = None
+        elif self._spooled_since is None:
+            self._spooled_since = self._monotonic()
         waiting = bool(self._outbox.waiting or self.spooled)
         (self._work.set if waiting else self._work.clear)()
         (self._idle.set if not self.backlog else self._idle.clear)()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kubernaut.history.records import RunKey
 
@@ -11,10 +12,13 @@ from kubernaut.history.records import RunKey
 class Outbox:
     """Keys in the order they came; those being written count until they are done."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._most = most
+        self._monotonic = monotonic
         self._waiting: OrderedDict[str, RunKey] = OrderedDict()
         self._taken: dict[str, RunKey] = {}
+        # By uid, when it came; in that order.
+        self._since: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._taken)
@@ -22,6 +26,11 @@ class Outbox:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the key came that has been here for longest, by the monotonic clock; None where there is none."""
+        return next(iter(self._since.values()), None)
 
     def offer(self, key: RunKey) -> bool:
         """Add a key; False where there is no room, so that the next reconciliation has to find the run again.
@@ -33,6 +42,7 @@ class Outbox:
         if len(self) >= self._most:
             return False
         self._waiting[key.uid] = key
+        self._since.setdefault(key.uid, self._monotonic())
         return True
 
     def take(self, most: int) -> list[RunKey]:
@@ -45,6 +55,9 @@ class Outbox:
         """Forget keys that were taken."""
         for key in keys:
             self._taken.pop(key.uid, None)
+            self._since.pop(key.uid, None)
+            if key.uid in self._waiting:
+                self._since[key.uid] = self._monotonic()
 
     def put_back(self, keys: Iterable[RunKey]) -> None:
         """Let keys that were taken wait again, before all others."""

@@ -12,6 +12,7 @@ import yaml
 
 import chart_roles
 import chart_values
+from generate_observability import alerts
 from kubernaut import __version__, metrics
 from kubernaut.actions.registry import FAMILIES
 from kubernaut.config import Settings
@@ -21,13 +22,6 @@ ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "kubernaut"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-
-
-def alerts() -> list[dict[str, Any]]:
-    """Return the alerts with something in the place of what the template fills in."""
-    text = re.sub(r"\{\{[^{}]*\}\}", "1h", (CHART / "files" / "alerts.yaml").read_text())
-    found: list[dict[str, Any]] = yaml.safe_load(text)
-    return found
 
 
 def known_metrics() -> set[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kubernaut.core.errors import TooManyRequests, Unavailable
+from kubernaut.cluster.breaker import Breaker
+from kubernaut.core.errors import TooManyRequests, Unavailable, UnknownOutcome
 from kubernaut.core.ports import ObjectRef
-from unit.cluster.wire import Reply, Request, connected, status
+from kubernaut.metrics import REGISTRY
+from unit.cluster.wire import Reply, Request, Reset, connected, status
 
 REF = ObjectRef("v1", "ConfigMap", "shop", "c")
 POD = ObjectRef("v1", "Pod", "shop", "p")
@@ -66,3 +68,38 @@ async def test_a_server_that_is_too_busy_for_anything_opens_the_breaker() -> Non
                 await connection.own().get(REF)
         assert connection.breaker.is_open
         assert len(wire.requests) == 10
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"kubernaut_rest_client_{name}", labels) or 0
+
+
+async def test_answers_and_what_was_not_sent_are_counted() -> None:
+    def counts() -> tuple[float, ...]:
+        return (
+            counted("requests_total", method="GET", code="429"),
+            counted("requests_total", method="GET", code="200"),
+            counted("withheld_requests_total", reason="throttled"),
+            counted("request_duration_seconds_count", method="GET"),
+        )
+
+    before = counts()
+    async with connected(busy_for_shop, monotonic=Clock()) as (_, connection):
+        for _ in range(3):
+            with pytest.raises(TooManyRequests):
+                await connection.as_account("shop", "repair").get(REF)
+        await connection.own().get(REF)
+    assert [now - was for now, was in zip(counts(), before, strict=True)] == [1, 1, 2, 2]
+
+
+async def test_requests_without_an_answer_and_behind_an_open_breaker_are_counted() -> None:
+    def counts() -> tuple[float, float]:
+        lost = counted("requests_total", method="DELETE", code="error")
+        return lost, counted("withheld_requests_total", reason="breaker")
+
+    before = counts()
+    async with connected(lambda _: Reset(), breaker=Breaker("x", fail_max=2)) as (_, connection):
+        for _ in range(5):
+            with pytest.raises((UnknownOutcome, Unavailable)):
+                await connection.own().delete(POD, uid="u")
+    assert [now - was for now, was in zip(counts(), before, strict=True)] == [2, 3]

@@ -24,7 +24,7 @@ from kubernaut.engine.ownership import Alone, Keeper
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.workflows import WorkflowReconciler
-from kubernaut.metrics import REGISTRY
+from kubernaut.metrics import HEARTBEAT, REGISTRY
 from unit.engine.test_afterlife import FakeMirror
 from unit.engine.test_holds import FakeSwitch
 from unit.engine.world import World, scale
@@ -161,8 +161,11 @@ async def test_an_api_server_that_starts_late_is_waited_for() -> None:
             yield page
 
     bench.world.cluster.list_pages = late  # type: ignore[method-assign, assignment]
+    HEARTBEAT.set(0)
     async with bench.running():
         assert calls == 4, "two failed; then Workflows and runs were listed"
+        # Waiting is no hanging.
+        assert REGISTRY.get_sample_value("kubernaut_heartbeat_timestamp_seconds")
 
 
 async def test_an_operator_that_may_not_list_runs_says_so_and_ends() -> None:

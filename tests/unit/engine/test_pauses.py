@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from kubernaut.core.gitops import pausing
 from kubernaut.core.guards.counting import Past
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import ObjectRef
+from kubernaut.metrics import REGISTRY
 from unit.actions.fake import Lost
 from unit.core.gitops_objects import application
 from unit.engine.test_owning import replicas, run, tracked
@@ -88,6 +90,26 @@ async def test_nothing_is_let_go_on_while_acting_is_stopped() -> None:
     world.pauses.may_act = lambda: False
     assert len(await sweep(world)) == 1
     assert automated(world) is None
+
+
+async def test_who_does_not_look_after_them_any_more_shows_none() -> None:
+    def shown() -> list[float | None]:
+        names = ("kubernaut_sync_pauses_held", "kubernaut_sync_pauses_overdue")
+        return [REGISTRY.get_sample_value(name) for name in names]
+
+    world = World()
+    tracked(world)
+    await run(world, gitOps="PauseSync", pauseSync={"resume": "AtRunEnd"})
+    world.pauses.over = lambda uid: True
+    world.pauses.may_act = lambda: False
+    await sweep(world)
+    assert shown() == [1, 1]
+    world.pauses.active = lambda: False
+    task = asyncio.create_task(world.pauses.run())
+    await asyncio.sleep(10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert shown() == [0, 0]
 
 
 async def test_what_a_person_let_go_on_meanwhile_is_left_as_it_is() -> None:

@@ -65,3 +65,24 @@ def test_a_key_offered_while_taken_and_put_back_waits_once() -> None:
     outbox.offer(key("a"))
     outbox.put_back(taken)
     assert names(outbox.take(9)) == "ab"
+
+
+def test_the_oldest_key_is_the_one_that_came_first_also_while_it_is_written() -> None:
+    now = [0.0]
+    outbox = Outbox(9, lambda: now[0])
+    assert outbox.oldest is None
+    for name in "abc":
+        now[0] += 1
+        outbox.offer(key(name))
+    taken = outbox.take(2)
+    outbox.put_back(taken)
+    assert outbox.oldest == 1
+    taken = outbox.take(2)
+    now[0] += 1
+    outbox.offer(key("a"))
+    assert outbox.oldest == 1
+    outbox.done(taken)
+    assert outbox.oldest == 3
+    outbox.done(outbox.take(1))
+    assert outbox.oldest == 4
+    assert names(outbox.take(9)) == "a"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.looptime
 
 
 async def test_runs_wait_until_it_is_switched_on_again() -> None:
-    on, loaded = False, asyncio.Event()
+    on, loaded, loop = False, asyncio.Event(), asyncio.get_running_loop()
 
     async def load(keys: Sequence[RunKey]) -> list[RunRecord | None]:
         loaded.set()
@@ -25,12 +25,15 @@ async def test_runs_wait_until_it_is_switched_on_again() -> None:
     async def told(uids: Sequence[str]) -> None:
         raise AssertionError("nothing was stored")
 
-    mirror = Mirror(Database("postgresql://nobody@localhost/nowhere"), load, told, enabled=lambda: on)
+    mirror = Mirror(
+        Database("postgresql://nobody@localhost/nowhere"), load, told, enabled=lambda: on, monotonic=loop.time
+    )
     task = asyncio.create_task(mirror.run())
     assert mirror.offer(RunKey("uid", "shop", "run"))
     await asyncio.sleep(3600)
     assert not loaded.is_set()
     assert mirror.backlog == 1
+    assert mirror.lag == 3600
     on = True
     await asyncio.wait_for(loaded.wait(), 5)
     task.cancel()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from kubernaut.engine.gauges import MOST_WORKFLOWS, hide_workflow, show_workflow
 from kubernaut.server.health import HealthServer
 
 
@@ -50,3 +51,19 @@ async def test_metrics_are_served_for_prometheus(server: tuple[State, str]) -> N
     status, text = await get(f"{url}/metrics")
     assert status == 200
     assert "# TYPE kubernaut_runs_live gauge" in text
+
+
+async def test_the_page_of_metrics_stays_short_however_many_workflows_there_are(
+    server: tuple[State, str],
+) -> None:
+    _, url = server
+    names = [f"shop/flow-{number}" for number in range(1_000)]
+    try:
+        for name in names:
+            show_workflow(name)
+        _, text = await get(f"{url}/metrics")
+    finally:
+        for name in names:
+            hide_workflow(name)
+    assert text.count("kubernaut_workflow_runs_total{") <= 8 * (MOST_WORKFLOWS + 1)
+    assert "_created" not in text

@@ -1,0 +1,26 @@
+"""Prometheus' own judgement of rules and of pages of metrics."""
+
+from __future__ import annotations
+
+import subprocess
+
+from monitoring.programs import programs
+
+
+class Refused(Exception):
+    """promtool found something wrong; the message is what it said."""
+
+
+def promtool(*arguments: str, given: str = "") -> str:
+    """Run promtool; return what it said.
+
+    Raises:
+        Refused: it found something wrong.
+        localcluster.errors.ClusterError: the program can't be had.
+    """
+    command = [str(programs() / "promtool"), *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+    said = done.stdout + done.stderr
+    if done.returncode != 0:
+        raise Refused(said)
+    return said
