@@ -129,7 +129,7 @@ def _postgres() -> dict[str, Schema]:
         "postgres.cloudnativepg.size": _QUANTITY,
         "postgres.cloudnativepg.storageClassName": _NAME,
         "postgres.cloudnativepg.resources": _RESOURCES,
-        "postgres.embedded.image": {"type": "string", "minLength": 1},
+        **{f"postgres.embedded.image.{name}": one for name, one in _IMAGE.items()},
         "postgres.embedded.runAsUser": {"type": "integer", "minimum": 1},
         "postgres.embedded.password": {"type": "string"},
         "postgres.embedded.size": _QUANTITY,

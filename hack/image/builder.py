@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from generate_requirements import FOLDER
-from image import debian, sbom, wheels
+from image import debian, postgres, sbom, wheels
 from image.kinds import KINDS, ROOT, Kind, version
 from image.layers import Layer, Stored, Tree, extract, write_archive
 from localcluster.errors import ClusterError
@@ -27,6 +27,7 @@ _BILL = "usr/share/kubernaut/sbom.cdx.json"
 _RECIPES = {
     "debian": ("debian.py", "layers.py", "kinds.py"),
     "wheels": ("debian.py", "layers.py", "unwanted.py", "wheels.py"),
+    "postgres": ("debian.py", "layers.py", "postgres.py", "trial_postgres.py", "wheels.py"),
     "image": ("builder.py", "kinds.py", "layers.py", "sbom.py"),
 }
 
@@ -86,23 +87,28 @@ class _Build:
         for left in home().glob(".*-*"):
             _remove(left)
         base = self._layer("debian", key("debian"), lambda root: debian.make(root, self._progress))
-        workshop = debian.Workshop(base.root / "root")
-        stored = [base]
-        for count in range(1, len(self._kind.requirements) + 1):
-            sets = self._kind.requirements[:count]
-            files = [ROOT / FOLDER / f"{name}.txt" for name in sets]
-            name = key("wheels", base.layer.digest, files=files)
-            stored.append(self._layer(sets[-1], name, partial(self._wheels, sets, workshop)))
-        name = key("wheels", base.layer.digest, files=sources())
-        stored.append(
-            self._layer("kubernaut", name, lambda root: wheels.make_own(root, workshop, self._progress))
-        )
+        above = self._distributions(base) if self._kind.requirements else self._postgres(base)
+        stored = [base, *above]
         out = home() / f"{self._kind.name}-{self._key(stored)}.tar"
         if not out.exists():
             self._write(out, stored)
         _used(out)
         _keep_newest(home(), f"{self._kind.name}-*.tar")
         return out
+
+    def _distributions(self, base: Stored) -> Iterable[Stored]:
+        workshop = debian.Workshop(base.root / "root")
+        for count in range(1, len(self._kind.requirements) + 1):
+            sets = self._kind.requirements[:count]
+            files = [ROOT / FOLDER / f"{name}.txt" for name in sets]
+            name = key("wheels", base.layer.digest, files=files)
+            yield self._layer(sets[-1], name, partial(self._wheels, sets, workshop))
+        name = key("wheels", base.layer.digest, files=sources())
+        yield self._layer("kubernaut", name, lambda root: wheels.make_own(root, workshop, self._progress))
+
+    def _postgres(self, base: Stored) -> Iterable[Stored]:
+        name = key("postgres", base.layer.digest, *postgres.pinned())
+        yield self._layer("postgres", name, lambda root: postgres.make(root, base.root, self._progress))
 
     def _wheels(self, sets: Sequence[str], workshop: debian.Workshop, root: Path) -> Stored:
         return wheels.make(root, sets, workshop, self._progress)
@@ -142,7 +148,7 @@ class _Build:
                 aside.rename(out)
 
     def _try_out(self, layers: Sequence[Layer]) -> None:
-        """Unpack the image, see that all its libraries are there, and have its own Python import it.
+        """Unpack the image, see that all its libraries are there, and have its own program run.
 
         Raises:
             ClusterError: something is missing in it.
@@ -155,8 +161,7 @@ class _Build:
             trial = debian.Workshop(root)
             if missing := trial.missing_libraries(root):
                 raise ClusterError(f"the image {self._kind.name} lacks libraries: {'; '.join(missing)}")
-            statements = "; ".join(f"import {module}" for module in self._kind.imports)
-            trial.python("-W", "error::SyntaxWarning", "-c", statements, path=[root / wheels.PLACE])
+            trial.program(*self._kind.trial, path=[root / wheels.PLACE])
 
 
 def _used(path: Path) -> None:

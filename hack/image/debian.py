@@ -7,6 +7,7 @@ there to compile bytecode, and strip to take debugging symbols away. Only what i
 
 from __future__ import annotations
 
+import email.parser
 import os
 import re
 import shutil
@@ -50,6 +51,8 @@ PACKAGES = (
 )
 #: what only the workshop needs
 TOOLS = ("binutils",)
+#: what another layer takes files of; below ``control`` is what each says of itself
+LENT = ("dash",)
 _LIBRARY = f"usr/lib/python{PYTHON}"
 #: extension modules of which the library stays outside (curses, readline, sqlite, dbm, NIS), and others of no use
 _EXTENSIONS = (
@@ -96,6 +99,16 @@ class Workshop:
         Raises:
             ClusterError: it exited non-zero; says what it said.
         """
+        return self.program(f"usr/bin/python{PYTHON}", *arguments, path=path, env=env)
+
+    def program(
+        self, program: str, *arguments: str, path: Iterable[Path] = (), env: Mapping[str, str] | None = None
+    ) -> str:
+        """Run one of its programs, with what its Python needs where it is that; return stdout.
+
+        Raises:
+            ClusterError: it exited non-zero; says what it said.
+        """
         own = {
             "PYTHONHOME": str(self.root / "usr"),
             "PYTHONPATH": os.pathsep.join(map(str, path)),
@@ -104,7 +117,7 @@ class Workshop:
             "PYTHONNOUSERSITE": "1",
             "LC_ALL": "C.UTF-8",
         }
-        return run(self.command(f"usr/bin/python{PYTHON}", *arguments), env={**own, **(env or {})})
+        return run(self.command(program, *arguments), env={**own, **(env or {})})
 
     def compile(self, folder: Path, seen_as: str, leave: str) -> None:
         """Write bytecode that is never checked against its source, and that is the same every time.
@@ -125,9 +138,10 @@ class Workshop:
             )
 
     def missing_libraries(self, folder: Path) -> list[str]:
-        """Return which libraries the extension modules below a folder lack, each with who lacks it."""
+        """Return which libraries the extension modules and programs below a folder lack, each with who lacks it."""
         missing = []
-        for file in sorted(folder.rglob("*.so")):
+        programs = [path for path in folder.rglob("bin/*") if path.is_file() and _is_elf(path)]
+        for file in sorted([*folder.rglob("*.so"), *programs]):
             command = self.command("x", "--list")[:3]
             done = subprocess.run(
                 [*command, "--list", str(file)], capture_output=True, text=True, check=False
@@ -181,12 +195,18 @@ def make(root: Path, progress: Progress) -> Stored:
         workshop.compile(workshop.root / _LIBRARY, _LIBRARY, skipped)
     with progress.step("Debian: writing the layer"):
         layer = tree(workshop.root, {name: found[name] for name in PACKAGES}).write(root / "layer.tar")
-    components = [
-        Component("deb", name, _field(found[name], "Version"), arch=_field(found[name], "Architecture"))
-        for name in PACKAGES
-    ]
+    components = [component(run(["dpkg-deb", "--field", str(found[name])])) for name in PACKAGES]
+    (root / "control").mkdir()
+    for name in LENT:
+        (root / "control" / name).write_text(run(["dpkg-deb", "--field", str(found[name])]))
     shutil.rmtree(workshop.root / "var")
     return Stored(layer, tuple(components), root)
+
+
+def component(control: str) -> Component:
+    """Return what a package's fields say of it."""
+    fields = email.parser.HeaderParser().parsestr(control)
+    return Component("deb", fields["Package"], fields["Version"], arch=fields["Architecture"])
 
 
 def tree(root: Path, archives: Mapping[str, Path]) -> Tree:
@@ -228,6 +248,11 @@ def _paths(archive: Path) -> list[str]:
         return [member.name.removeprefix("./") for member in tar if not member.isdir()]
 
 
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
 def _field(archive: Path, name: str) -> str:
     return run(["dpkg-deb", "--field", str(archive), name]).strip()
 
@@ -244,7 +269,7 @@ def _unpack(root: Path, program: str, step: Step) -> None:
     if not shutil.which("perl"):
         raise ClusterError("mmdebstrap needs perl: install it (apt-get install perl)")
     options = ["--variant=extract", "--mode=chrootless", "--format=directory", "--skip=cleanup"]
-    options += [f"--include={','.join((*PACKAGES, *TOOLS))}", "--components=main"]
+    options += [f"--include={','.join((*PACKAGES, *TOOLS, *LENT))}", "--components=main"]
     command = [program, *options, "", str(root), *sources()]
     with subprocess.Popen(
         command,

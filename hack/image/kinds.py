@@ -1,4 +1,4 @@
-"""The two images: what is in them, and what a container of them is told."""
+"""The three images: what is in them, and what a container of them is told."""
 
 from __future__ import annotations
 
@@ -29,19 +29,24 @@ class Kind:
     """One image.
 
     Attributes:
+        arguments: what its Python is started with.
         requirements: the names of files in ``hack/requirements``, each holding all of the one before it; each gives a
-            layer, so that images share what they have in common.
-        imports: modules that have to be importable in the finished image.
+            layer, so that images share what they have in common. Kubernaut itself is above them; where there are
+            none, Postgres is there in its stead.
+        trial: a program of the finished image that has to run, and its arguments.
         env: variables beside those that all images have.
+        stop: the signal that ends it in good order, where it is not SIGTERM.
     """
 
     name: str
     title: str
     about: str
-    module: str
+    arguments: tuple[str, ...]
     requirements: tuple[str, ...]
-    imports: tuple[str, ...]
+    trial: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    port: int = 8080
+    stop: str = ""
 
     @property
     def reference(self) -> str:
@@ -67,18 +72,26 @@ class Kind:
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
-            "KUBERNAUT_BIND": "0.0.0.0",
-            "KUBERNAUT_STATE_DIR": f"{SCRATCH}/kubernaut",
             **self.env,
         }
+        stop = {"StopSignal": self.stop} if self.stop else {}
         return {
             "User": f"{USER}:{USER}",
             "Env": [f"{name}={value}" for name, value in env.items()],
-            "Entrypoint": ["/usr/bin/python3", "-m", self.module],
-            "ExposedPorts": {"8080/tcp": {}},
+            "Entrypoint": ["/usr/bin/python3", *self.arguments],
+            "ExposedPorts": {f"{self.port}/tcp": {}},
             "WorkingDir": "/",
             "Labels": self.labels(revision),
+            **stop,
         }
+
+
+_OURS = {"KUBERNAUT_BIND": "0.0.0.0", "KUBERNAUT_STATE_DIR": f"{SCRATCH}/kubernaut"}
+
+
+def _imports(*modules: str) -> tuple[str, ...]:
+    statements = "; ".join(f"import {module}" for module in modules)
+    return ("usr/bin/python3.11", "-W", "error::SyntaxWarning", "-c", statements)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -88,19 +101,31 @@ KINDS: Mapping[str, Kind] = {
             "operator",
             "Kubernaut operator",
             "Repairs Kubernetes workloads by declared workflows, and proves what it did",
-            "kubernaut.app",
+            ("-m", "kubernaut.app"),
             ("operator",),
-            ("kubernaut.app", "kubernaut.cli"),
+            _imports("kubernaut.app", "kubernaut.cli"),
+            _OURS,
         ),
         Kind(
             "analyst",
             "Kubernaut analyst",
             "Learns patterns from the history of Kubernaut's runs",
-            "kubernaut.analyst",
+            ("-m", "kubernaut.analyst"),
             ("operator", "analyst"),
-            ("kubernaut.analyst", "hdbscan", "sklearn.linear_model", "scipy.stats", "numpy"),
+            _imports("kubernaut.analyst", "hdbscan", "sklearn.linear_model", "scipy.stats", "numpy"),
             # The libraries take as many threads as the machine has, which is not what a container may use.
-            {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            {**_OURS, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        ),
+        Kind(
+            "postgres",
+            "Postgres with pgvector",
+            "A history to try Kubernaut out with: one server, no replica, no backup",
+            ("/usr/local/lib/trial_postgres.py",),
+            (),
+            ("usr/local/bin/postgres", "--version"),
+            port=5432,
+            # Its SIGTERM waits until every client is gone.
+            stop="SIGINT",
         ),
     )
 }

@@ -41,6 +41,8 @@ def _entry(component: Component) -> Entry:
     if component.kind == "deb":
         qualifiers = {"arch": component.arch, "distro": SUITE}
         purl = PackageURL("deb", "debian", component.name, component.version, qualifiers)
+    elif component.kind == "generic":
+        purl = PackageURL("generic", None, component.name, component.version)
     else:
         purl = PackageURL("pypi", None, component.name.lower().replace("_", "-"), component.version)
     return Entry(

@@ -40,7 +40,7 @@ def make(root: Path, sets: Sequence[str], workshop: Workshop, progress: Progress
         step.note(f"{sum('==' in line for line in lines)} distributions")
         pinned = root / "requirements.txt"
         pinned.write_text("\n".join(lines) + "\n")
-        _install(folder, "--require-hashes", "--only-binary", ":all:", "-r", str(pinned))
+        install(folder, "--require-hashes", "--only-binary", ":all:", "-r", str(pinned))
     return _finished(root, folder, Tree(), workshop, progress, sets[-1])
 
 
@@ -58,7 +58,7 @@ def make_own(root: Path, workshop: Workshop, progress: Progress) -> Stored:
             source / "operator" / "kubernaut",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-        _install(folder, str(source))
+        install(folder, str(source))
     tree = Tree()
     for name in PROGRAMS:
         text = (folder / "bin" / name).read_text()
@@ -73,7 +73,12 @@ def _beyond(sets: Sequence[str]) -> list[str]:
     return [line for pin in pins(texts[-1]) if pin.name not in known for line in pin.lines]
 
 
-def _install(folder: Path, *what: str) -> None:
+def install(folder: Path, *what: str) -> None:
+    """Unpack distributions into a folder, for the Python of the images.
+
+    Raises:
+        ClusterError: one could not be had.
+    """
     uv = str(Path(sys.executable).with_name("uv"))
     target = ["--target", str(folder), "--python-version", PYTHON, "--link-mode", "copy"]
     target += ["--python-platform", f"{os.uname().machine}-manylinux_2_36"]
@@ -83,7 +88,7 @@ def _install(folder: Path, *what: str) -> None:
 def _finished(
     root: Path, folder: Path, tree: Tree, workshop: Workshop, progress: Progress, what: str
 ) -> Stored:
-    components = [_component(path) for path in sorted(folder.glob("*.dist-info/METADATA"))]
+    components = [component(path) for path in sorted(folder.glob("*.dist-info/METADATA"))]
     with progress.step(f"{what}: compiling and stripping"):
         workshop.strip([path for path in sorted(folder.rglob("*.so")) if not _UNSTRIPPED.match(str(path))])
         workshop.compile(folder, PLACE, _UNCOMPILED)
@@ -94,7 +99,8 @@ def _finished(
     return Stored(layer, tuple(components), root)
 
 
-def _component(metadata: Path) -> Component:
+def component(metadata: Path) -> Component:
+    """Return what a distribution says of itself."""
     told = email.parser.HeaderParser().parsestr(metadata.read_text())
     licence = told["License-Expression"] or told["License"] or ""
     # Some put the whole text of their licence there.

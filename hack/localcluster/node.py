@@ -197,7 +197,8 @@ state = '/run/kubernaut/containerd'
             "volumePluginDir": f"{root}/volume-plugins",
             "resolvConf": "",
             "clusterDomain": "cluster.local",
-            # nobody answers there; without an address the kubelet complains about every pod in an Event
+            # nobody answers there, but names.py where a test wants it; without an address the kubelet complains about
+            # every pod in an Event
             "clusterDNS": [str(self.block.services[10])],
             "enforceNodeAllocatable": ["pods"],
             "evictionHard": {

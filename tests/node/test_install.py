@@ -17,10 +17,16 @@ import yaml
 
 import chart_overlays as chart
 from apiserver.acting import await_true
+from demo.faults import faults
 from image import KINDS, build_or_cached
+from kubernaut.api.rbac import RELEASE_RULES, RELEASE_SYSTEM_RULES
 from localcluster import Cluster, uses
+from localcluster.errors import ClusterError
 from localcluster.images import REGISTRY
-from localrun.audit import AuditLog
+from localcluster.names import resolving
+from localpostgres import LocalPostgres
+from localpostgres.relay import relayed
+from localrun.audit import AuditLog, Request
 
 Manifest = dict[str, Any]
 SYSTEM = chart.NAMESPACE
@@ -42,6 +48,7 @@ class Installation:
         self._folder = folder
         assert cluster.audit_log is not None
         self._audit = AuditLog(cluster.audit_log)
+        self._requests: list[Request] = []
 
     def helm(self, *arguments: str) -> str:
         command = [str(self._helm), *arguments, "--namespace", SYSTEM]
@@ -54,7 +61,8 @@ class Installation:
         )
         if done.returncode != 0:
             told = self.cluster.run_kubectl("get", "pods,jobs,events", "-n", SYSTEM)
-            raise AssertionError(f"helm {arguments[0]}: {done.stderr}\n{told}")
+            said = self.cluster.run_kubectl("logs", "-n", SYSTEM, "-l", OURS, "--prefix", "--ignore-errors")
+            raise AssertionError(f"helm {arguments[0]}: {done.stderr}\n{told}\n{said}")
         return done.stdout
 
     def previous(self) -> Path:
@@ -88,26 +96,46 @@ class Installation:
         await_true(lambda: "finishedAt" in self.status(namespace, run), f"run {run} does not end", 90)
         return self.status(namespace, run)
 
+    def requests(self, user: str) -> list[Request]:
+        """Return all that somebody has asked of the API server so far, by its audit log."""
+        self._requests.extend(self._audit.read())
+        return [request for request in self._requests if request.user == user and request.resource]
+
     def effects(self, namespace: str) -> Counter[tuple[str, str]]:
         """Return how often each step of each run changed its target, by the API server's audit log."""
         found: Counter[tuple[str, str]] = Counter()
-        for request in self._audit.read():
-            user = f"system:serviceaccount:{namespace}:kubernaut-repair"
-            if request.user == user and request.persisted and request.resource == "deployments":
+        for request in self.requests(f"system:serviceaccount:{namespace}:kubernaut-repair"):
+            if request.persisted and request.resource == "deployments":
                 annotations = ((request.body or {}).get("metadata") or {}).get("annotations") or {}
                 found.update((request.name, key) for key in annotations if key.startswith("did-"))
         return found
 
 
-def values(namespace: str, **more: Any) -> list[str]:
-    image = {"repository": KINDS["operator"].reference.removeprefix(f"{REGISTRY}/").rpartition(":")[0]}
+def image(kind: str) -> Manifest:
+    """Return where the chart finds an image that was built here."""
+    return {"repository": KINDS[kind].reference.removeprefix(f"{REGISTRY}/").rpartition(":")[0]}
+
+
+def values(*namespaces: str, **more: Any) -> list[str]:
     given = {
         "image": {"registry": REGISTRY, "pullPolicy": "Never"},
-        "operator": {"image": image, "replicas": 2, "settings": {"policyCheck": "1s"}},
-        "tenants": [{"namespace": namespace}],
+        "operator.image": image("operator"),
+        "operator.replicas": 2,
+        "operator.settings.policyCheck": "1s",
+        "tenants": [{"namespace": namespace} for namespace in namespaces],
         **more,
     }
     return [part for key, value in given.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
+
+
+def with_history(password: str) -> Manifest:
+    """Return values for a Postgres of the chart's own, on a volume, and an analyst content with two runs."""
+    embedded = {"image": image("postgres"), "password": password, "persistent": True}
+    two = {"name": "KUBERNAUT_ANALYST_MIN_CLUSTER_SIZE", "value": "2"}
+    return {
+        "postgres": {"mode": "embedded", "embedded": embedded},
+        "analyst": {"enabled": True, "image": image("analyst"), "interval": "1s", "extraEnv": [two]},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +145,38 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     cluster = Cluster.up(name)
     try:
         assert cluster.has_real_node, "these tests need a node that really runs containers"
-        cluster.load_image(build_or_cached("operator"))
+        for kind in KINDS:
+            cluster.load_image(build_or_cached(kind))
         label = {"pod-security.kubernetes.io/enforce": "restricted"}
         installation = Installation(cluster, chart.helm(), tmp_path_factory.mktemp("chart"))
         installation.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": label}}
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": label}},
+            *(volume(tmp_path_factory.mktemp("volume")) for _ in range(3)),
         )
-        yield installation
+        with resolving(cluster):
+            yield installation
     finally:
         with pytest.MonkeyPatch.context() as patched:
             # An operator whose rights are deleted under it is refused; that says nothing of what it needs.
             patched.delenv(uses.VARIABLE, raising=False)
             cluster.down()
+
+
+def volume(folder: Path) -> Manifest:
+    """Return a volume on the node, which nothing here would make of a claim by itself."""
+    node = {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"volume-{next(_numbers)}"},
+        "spec": {
+            "capacity": {"storage": "2Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "local": {"path": str(folder)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [node]}]}},
+        },
+    }
 
 
 def deployment(namespace: str, name: str, image: str, replicas: int = 0) -> Manifest:
@@ -188,15 +236,53 @@ def long_workflow(namespace: str) -> Manifest:
     }
 
 
-def heal(place: Installation, namespace: str) -> None:
-    """Have a Deployment that somebody scaled to zero brought back."""
-    sample = yaml.safe_load((chart.ROOT / "manifests" / "samples" / "scaled-to-zero.yaml").read_text())
-    sample["metadata"]["namespace"] = namespace
-    place.apply(sample, deployment(namespace, "web", place.cluster.real_image("pause")))
-    place.apply(run_of(namespace, "heal", "scaled-to-zero", "web"))
-    status = place.ended(namespace, "heal")
-    assert (status["phase"], status.get("verdict")) == ("Succeeded", "Remediated"), status
-    assert place.get("deployment", "web", "-n", namespace)["status"]["readyReplicas"] == 1
+def sample(workflow: str, namespace: str) -> Manifest:
+    found: Manifest = yaml.safe_load((chart.ROOT / "manifests" / "samples" / f"{workflow}.yaml").read_text())
+    found["metadata"]["namespace"] = namespace
+    return found
+
+
+def heal(place: Installation, workflow: str, *namespaces: str) -> None:
+    """Have the demo's fault of that name made in each namespace, and repaired by the installed operator."""
+    fault = next(one for one in faults(place.cluster.real_image("busybox")) if one.workflow == workflow)
+
+    def shown(namespace: str) -> bool:
+        pods = place.get("pods", "-n", namespace)["items"]
+        return fault.shows(place.get("deployment", "web", "-n", namespace), pods)
+
+    def available(namespace: str) -> bool:
+        return bool(place.get("deployment", "web", "-n", namespace)["status"].get("availableReplicas"))
+
+    for namespace in namespaces:
+        place.apply(sample(workflow, namespace), fault.good(namespace))
+    await_true(lambda: all(map(available, namespaces)), "the good revisions do not get available")
+    place.apply(*(fault.broken(namespace) for namespace in namespaces))
+    await_true(lambda: all(map(shown, namespaces)), f"{workflow} does not show")
+    place.apply(*(run_of(namespace, "heal", workflow, "web") for namespace in namespaces))
+    for namespace in namespaces:
+        status = place.ended(namespace, "heal")
+        assert (status["phase"], status.get("verdict")) == ("Succeeded", "Remediated"), status
+        assert available(namespace)
+
+
+def replayed(place: Installation, namespace: str, workflow: Manifest) -> int:
+    """Return how many runs of a Workflow the operator's own pod finds in the history, to go the same again."""
+    command = ("kubernaut", "replay", "-w", "-", "-n", namespace, "-o", "json")
+    try:
+        told = place.cluster.run_kubectl(
+            *("exec", "-i", "kubernaut-operator-0", "-n", SYSTEM, "--", *command),
+            stdin=yaml.safe_dump(workflow),
+        )
+    except ClusterError as error:
+        print(error)
+        return 0
+    return int(json.loads(told)["summary"]["same"])
+
+
+def learned(place: Installation) -> list[Manifest]:
+    """Return the patterns that the analyst's pod has written."""
+    found = place.get("discoveredpatterns", "-n", SYSTEM)["items"]
+    return [one for one in found if one.get("status", {}).get("support")]
 
 
 def at_work(place: Installation, namespace: str) -> list[str]:
@@ -211,20 +297,27 @@ def at_work(place: Installation, namespace: str) -> list[str]:
 
 
 def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
-    namespace = place.namespace()
-    given = values(namespace)
+    namespace, other = place.namespace(), place.namespace()
+    given = values(namespace, other, **with_history("first"))
     place.helm("install", "kubernaut", str(place.previous()), *given, "--wait", "--timeout=2m")
     assert "kubernaut-0.0.9" in place.helm("list")
     assert "the operator is ready and acts" in place.helm(
         "test", "kubernaut", "--logs", f"--timeout={PATIENCE}"
     )
-    heal(place, namespace)
+    heal(place, "crash-loop", namespace, other)
+    crashes = sample("crash-loop", namespace)
+    await_true(lambda: replayed(place, namespace, crashes) == 1, "the history has no run")
+    await_true(lambda: learned(place) != [], "the analyst learns nothing")
+    (pattern,) = learned(place)
+    assert pattern["status"]["support"] == 2, pattern
+    assert "CrashLoopBackOff" in json.dumps(pattern["status"]["signature"]), pattern
 
     place.apply(*(deployment(namespace, name, place.cluster.real_image("pause")) for name in TARGETS))
     place.apply(long_workflow(namespace))
     names = at_work(place, namespace)
+    changed = values(namespace, other, **with_history("second, it's another"))
     for change in (
-        ("upgrade", "kubernaut", str(chart.CHART), *given, "--set", "operator.podAnnotations.release=two"),
+        ("upgrade", "kubernaut", str(chart.CHART), *changed, "--set", "operator.podAnnotations.release=two"),
         ("rollback", "kubernaut", "1"),
     ):
         assert not any("finishedAt" in place.status(namespace, name) for name in names)
@@ -237,28 +330,69 @@ def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     assert ends == ["Succeeded"] * len(names)
     expected = {(target, f"did-{at}"): 1 for target in TARGETS for at in range(STEPS)}
     assert dict(place.effects(namespace)) == expected, "a step was lost, or done twice"
+    # On its volume Postgres kept what it had, and with each password it took what came.
+    long = long_workflow(namespace)
+    await_true(lambda: replayed(place, namespace, long) == len(TARGETS), "runs are missing")
+    assert replayed(place, namespace, crashes) == 1
 
     held = {"metadata": {"finalizers": ["kubernaut.io/mirror"]}}
     place.cluster.run_kubectl(
         *("patch", "kwfe", "heal", "-n", namespace, "--type=merge", f"--patch={json.dumps(held)}")
     )
     place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
+    # Helm does not wait for what the garbage collector takes away.
+    await_true(lambda: place.names("pods", "-n", SYSTEM, "-l", OURS) == [], "pods stay")
     assert left_over(place) == {
         "customresourcedefinition.apiextensions.k8s.io/discoveredpatterns.kubernaut.io",
         "customresourcedefinition.apiextensions.k8s.io/workflowexecutions.kubernaut.io",
         "customresourcedefinition.apiextensions.k8s.io/workflows.kubernaut.io",
+        "persistentvolumeclaim/data-kubernaut-postgres-0",
         "secret/kubernaut-signing",
     }
     assert place.names("lease", "-n", SYSTEM) == []
     assert not place.get("kwfe", "heal", "-n", namespace)["metadata"].get("finalizers")
-    place.cluster.run_kubectl("delete", "namespace", namespace, "--timeout=60s")
+    every_right_of_the_cleanup_was_used(place)
+    place.cluster.run_kubectl("delete", "pvc", "data-kubernaut-postgres-0", "-n", SYSTEM)
+    place.cluster.run_kubectl("delete", "namespace", namespace, other, "--timeout=60s")
 
 
-def test_in_namespaced_mode_it_heals_there_and_leaves_nothing(place: Installation) -> None:
+def every_right_of_the_cleanup_was_used(place: Installation) -> None:
+    rules = [*RELEASE_RULES, *RELEASE_SYSTEM_RULES]
+    granted = {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    asked = place.requests(f"system:serviceaccount:{SYSTEM}:kubernaut-cleanup")
+    assert [request for request in asked if request.code == 403] == []
+    # For that no request is sent: the admission policy that guards the finalizer asks whether the account has it.
+    by_policy = ("kubernaut.io", "workflowexecutions/finalizers", "update")
+    assert {(one.group, one.what, one.verb) for one in asked if one.code < 400} == granted - {by_policy}
+
+
+@pytest.fixture
+def dsn(place: Installation, tmp_path: Path) -> Iterator[str]:
+    """A Postgres outside the cluster that pods reach."""
+    server = LocalPostgres.up("install", root=tmp_path)
+    assert place.cluster.host_address
+    with relayed(server.socket_folder, place.cluster.host_address) as address:
+        yield address
+    server.down()
+
+
+def test_in_namespaced_mode_it_heals_there_and_leaves_nothing(place: Installation, dsn: str) -> None:
     namespace, other = place.namespace(), place.namespace()
-    given = values(namespace, watchNamespaces=[namespace], crds={"keep": False})
+    secret = {"name": "history", "namespace": SYSTEM}
+    place.apply({"apiVersion": "v1", "kind": "Secret", "metadata": secret, "stringData": {"dsn": dsn}})
+    external = {"mode": "external", "external": {"existingSecret": "history"}}
+    more = {"watchNamespaces": [namespace], "crds": {"keep": False}, "operator.spool.persistent": True}
+    given = values(namespace, postgres=external, **more)
     place.helm("install", "kubernaut", str(chart.CHART), *given, "--wait", "--timeout=2m")
-    heal(place, namespace)
+    heal(place, "scaled-to-zero", namespace)
+    repair = sample("scaled-to-zero", namespace)
+    await_true(lambda: replayed(place, namespace, repair) == 1, "the history has no run")
     operator = f"--as=system:serviceaccount:{SYSTEM}:kubernaut-operator"
     for where, may in ((namespace, True), (other, False)):
         asked = ("auth", "can-i", "list", "workflows.kubernaut.io", "-n", where, operator, "--quiet")
@@ -268,6 +402,7 @@ def test_in_namespaced_mode_it_heals_there_and_leaves_nothing(place: Installatio
             with pytest.raises(Exception, match="exit"):
                 place.cluster.run_kubectl(*asked)
     place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
+    await_true(lambda: place.names("pods,pvc", "-n", SYSTEM, "-l", OURS) == [], "pods or claims stay")
     assert left_over(place) == set()
 
 

@@ -90,6 +90,21 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{- /*
+Has pods start anew with another password of the embedded Postgres, for they read it at their start. 16 bits of a
+digest tell nearly all passwords apart, and are no help in finding one.
+*/}}
+{{- define "kubernaut.passwordChange" -}}
+kubernaut.io/password-digest: {{ .Values.postgres.embedded.password | sha256sum | trunc 4 | quote }}
+{{- end }}
+
+{{- /* What becomes of the claims of a StatefulSet: they stay with the runs, and go with them. */}}
+{{- define "kubernaut.claimRetention" -}}
+persistentVolumeClaimRetentionPolicy:
+  whenDeleted: {{ ternary "Retain" "Delete" .Values.crds.keep }}
+  whenScaled: Retain
+{{- end }}
+
 {{- /* The Secret with the DSN, and its key; empty where there is no history. */}}
 {{- define "kubernaut.dsnSecret" -}}
 {{- if eq .Values.postgres.mode "external" -}}

@@ -34,6 +34,7 @@ class FakeCluster:
         troubles: by verb, what the next requests meet: an error instead of the effect; ``lost(landed=True)`` for an
             effect whose answer is lost; a callable that is run first (another writer); None for no trouble.
         forbidden: "verb resource-kind" pairs that are refused.
+        refusal: what is said then.
         owners: by object, which fields managers own by server-side apply, and others that the test names.
         budgets: names of pods that a disruption budget protects.
     """
@@ -43,6 +44,7 @@ class FakeCluster:
     requests: list[str] = field(default_factory=list)
     troubles: dict[str, list[Any]] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
+    refusal: str = "{verb} {kind}: the account lacks verb {verb} on {kind}"
     budgets: set[str] = field(default_factory=set)
     log_texts: dict[str, str | ClusterError] = field(default_factory=dict)
     normalise: Callable[[Manifest], Manifest] = lambda manifest: manifest
@@ -95,7 +97,7 @@ class FakeCluster:
     def _request(self, verb: str, kind: str, name: str) -> UnknownOutcome | None:
         self.requests.append(f"{verb} {kind} {name}")
         if f"{verb} {kind}" in self.forbidden:
-            raise Forbidden(f"{verb} {kind}: the account lacks verb {verb} on {kind}", status=403)
+            raise Forbidden(self.refusal.format(verb=verb, kind=kind, name=name), status=403)
         queue = self.troubles.get(verb) or []
         trouble = queue.pop(0) if queue else None
         if isinstance(trouble, Lost):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.base import format_time
+from kubernaut.api.crd import WORKFLOW, crd_manifest
 from kubernaut.api.names import API_VERSION, FINALIZER
 from kubernaut.api.reasons import Reason
 from kubernaut.core.features import Feature
@@ -26,8 +27,15 @@ from unit.engine.test_oscillating import again, undone
 from unit.engine.world import EPOCH, World, scale
 from unit.patterns.test_rounds import World as History
 
+_SCHEMA: Final = crd_manifest(WORKFLOW)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][
+    "spec"
+]
+DEFAULTS: Final = {
+    name: field["default"] for name, field in _SCHEMA["properties"].items() if "default" in field
+}
 Recorder = Callable[[], Awaitable[Manifest]]
-VERIFY: Final = {"expect": ["target.status.readyReplicas == target.spec.replicas"], "timeout": "1m"}
+READY: Final = "has(target.status.readyReplicas) && target.status.readyReplicas == target.spec.replicas"
+VERIFY: Final = {"expect": [READY], "timeout": "1m"}
 
 
 # Workflows
@@ -39,10 +47,29 @@ async def _workflow(*steps: Manifest, off: frozenset[Feature] = frozenset(), **s
     return await _looked_at(world, off=off)
 
 
-async def _looked_at(world: World, off: frozenset[Feature] = frozenset(), **parts: Any) -> Manifest:
-    reconciler = WorkflowReconciler(
-        world.cluster, ActionRegistry(installed=False), world.clock, lambda: off, **parts
-    )
+class _Rights:
+    """Rights that are known, as the watch of rights tells them."""
+
+    def __init__(self, granted: bool = True) -> None:
+        self._known = Permissions(True, Reason.GRANTED, "ServiceAccount repair may do what the steps need.")
+        if not granted:
+            lacks = "ServiceAccount repair lacks patch deployments.apps web (scale)."
+            fix = "Fix: kubernaut rbac fix -n shop | kubectl apply -f -"
+            self._known = Permissions(False, Reason.MISSING_RIGHT, f"{lacks} {fix}")
+
+    def look(self, manifest: Manifest, plan: object, told: bool) -> Permissions:
+        return self._known
+
+    def forget(self, uid: str) -> None:
+        """Nothing is remembered."""
+
+
+async def _looked_at(
+    world: World, off: frozenset[Feature] = frozenset(), rights: _Rights | None = None
+) -> Manifest:
+    registry = ActionRegistry(installed=False)
+    known: Any = rights or _Rights()
+    reconciler = WorkflowReconciler(world.cluster, registry, world.clock, lambda: off, permissions=known)
     await reconciler.reconcile(world.cluster.find("Workflow", "fix"))
     return world.cluster.find("Workflow", "fix")
 
@@ -63,19 +90,11 @@ async def changed_workflow() -> Manifest:
     return world.cluster.find("Workflow", "fix")
 
 
-class _Lacking:
-    """Rights that are known, as the watch of rights tells them."""
-
-    def look(self, manifest: Manifest, plan: object, told: bool) -> Permissions:
-        message = "account repair lacks patch deployments.apps web (scale)."
-        return Permissions(False, Reason.MISSING_RIGHT, message)
-
-
 async def workflow_without_rights() -> Manifest:
     """Its account lacks a right."""
     world = World()
     world.workflow(scale("scale", 2))
-    return await _looked_at(world, permissions=_Lacking())
+    return await _looked_at(world, rights=_Rights(granted=False))
 
 
 async def undone_workflow() -> Manifest:
@@ -83,7 +102,8 @@ async def undone_workflow() -> Manifest:
     world = World()
     await undone(world)
     await again(world)
-    reconciler = WorkflowReconciler(world.cluster, ActionRegistry(installed=False), world.clock)
+    registry, known = ActionRegistry(installed=False), _Rights()
+    reconciler = WorkflowReconciler(world.cluster, registry, world.clock, permissions=known)  # type: ignore[arg-type]
     assert reconciler.fights.see(world.cluster.find("WorkflowExecution", "later")) is not None
     await reconciler.reconcile(world.cluster.find("Workflow", "fix"))
     return world.cluster.find("Workflow", "fix")
@@ -114,6 +134,8 @@ class _Run:
                     "spec": self.spec,
                 }
             )
+        if rounds:
+            await _looked_at(self.world)
         live, reconciler = self.world.take_up(name), self.world.reconciler()
         for _ in range(rounds):
             delay = await reconciler.reconcile(live)
@@ -121,6 +143,14 @@ class _Run:
                 break
             await asyncio.sleep(min(delay or 0, 1))
         return cluster.find("WorkflowExecution", name)
+
+    def may_not_patch(self) -> None:
+        """Have the account lack a right, and the API server say so in its own words."""
+        self.world.cluster.forbidden.add("patch Deployment")
+        self.world.cluster.refusal = (
+            "{verb} {kind} shop/{name}: system:serviceaccount:shop:repair may not {verb} deployments.apps in "
+            "namespace shop; add verb {verb} on deployments.apps to a Role bound to it"
+        )
 
     def control(self, **control: Any) -> None:
         """Change what may be changed of a run, as a person does."""
@@ -178,7 +208,7 @@ async def asking_run() -> Manifest:
 async def unsure_run() -> Manifest:
     """Waiting for a person to say what becomes of a failed step."""
     run = _Run(onFailure="Manual")
-    run.world.cluster.forbidden.add("patch Deployment")
+    run.may_not_patch()
     return await run.go()
 
 
@@ -207,7 +237,7 @@ async def commented_run() -> Manifest:
 async def failed_run() -> Manifest:
     """Failed for want of a right."""
     run = _Run()
-    run.world.cluster.forbidden.add("patch Deployment")
+    run.may_not_patch()
     return await run.go()
 
 
@@ -303,18 +333,28 @@ def _cycle() -> Awaitable[Manifest]:
     return _workflow(scale("up", 2, "down"), scale("down", 1, "up"))
 
 
+def _stored(recorder: Recorder) -> Recorder:
+    """Have an object as the API server stores it, with what the CRD fills in."""
+
+    async def record() -> Manifest:
+        manifest = await recorder()
+        return {**manifest, "spec": {**DEFAULTS, **manifest["spec"]}}
+
+    return record
+
+
 #: by kind, and by name of the file below testdata
 RECORDERS: Final[dict[str, dict[str, Recorder]]] = {
     "Workflow": {
-        "new": new_workflow,
-        "changed": changed_workflow,
-        "ready": _workflow,
-        "feature-off": lambda: _workflow(onFailure="Rollback", off=frozenset({Feature.ROLLBACK})),
-        "deprecated": lambda: _workflow(lifecycle="Deprecated"),
-        "draft": lambda: _workflow(lifecycle="Draft"),
-        "cycle": _cycle,
-        "without-rights": workflow_without_rights,
-        "undone": undone_workflow,
+        "new": _stored(new_workflow),
+        "changed": _stored(changed_workflow),
+        "ready": _stored(_workflow),
+        "feature-off": _stored(lambda: _workflow(onFailure="Rollback", off=frozenset({Feature.ROLLBACK}))),
+        "deprecated": _stored(lambda: _workflow(lifecycle="Deprecated")),
+        "draft": _stored(lambda: _workflow(lifecycle="Draft")),
+        "cycle": _stored(_cycle),
+        "without-rights": _stored(workflow_without_rights),
+        "undone": _stored(undone_workflow),
     },
     "WorkflowExecution": {
         "new": new_run,

