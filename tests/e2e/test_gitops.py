@@ -17,6 +17,8 @@ import yaml
 
 from e2e.gitops import Git, grant, install, scale
 from e2e.world import Place, World, condition, note, steps, until
+from unit.argocd.customizations import FOLDER
+from unit.argocd.customizations import run as run_script
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -346,6 +348,9 @@ def test_what_git_undoes_is_not_done_again_for_a_while_and_run_and_workflow_name
         "the Workflow tells of it",
     )
     assert "argocd-controller" in condition(flow, "UndoneByAnother")["message"]
+    health = run_script((FOLDER / "Workflow" / "health.lua").read_text(), flow)
+    assert health["status"] == "Degraded"
+    assert health["message"].startswith("UndoneByAnother: ")
     seen = len(place.world.workflows.versions((place.namespace, "flow")))
     place.world.workflows.wait(
         (place.namespace, "flow"),
