@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from localcluster import audit
 from localcluster.build import CONTROL_PARTS, NODE_PARTS, Build, Builder
 from localcluster.cluster import DEFAULT_NAME, Cluster
 from localcluster.errors import ClusterError
+from localcluster.names import resolving
 from localcluster.paths import ClusterPaths, cluster_names
 from localcluster.process import alive
 from localcluster.progress import Progress, human
@@ -96,6 +99,15 @@ def _env(options: argparse.Namespace) -> None:
         print(f'export PATH={shlex.quote(cluster.state.bin)}:"$PATH"')
 
 
+def _names(options: argparse.Namespace) -> None:
+    ended = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: ended.set())
+    with resolving(Cluster.find(options.name)):
+        print(f"pods of cluster {options.name} find Services by their names until this ends", file=sys.stderr)
+        ended.wait()
+
+
 def _kubectl(options: argparse.Namespace) -> None:
     cluster = Cluster.find(options.name)
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
@@ -138,9 +150,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--name", default=DEFAULT_NAME, help=f"cluster (default {DEFAULT_NAME})")
         return one
 
-    build = add(
-        "build", _build, "build Kubernetes into the cache; print the folder of its programs", named=False
-    )
+    told = "build Kubernetes into the cache; print the folder of its programs"
+    build = add("build", _build, told, named=False)
     build.add_argument(
         "--control-only", action="store_true", help="no containerd, CNI, runc: kwok nodes only"
     )
@@ -166,6 +177,7 @@ def parser() -> argparse.ArgumentParser:
     add("env", _env, "shell lines that set KUBECONFIG and PATH")
     kubectl = add("kubectl", _kubectl, "kubectl on the cluster: localcluster kubectl -- get pods")
     kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
+    add("names", _names, "let pods find Services by their names; until it is stopped")
     load = add(
         "load-image", _on_cluster(lambda c, o: c.load_image(o.archive)), "give the real node an OCI archive"
     )

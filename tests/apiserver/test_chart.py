@@ -30,7 +30,7 @@ def helm() -> Path:
     return chart.helm()
 
 
-@pytest.mark.parametrize("name", [*chart.OVERLAYS, *chart.SNAPSHOTS])
+@pytest.mark.parametrize("name", [*chart.OVERLAYS, *chart.SNAPSHOTS, "trial"])
 def test_lint_finds_nothing(helm: Path, name: str) -> None:
     command = [str(helm), "lint", "--strict", str(chart.CHART), "--values", str(chart.values_of(name))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -299,7 +299,9 @@ def at_work(place: Installation, namespace: str) -> list[str]:
 def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     namespace, other = place.namespace(), place.namespace()
     given = values(namespace, other, **with_history("first"))
-    place.helm("install", "kubernaut", str(place.previous()), *given, "--wait", "--timeout=2m")
+    # The values of the README's walk, and what these tests want beyond.
+    walk = ("--values", str(chart.values_of("trial")))
+    place.helm("install", "kubernaut", str(place.previous()), *walk, *given, "--wait", "--timeout=2m")
     assert "kubernaut-0.0.9" in place.helm("list")
     assert "the operator is ready and acts" in place.helm(
         "test", "kubernaut", "--logs", f"--timeout={PATIENCE}"
