@@ -87,12 +87,8 @@ def test_the_alerts_of_all_pods_of_a_deployment_are_one_incident_with_one_run(
     assert [one["alerts"] for one in answers] == [{"joined": 1}] * 14
     assert teller.tell(*told)["alerts"] == {"joined": 21}
     until("the step is done", lambda: acted(place))
-
-    def kept() -> bool:
-        found = json.loads(runs(place)[0]["metadata"]["annotations"]["kubernaut.io/alerts"])
-        return set(found["alerts"]) == {one["fingerprint"] for one in told}
-
-    until("all alerts are kept", kept)
+    found = json.loads(runs(place)[0]["metadata"]["annotations"]["kubernaut.io/alerts"])
+    assert set(found["alerts"]) == {one["fingerprint"] for one in told}
     assert runs(place)[0]["status"]["phase"] == "Verifying"
     over(teller, *told[1:])
     assert runs(place)[0]["status"]["phase"] == "Verifying"
@@ -131,13 +127,13 @@ def test_a_storm_of_alerts_starts_exactly_one_run_for_each_incident_though_the_o
         for pod in range(50)
         for name in names
     ]
-    notifications = [alerts[at : at + 50] for at in range(0, len(alerts), 50)]
+    notifications = [alerts[at : at + 250] for at in range(0, len(alerts), 250)]
     told: Counter[str] = Counter()
     with ThreadPoolExecutor(8) as senders:
         answers = senders.map(lambda some: teller.insist(*some), notifications)
         for number, answer in enumerate(answers):
             told.update(answer["alerts"])
-            if number == 20:
+            if number == 8:
                 operator.kill()
                 world.restart_operator()
     found = runs(place)

@@ -10,16 +10,19 @@ from enum import StrEnum
 from typing import Final
 
 from kubernaut.api.reasons import Reason
-from kubernaut.core.errors import ClusterError, StepError
+from kubernaut.core.errors import StepError, Unavailable
 from kubernaut.core.incidents import Alarm, Opens, decide
 from kubernaut.intake.episodes import Episodes
 from kubernaut.intake.matching import Asked
 from kubernaut.intake.runs import run_of
 
 log = logging.getLogger(__name__)
-#: seconds between writes of what joined, and most of them at a time: a storm leaves the API server to the runs
-WRITE_EVERY: Final = 1.0
-WRITES_AT_ONCE: Final = 25
+#: writes of what joined that are under way at a time: a storm leaves the API server to the runs
+WRITES_AT_ONCE: Final = 4
+#: seconds in which what joined is written, or told again: Alertmanager waits no less than 10 s for an answer
+WRITTEN_WITHIN: Final = 8.0
+#: seconds between attempts to write what nobody waits for any more
+WRITE_EVERY: Final = 5.0
 _ATTEMPTS: Final = 10
 _MOST_LOCKS: Final = 20_000
 
@@ -41,13 +44,13 @@ class Incidents:
         self._episodes = episodes
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
+        self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
 
     async def tell(self, asked: Asked, alarms: Iterable[Alarm]) -> Outcome:
         """Have an incident know of alerts that ask for the same run; start its run where they open an episode.
 
-        Returns once the run exists, and tells that something fires. Which more alerts joined is written a bit later,
-        many at once: were that lost, they would join again when they are told again, with the next alert of their
-        group at the latest, for they began while the episode lasted.
+        Returns once the run exists, and tells that something fires. Which more alerts joined is known, and written by
+        ``store``.
 
         Raises:
             StepError: the run can't be created; transient where the API server is away.
@@ -74,6 +77,27 @@ class Incidents:
                     return Outcome.JOINED
         raise _busy(asked.incident)
 
+    async def store(self, incident: str) -> None:
+        """Write which alerts have joined an incident, those of all who wait for it with one write.
+
+        Raises:
+            StepError: the API server refused, is away or takes too long; it is tried again later, and whoever told of
+                them has to tell them again.
+        """
+        record = self._episodes.known(incident)
+        if record is None or not record.dirty:
+            return
+        try:
+            async with asyncio.timeout(WRITTEN_WITHIN), self._writes, self._lock(incident):
+                for _ in range(_ATTEMPTS):
+                    record = self._episodes.known(incident)
+                    if record is None or not record.dirty or await self._episodes.write(record):
+                        return
+        except TimeoutError:
+            told = f"which alerts joined incident {incident} was not written within {WRITTEN_WITHIN:.0f} s"
+            raise Unavailable(f"{told}; tell them again") from None
+        raise _busy(incident)
+
     async def resolve(self, namespace: str, incident: str, alertname: str, alarms: Iterable[Alarm]) -> None:
         """Take note of alerts of an incident that were resolved; nothing is started for them.
 
@@ -96,23 +120,19 @@ class Incidents:
         raise _busy(incident)
 
     async def run(self) -> None:
-        """Write what joined, again and again, until cancelled."""
+        """Write what joined and is not written, again and again, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY)
-            await self.flush(WRITES_AT_ONCE)
+            await self.flush()
 
-    async def flush(self, most: int | None = None) -> None:
-        """Write what joined since the last time; what can't be written now is written later."""
-        for incident in self._episodes.dirty()[:most]:
-            async with self._lock(incident):
-                record = self._episodes.known(incident)
-                if record is None or not record.dirty:
-                    continue
-                try:
-                    await self._episodes.write(record)
-                except ClusterError as error:
-                    log.info("alerts of an incident are written later", extra={"error": str(error)})
-                    return
+    async def flush(self) -> None:
+        """Write what joined and is not written; what can't be written now is written later."""
+        for incident in self._episodes.dirty():
+            try:
+                await self.store(incident)
+            except StepError as error:
+                log.info("alerts of an incident are written later", extra={"error": str(error)})
+                return
 
     def _lock(self, incident: str) -> asyncio.Lock:
         if incident not in self._locks:

@@ -99,16 +99,18 @@ class Notifications:
 
     async def _tell(self, group: _Group, taken: Taken) -> None:
         asked = group.asked
-        async with self._turns:
-            try:
+        try:
+            async with self._turns:
                 outcome = await self._incidents.tell(asked, group.alarms)
                 if outcome is Outcome.STALE:
                     asked = await self._matching.asked(asked.fit, asked.alert, fresh=True)
                     outcome = await self._incidents.tell(asked, group.alarms)
-            except StepError as error:
-                what = f"alert {asked.alert.name} and {_named(asked.fit)}"
-                self._failed(taken, "refused", what, error, len(group.alarms))
-                return
+            # Without a turn: whoever opens an incident does not wait for those who join one.
+            await self._incidents.store(asked.incident)
+        except StepError as error:
+            what = f"alert {asked.alert.name} and {_named(asked.fit)}"
+            self._failed(taken, "refused", what, error, len(group.alarms))
+            return
         rest = len(group.alarms)
         if outcome is Outcome.STARTED:
             taken.outcomes[outcome.value] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,14 @@ def workflow(name: str = "fix", namespace: str = "shop", value: str = "=owner.na
 
 
 class Cluster(EngineCluster):
+    #: seconds that a patch takes
+    slow = 0.0
+
+    async def patch(self, *what: Any, **more: Any) -> Manifest:
+        if self.slow:
+            await asyncio.sleep(self.slow)
+        return await super().patch(*what, **more)
+
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         meta = {**manifest["metadata"], "creationTimestamp": NOW.isoformat()}
         return await super().create({**manifest, "metadata": meta})
@@ -142,6 +151,51 @@ async def test_an_alert_that_can_not_be_stored_now_is_told_again() -> None:
     assert taken.again
     assert +taken.outcomes == Counter(deferred=1)
     assert +(await desk.take(alert())).outcomes == Counter(started=1)
+
+
+async def test_an_answer_comes_once_it_is_stored_which_alerts_joined() -> None:
+    desk = Desk()
+    await desk.take(alert("aa"))
+    taken = await desk.take(alert("bb"))
+    assert +taken.outcomes == Counter(joined=1)
+    (run,) = desk.runs()
+    assert '"bb"' in run["metadata"]["annotations"]["kubernaut.io/alerts"]
+
+
+@pytest.mark.looptime
+async def test_many_that_join_at_once_are_stored_by_few_writes() -> None:
+    desk = Desk()
+    await desk.take(alert("aa"))
+    before = len(desk.cluster.requests)
+    desk.cluster.slow = 0.01
+    every = await asyncio.gather(*(desk.take(alert(f"b{number}")) for number in range(40)))
+    assert sum((one.outcomes for one in every), Counter()) == Counter(joined=40)
+    (run,) = desk.runs()
+    assert run["metadata"]["annotations"]["kubernaut.io/alerts"].count('"b') == 40
+    assert sum(one.startswith("patch") for one in desk.cluster.requests[before:]) <= 10
+
+
+async def test_alerts_of_which_it_can_not_be_stored_that_they_joined_are_told_again() -> None:
+    desk = Desk()
+    await desk.take(alert("aa"))
+    desk.cluster.troubles["patch"] = [Unavailable("away")]
+    taken = await desk.take(alert("bb"))
+    assert "away" in taken.again
+    assert +taken.outcomes == Counter(deferred=1)
+    # The same alert changes nothing that is known, and still is not taken before it is stored.
+    assert +(await desk.take(alert("bb"))).outcomes == Counter(joined=1)
+    (run,) = desk.runs()
+    assert '"bb"' in run["metadata"]["annotations"]["kubernaut.io/alerts"]
+
+
+@pytest.mark.looptime
+async def test_who_waits_too_long_for_what_joined_to_be_stored_is_told_to_come_again() -> None:
+    desk = Desk()
+    await desk.take(alert("aa"))
+
+    desk.cluster.slow = 3600
+    taken = await desk.take(alert("bb"))
+    assert "was not written within 8 s" in taken.again
 
 
 async def test_workflows_of_confined_namespaces_are_not_asked_for_with_each_alert_of_another() -> None:
