@@ -9,6 +9,7 @@ import typer
 from kubernaut.cli.commands import control, features, learned, revisions, runs, switch
 from kubernaut.cli.commands.completion import completion
 from kubernaut.cli.commands.diagnostics import diagnostics
+from kubernaut.cli.commands.history import history
 from kubernaut.cli.commands.lint import lint
 from kubernaut.cli.commands.rbac import rbac
 from kubernaut.cli.commands.replay import replay
@@ -66,6 +67,7 @@ app.command()(features.capacities)
 app.command()(learned.patterns)
 app.command()(lint)
 app.command()(rbac)
+app.command()(history)
 app.command()(replay)
 app.command()(simulate)
 app.command()(learned.actions)

@@ -28,6 +28,7 @@ errors to stderr; into a pipe lines are never wrapped, and `-o json` or `-o yaml
 | read the logs and objects that a run kept | `kubernaut diagnostics RUN` |
 | see how a Workflow changed | `kubernaut revisions crash-loop --diff 2` |
 | go back to that content | `kubernaut rollback crash-loop --to 2` |
+| list past runs, also those that have left the cluster | `kubernaut history --since 90d --workflow crash-loop` |
 | see which past runs a change would have had go otherwise | `kubernaut replay --since 90d --workflow new.yaml` |
 | have a run follow a newer revision | `kubernaut migrate RUN --to latest --pause` |
 | switch a feature off; ration a resource | `kubernaut features off rollback`, `kubernaut capacities node-drain=3` |
