@@ -36,7 +36,7 @@ from kubernaut.engine.alerting import AlertStates
 from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
-from kubernaut.engine.engine import Engine, Key, Parts
+from kubernaut.engine.engine import Engine, Key
 from kubernaut.engine.eta import Estimator
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.gauges import Silences, show_wait
@@ -45,6 +45,7 @@ from kubernaut.engine.hearing import Heard, Hearing
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.locks import TargetLocks
 from kubernaut.engine.owning import GitOps
+from kubernaut.engine.parts import Parts
 from kubernaut.engine.past import PastRuns
 from kubernaut.engine.pauses import Pauses
 from kubernaut.engine.permissions import PermissionWatch

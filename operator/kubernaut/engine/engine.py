@@ -6,41 +6,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from dataclasses import dataclass, field
-from datetime import datetime
 
-from kubernaut.config import Settings
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest
 from kubernaut.engine import gauges
 from kubernaut.engine.about import about
-from kubernaut.engine.afterlife import Afterlife
 from kubernaut.engine.backoff import Backoff
-from kubernaut.engine.capacities import Capacities
 from kubernaut.engine.endings import final, lacked_a_right, watch_endings
-from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.expiry import Expiry
 from kubernaut.engine.farewell import Farewell
 from kubernaut.engine.finished import FinishedRun
-from kubernaut.engine.guarding import Guarding
-from kubernaut.engine.hearing import Hearing
-from kubernaut.engine.holds import Gate
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
 from kubernaut.engine.listing import Listing
 from kubernaut.engine.live import LiveRun
-from kubernaut.engine.locks import TargetLocks
-from kubernaut.engine.ownership import Alone, Keeper, Shards
-from kubernaut.engine.pauses import Pauses
-from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.ownership import Shards
+from kubernaut.engine.parts import Parts
 from kubernaut.engine.queue import KeyedQueue
-from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.sharding import GLOBAL
 from kubernaut.engine.standing import RunStanding
-from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.tenure import Tenure
-from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.logs import speak_of
 from kubernaut.metrics import HEARTBEAT, RECONCILE_SECONDS, RECONCILES, WORKERS
 
@@ -49,30 +35,6 @@ Key = RunKey | WorkflowKey | Departure | Heartbeat
 HEARTBEAT_SECONDS = 2.0
 # Effects under way may take so long before their shard is given away.
 LEAVE_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What an engine is put together from."""
-
-    settings: Settings
-    cluster: OperatorCluster
-    runs: RunReconciler
-    workflows: WorkflowReconciler
-    afterlife: Afterlife
-    evidence: AvailabilityEvidence
-    gate: Gate
-    locks: TargetLocks
-    check_policies: Callable[[], Awaitable[list[str]]]
-    sweep: SnapshotSweep
-    clock: Callable[[], datetime]
-    instance: str
-    shards: Keeper = field(default_factory=Alone)
-    target_key: Callable[[Manifest, Manifest], str | None] = lambda workflow, run: None
-    capacities: Capacities | None = None
-    guards: Guarding | None = None
-    pauses: Pauses | None = None
-    hearing: Hearing = field(default_factory=Hearing)
 
 
 class Engine:

@@ -16,11 +16,12 @@ from kubernaut.config import Settings
 from kubernaut.core.errors import Forbidden, TooManyRequests, Unavailable
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
-from kubernaut.engine.engine import Engine, Key, Parts
+from kubernaut.engine.engine import Engine, Key
 from kubernaut.engine.events import BURST
 from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.ownership import Alone, Keeper
+from kubernaut.engine.parts import Parts
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.workflows import WorkflowReconciler
