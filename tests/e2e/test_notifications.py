@@ -31,7 +31,7 @@ def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answe
             lambda: operator.metric("kubernaut_notifications_total", channel="slack", outcome="unsent"),
         )
         since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
-        (_, told) = people.webhook.taken[-1]
+        told = people.webhook.last(run.uid, "approval/ask/1")
         assert told["question"] == "May it be changed?"
         assert told["effects"][0].startswith("change: patch_resource (")
         assert told["link"] == f"https://console.example.com/{place.namespace}/run"
@@ -48,8 +48,7 @@ def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answe
         assert world.kubernaut(*approve).returncode == 0
         both = [*asked, "approval/ask/1/resolved", "remedy/bad/1"]
         until("all are told the answer", lambda: list(map(sorted, people.keys(run.uid))) == [both] * 3)
-        (became,) = [body["became"] for key, body in people.webhook.taken if key.endswith("/ask/1/resolved")]
-        assert became.startswith("Approved by ")
+        assert people.webhook.last(run.uid, "approval/ask/1/resolved")["became"].startswith("Approved by ")
 
         # A replica that has lost its disk tells once more what is waited for, under the same key.
         operator.kill()
@@ -59,7 +58,7 @@ def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answe
             "all are told once more",
             lambda: list(map(sorted, people.keys(run.uid))) == [[*both, both[2]]] * 3,
         )
-        (_, remedy) = people.webhook.taken[-1]
+        remedy = people.webhook.last(run.uid, "remedy/bad/1")
         assert remedy["why"].startswith("bad failed: ")
         skip = remedy["commands"]["skip"].removeprefix("kubectl kubernaut ").split()
         assert world.kubernaut(*skip).returncode == 0

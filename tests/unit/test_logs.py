@@ -18,7 +18,7 @@ from kubernaut.core.ports import ObjectRef
 from kubernaut.core.tracing import step_span, trace_id
 from kubernaut.engine.about import about
 from kubernaut.engine.keys import Heartbeat, RunKey
-from kubernaut.logs import About, speak_of, speak_of_step
+from kubernaut.speaking import About, speak_of, speak_of_step
 from unit.engine.world import World, scale
 
 UID = "7f8c2c0e-5b1a-4c3d-9e2f-0123456789ab"

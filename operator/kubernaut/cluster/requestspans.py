@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
-from kubernaut import logs, tracing
+from kubernaut import speaking, tracing
 from kubernaut.cluster.call import Call
 from kubernaut.core.errors import ClusterError
 from kubernaut.core.tracing import span_id, step_span, trace_id
-from kubernaut.logs import About
+from kubernaut.speaking import About
 from kubernaut.tracing import Kind, Span
 
 _NOTHING: Final = nullcontext()
@@ -21,7 +21,7 @@ def requesting(call: Call, account: str) -> AbstractContextManager[None]:
     """Tell of a request once it has ended; of one that changes nothing, or is sent for no run, nothing is told."""
     if not tracing.wanted() or not call.mutates:
         return _NOTHING
-    about = logs.spoken_of()
+    about = speaking.spoken_of()
     if about is None or about.kind != "WorkflowExecution" or not about.uid:
         return _NOTHING
     return _told(call, account, about)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
-from kubernaut.logs import About
+from kubernaut.speaking import About
 
 
 def about(key: RunKey | WorkflowKey | Departure | Heartbeat, known: Known) -> About | None:

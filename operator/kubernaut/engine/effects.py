@@ -40,8 +40,8 @@ from kubernaut.engine.ports import Accounts
 from kubernaut.engine.proposing import Proposed
 from kubernaut.engine.protection import Protection
 from kubernaut.engine.reach import Reach
-from kubernaut.logs import speak_of_step
 from kubernaut.metrics import STEP_SECONDS, STEPS
+from kubernaut.speaking import speak_of_step
 
 log = logging.getLogger(__name__)
 FENCE_PAUSE = 1.0

@@ -27,8 +27,8 @@ from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sharding import GLOBAL
 from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.tenure import Tenure
-from kubernaut.logs import speak_of
 from kubernaut.metrics import HEARTBEAT, RECONCILE_SECONDS, RECONCILES, WORKERS
+from kubernaut.speaking import speak_of
 
 log = logging.getLogger(__name__)
 Key = RunKey | WorkflowKey | Departure | Heartbeat

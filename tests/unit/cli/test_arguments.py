@@ -132,3 +132,17 @@ def test_lint_loads_no_client_of_a_cluster_or_database(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_command_needs_what_only_the_operator_has() -> None:
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "for name in ('kopf', 'pydantic_settings', 'alembic', 'sqlalchemy', 'pythonjsonlogger', 'uvloop',"
+        " 'slack_sdk', 'aiosmtplib'):\n"
+        "    sys.modules[name] = None\n"
+        "import kubernaut.cli\n"
+        "for one in pkgutil.walk_packages(kubernaut.cli.__path__, 'kubernaut.cli.'):\n"
+        "    importlib.import_module(one.name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

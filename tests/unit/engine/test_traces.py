@@ -13,7 +13,7 @@ from kubernaut.cluster.requestspans import requesting
 from kubernaut.cluster.resources import Resource
 from kubernaut.core.errors import Conflict
 from kubernaut.core.tracing import span_id, step_span
-from kubernaut.logs import About, speak_of, speak_of_step
+from kubernaut.speaking import About, speak_of, speak_of_step
 from kubernaut.tracing import Kind, Span
 from unit.engine.world import World, scale
 
