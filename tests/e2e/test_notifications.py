@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from e2e.notified import notified
 from e2e.world import OPERATOR, Place, note, until
-from kubernaut.notify.ledger import FILE
+from kubernaut.notify.ledger import FILE, Ledger
 
 
 def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answered(place: Place) -> None:
@@ -15,6 +15,11 @@ def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answe
         notified(world.folder / "notified") as people,
         world.other_operator(world.postgres.dsn, people.env()) as operator,
     ):
+        # Others wait at the same time, of whom the same people are told.
+        other = world.place()
+        other.workflow({"name": "other", "approval": {"message": "And this?"}})
+        another = other.run()
+        another.step_is("other", "Waiting")
         place.workflow(
             {"name": "ask", "approval": {"message": "May it be changed?"}},
             note("change", "ask"),
@@ -37,7 +42,12 @@ def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answe
         assert told["link"] == f"https://console.example.com/{place.namespace}/run"
 
         ledger = operator.log.parent / "state" / FILE
-        until("that is written down", lambda: ledger.exists() and "email" in ledger.read_text())
+
+        def written_down() -> bool:
+            entry = Ledger(ledger.parent).load().get(f"{run.uid}/approval/ask/1", {})
+            return set(entry.get("told", ())) >= {"webhook", "email"}
+
+        until("that is written down", written_down)
         operator.kill()
         people.slack.start()
         world.restart_operator()
@@ -65,6 +75,7 @@ def test_who_is_waited_for_is_told_once_by_each_channel_and_by_whom_it_was_answe
         skip = remedy["commands"]["skip"].removeprefix("kubectl kubernaut ").split()
         assert world.kubernaut(*skip).returncode == 0
         run.end()
+        another.control(cancel=True)
         every = sorted([*both, both[2], "remedy/bad/1/resolved"])
         until("all are told the end", lambda: list(map(sorted, people.keys(run.uid))) == [every] * 3)
         log = operator.log.read_text()
