@@ -99,7 +99,7 @@ def test_what_is_not_understood_or_can_not_be_read_is_said_with_what_to_do(
 ) -> None:
     assert "NotFixed" in history("--verdict", "Splendid", code=1)
     assert "90d" in history("--since", "soon", code=1)
-    assert "where the history is was not said" in history("--dsn", "", code=1)
+    assert "which history is not said" in history("--dsn", "", code=1)
     assert "no such run" in history("--workflow", "nobody")
     nobody = "postgresql://nobody@127.0.0.1:1/none"
     assert "can't be read" in history("--dsn", nobody, code=3)

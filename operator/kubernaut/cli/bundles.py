@@ -12,6 +12,7 @@ from typing import Any, Final
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
+from kubernaut.cli.historic import reading_history
 from kubernaut.cli.objects import RUN, fetch, parsed
 from kubernaut.cli.output import emit, show
 from kubernaut.cli.place import Place, within
@@ -20,7 +21,7 @@ from kubernaut.core.errors import Unavailable
 from kubernaut.history.bundles import BundleInfo, Bundles, unseal
 from kubernaut.history.database import Database
 from kubernaut.history.encryption import KeyRing
-from kubernaut.history.errors import HistoryError, KeysUnusable, KeyUnknown, Tampered
+from kubernaut.history.errors import KeysUnusable, KeyUnknown, Tampered
 
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -67,7 +68,7 @@ async def _uid(place: Place, name: str, dsn: str) -> str:
 
 
 async def _shown(uid: str, name: str, step: str, dsn: str, keys: KeyRing, form: Format) -> int:
-    try:
+    with reading_history():
         database = Database(dsn, migrating=False, connections=1)
         try:
             kept = await Bundles(database).of_run(uid)
@@ -78,14 +79,12 @@ async def _shown(uid: str, name: str, step: str, dsn: str, keys: KeyRing, form: 
             found = await Bundles(database).load(uid, chosen) if kept else None
         finally:
             await database.close()
-        if found is None:
-            raise _nothing(name, step, kept)
+    if found is None:
+        raise _nothing(name, step, kept)
+    try:
         content: dict[str, Any] = json.loads(unseal(keys, found))
     except (KeyUnknown, Tampered, KeysUnusable) as error:
         raise CliError(f"what step {chosen} kept can't be read: {error}", "", Exit.BAD_INPUT) from None
-    except HistoryError as error:
-        fix = "Check --dsn or KUBERNAUT_DSN, and that the operator has once reached this database."
-        raise CliError(f"the history can't be read: {error}", fix, Exit.UNREACHABLE) from None
     if form.for_programs:
         emit(content, form)
     else:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernaut.api.pattern import SuccessRate
-from kubernaut.cli.errors import CliError, Exit
+from kubernaut.cli.historic import reading_history
 from kubernaut.history.database import Database
-from kubernaut.history.errors import HistoryError
 from kubernaut.history.pages import Durations, DurationStatistics
 from kubernaut.history.repository import Repository
 from kubernaut.patterns.statistics import success_rate
@@ -56,7 +55,7 @@ async def expected(dsn: str, namespace: str, workflow: str, digest: str) -> Expe
     """
     if not dsn:
         return Expected()
-    try:
+    with reading_history():
         database = Database(dsn, migrating=False, connections=1)
         try:
             repository = Repository(database)
@@ -65,9 +64,6 @@ async def expected(dsn: str, namespace: str, workflow: str, digest: str) -> Expe
             verdicts = (await repository.verdict_counts(namespace=namespace)).get((namespace, workflow), {})
         finally:
             await database.close()
-    except HistoryError as error:
-        fix = "Check --dsn or KUBERNAUT_DSN, and that the operator has once reached this database."
-        raise CliError(f"the history can't be read: {error}", fix, Exit.UNREACHABLE) from None
     rate = success_rate(verdict for verdict, count in verdicts.items() for _ in range(count))
     why = "" if took is not None or rate is not None else "the history has no finished run of this Workflow"
     return Expected(why, took, same, rate)

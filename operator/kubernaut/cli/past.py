@@ -8,10 +8,10 @@ from typing import Any, Final
 from kubernaut.api.base import format_time
 from kubernaut.api.execution import StepStatus, WorkflowExecution
 from kubernaut.cli.errors import CliError, Exit
+from kubernaut.cli.historic import reading_history
 from kubernaut.cli.outline import Row
 from kubernaut.history.database import Database
 from kubernaut.history.dsn import describe
-from kubernaut.history.errors import HistoryError
 from kubernaut.history.records import RunRecord, StepRecord
 from kubernaut.history.repository import Repository
 
@@ -24,7 +24,7 @@ async def remembered(dsn: str, namespace: str, name: str) -> RunRecord:
     Raises:
         CliError: the history can't be reached or has no such run.
     """
-    try:
+    with reading_history():
         database = Database(dsn, migrating=False, connections=1)
         try:
             repository = Repository(database)
@@ -32,9 +32,6 @@ async def remembered(dsn: str, namespace: str, name: str) -> RunRecord:
             found = found or await repository.run_named(namespace, name)
         finally:
             await database.close()
-    except HistoryError as error:
-        fix = "Check --dsn or KUBERNAUT_DSN, and that the operator has once reached this database."
-        raise CliError(f"the history can't be read: {error}", fix, Exit.UNREACHABLE) from None
     if found is None:
         raise CliError(
             f"there is no run {name!r} in namespace {namespace}, neither in the cluster nor in the history",

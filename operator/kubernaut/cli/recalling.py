@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from kubernaut.cli.errors import CliError, Exit
+from kubernaut.cli.errors import Exit
 from kubernaut.cli.forms import Format
+from kubernaut.cli.historic import demand_dsn, reading_history
 from kubernaut.cli.output import emit, note, show
 from kubernaut.cli.replaying import span
 from kubernaut.cli.times import now
 from kubernaut.cli.views import recalled as views
 from kubernaut.history.database import Database
-from kubernaut.history.errors import HistoryError, InvalidDsn
 from kubernaut.history.pages import RunFilter
 from kubernaut.history.records import RunRecord
 from kubernaut.history.repository import Repository
@@ -45,17 +45,10 @@ def recalled(wanted: Wanted) -> int:
     """
     at = now()
     since = at - span(wanted.since)
-    if not wanted.dsn:
-        fix = "Give --dsn, or set KUBERNAUT_DSN; the operator's pod has it set."
-        raise CliError("where the history is was not said", fix)
+    demand_dsn(wanted.dsn)
     where = RunFilter(wanted.namespace or None, wanted.workflow or None, wanted.verdict or None, since)
-    try:
+    with reading_history():
         runs, more = asyncio.run(_read(wanted.dsn, where, wanted.limit))
-    except InvalidDsn as error:
-        raise CliError(str(error), "Correct --dsn or KUBERNAUT_DSN.") from None
-    except HistoryError as error:
-        fix = "Check --dsn or KUBERNAUT_DSN, and that the operator has once reached this database."
-        raise CliError(f"the history can't be read: {error}", fix, Exit.UNREACHABLE) from None
     if wanted.form.for_programs:
         emit({"runs": [views.wire(one) for one in runs], "more": more}, wanted.form)
     elif runs:

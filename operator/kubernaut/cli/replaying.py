@@ -16,6 +16,7 @@ from kubernaut.api.workflow import Workflow
 from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
+from kubernaut.cli.historic import demand_dsn, reading_history
 from kubernaut.cli.lint.check import check_text
 from kubernaut.cli.lint.documents import read
 from kubernaut.cli.lint.files import text_of
@@ -24,7 +25,6 @@ from kubernaut.cli.times import now
 from kubernaut.cli.views import replay as views
 from kubernaut.history.begun import BegunRuns, Chosen
 from kubernaut.history.database import Database
-from kubernaut.history.errors import HistoryError, InvalidDsn
 from kubernaut.history.records import RunRecord
 from kubernaut.replaying import guarding
 from kubernaut.replaying.replay import Content, Replay
@@ -55,15 +55,9 @@ def replayed(wanted: Wanted) -> int:
     """Replay, and print what came of it."""
     since = span(wanted.since)
     workflow = workflow_of(text_of(wanted.file), wanted.file)
-    if not wanted.dsn:
-        raise CliError("which history is not said", "Give its address with --dsn or KUBERNAUT_DSN.")
-    try:
+    demand_dsn(wanted.dsn)
+    with reading_history():
         return asyncio.run(_replayed(wanted, workflow, now() - since))
-    except InvalidDsn as error:
-        raise CliError(str(error), "Correct --dsn or KUBERNAUT_DSN.") from None
-    except HistoryError as error:
-        fix = "Check --dsn or KUBERNAUT_DSN, and that the operator has once reached this database."
-        raise CliError(f"the history can't be read: {error}", fix, Exit.UNREACHABLE) from None
 
 
 def span(text: str) -> timedelta:

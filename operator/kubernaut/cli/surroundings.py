@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
-from kubernaut.cli.errors import CliError, Exit
+from kubernaut.cli.errors import CliError
+from kubernaut.cli.historic import reading_history
 from kubernaut.core.errors import ClusterError, Forbidden, StepError
 from kubernaut.core.memory import KnownGood, Memory
 from kubernaut.core.ports import Manifest, ObjectRef
@@ -18,7 +19,6 @@ from kubernaut.engine.past import PastRuns
 from kubernaut.engine.remembering import HistoryMemory
 from kubernaut.history.database import Database
 from kubernaut.history.encryption import KeyRing
-from kubernaut.history.errors import HistoryError
 from kubernaut.history.knowngood import KnownGoodStore
 from kubernaut.simulation.assumptions import Assumptions
 
@@ -91,11 +91,8 @@ async def memory_of(
         yield NotAsked(assumptions)
         return
     ring = _ring(keys)
-    try:
+    with reading_history():
         database = Database(dsn, migrating=False, connections=1, read_only=True)
-    except HistoryError as error:
-        fix = "Check --dsn or KUBERNAUT_DSN."
-        raise CliError(f"the history can't be read: {error}", fix, Exit.UNREACHABLE) from None
     try:
         yield HistoryMemory(KnownGoodStore(database, ring, _KEEP, clock))
     finally:
