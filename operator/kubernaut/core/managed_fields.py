@@ -39,16 +39,7 @@ class Manager:
 
     def owns(self, path: Path) -> bool:
         """Whether a field, anything in it, or something that it is part of as a whole, is this manager's."""
-        at: Mapping[str, Any] = self.set
-        for depth, segment in enumerate(path):
-            below = list(_below(at, segment))
-            if not below:
-                # A set that ends here is that of the whole, of which the path is a part.
-                return depth > 0 and all(_segment(key) is None for key in at)
-            if len(below) > 1:
-                return any(path[: len(one)] == one or one[: len(path)] == path for one in self.fields)
-            at = below[0]
-        return bool(path) or bool(self.fields)
+        return not _ends(self.set) and _reaches(self.set, path)
 
 
 def managers(manifest: Mapping[str, Any]) -> list[Manager]:
@@ -64,6 +55,19 @@ def managers(manifest: Mapping[str, Any]) -> list[Manager]:
         for entry in manifest["metadata"].get("managedFields") or ()
     ]
     return sorted(found, key=lambda one: one.time, reverse=True)
+
+
+def _ends(node: Mapping[str, Any]) -> bool:
+    """Whether a set says nothing of parts: it is that of the whole."""
+    return all(_segment(key) is None for key in node)
+
+
+def _reaches(node: Mapping[str, Any], path: Path) -> bool:
+    """Whether a set has a path, part of what is at it, or the whole that it is a part of."""
+    if not path:
+        return True
+    below = list(_below(node, path[0]))
+    return any(_reaches(one, path[1:]) for one in below) if below else _ends(node)
 
 
 def _below(node: Mapping[str, Any], wanted: str | Select) -> Iterator[Mapping[str, Any]]:
