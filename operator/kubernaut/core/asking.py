@@ -62,11 +62,14 @@ class Asked:
         return f"{uid}/{self.asks.value.lower()}/{self.step}/{self.attempt}"
 
 
+def awaits_approval(record: StepStatus) -> bool:
+    """Whether a step waits for somebody to approve."""
+    return record.phase is StepPhase.WAITING and record.reason == Reason.APPROVAL_REQUIRED
+
+
 def waits(run_phase: RunPhase, record: StepStatus) -> bool:
     """Whether a step's record, by itself, may be one that a person is waited for; cheap."""
-    if record.phase is StepPhase.WAITING:
-        return record.reason == Reason.APPROVAL_REQUIRED
-    return run_phase is RunPhase.SUSPENDED and record.phase is StepPhase.FAILED
+    return awaits_approval(record) or (run_phase is RunPhase.SUSPENDED and record.phase is StepPhase.FAILED)
 
 
 def asked(run: Run, plan: Plan, now: datetime) -> list[Asked]:

@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, Verdict
+from kubernaut.api.execution import RunPhase, StepPhase, Verdict
 from kubernaut.api.reasons import GUARD_REASONS, Reason
+from kubernaut.core.asking import awaits_approval
 from kubernaut.core.conditions import RECONCILING
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
@@ -97,7 +98,7 @@ async def show_waits(runs: Iterable[LiveRun], now: datetime) -> None:
 
 def asked_since(live: LiveRun) -> datetime | None:
     """Return since when a run waits for a person; None where it does not."""
-    asking = [record.started_at or moved_at(live) for record in live.status.steps if _asks(record)]
+    asking = [record.started_at or moved_at(live) for record in live.status.steps if awaits_approval(record)]
     if live.status.phase is RunPhase.SUSPENDED:
         asking.append(moved_at(live))
     return min(asking, default=None)
@@ -180,8 +181,4 @@ class Silences:
 
 def waits_for_person(live: LiveRun) -> bool:
     """Whether a run does not go on before somebody approves, or says what becomes of a failed step."""
-    return live.status.phase is RunPhase.SUSPENDED or any(map(_asks, live.status.steps))
-
-
-def _asks(record: StepStatus) -> bool:
-    return record.phase is StepPhase.WAITING and record.reason == Reason.APPROVAL_REQUIRED
+    return live.status.phase is RunPhase.SUSPENDED or any(map(awaits_approval, live.status.steps))

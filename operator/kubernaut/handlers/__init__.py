@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import kopf
 
 from kubernaut.api.names import GROUP, VERSION
 from kubernaut.engine.endings import LIVE
+from kubernaut.engine.hearing import Listener
 
 WATCHED = ("workflowexecutions", "workflows", "replicasets")
 
@@ -53,16 +54,6 @@ class Backoffs:
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))
-
-
-class Listener(Protocol):
-    """What takes note of events."""
-
-    def on_run(self, event: str | None, manifest: dict[str, Any]) -> None: ...
-
-    def on_workflow(self, event: str | None, manifest: dict[str, Any]) -> None: ...
-
-    def on_replicaset(self, event: str | None, manifest: dict[str, Any]) -> None: ...
 
 
 def registry_for(

@@ -16,8 +16,6 @@ FIRST_PAUSE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = _HOUR
 # Where nothing was changed under finally either, these wear nothing out.
 _NO_RUN: Final = frozenset({Verdict.DECLINED, Verdict.NO_ACTION_REQUIRED, Verdict.SELF_HEALED})
-
-
 _NO_HELP: Final = (Verdict.NOT_FIXED, Verdict.ROLLED_BACK)
 
 
