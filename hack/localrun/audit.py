@@ -74,9 +74,14 @@ class Request:
 
 
 class AuditLog:
-    """Reads an audit log from where it was last read."""
+    """Reads an audit log from where it was last read.
+
+    Attributes:
+        begun: watches whose answer has begun; one that has ended is among the requests too.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.begun: list[Request] = []
         self._path = path
         self._offset = path.stat().st_size
 
@@ -95,6 +100,8 @@ class AuditLog:
                 event = json.loads(line)
                 if event.get("stage") == "ResponseComplete":
                     yield _request(event)
+                elif event.get("stage") == "ResponseStarted":
+                    self.begun.append(_request(event))
 
 
 def _request(event: dict[str, Any]) -> Request:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from e2e.alerting import Teller, alert, payload, taking_alerts
-from e2e.world import Place, World, acting, note, until, web
+from e2e.websteps import acting, note
+from e2e.world import Place, World, until, web
 from kubernaut.core.ports import Manifest
 from localrun.process import Operator
 

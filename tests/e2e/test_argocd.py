@@ -13,7 +13,8 @@ import yaml
 from apiserver.rest import Client
 from e2e.feed import Manifest
 from e2e.statuses import RUN, Gallery, Stage, comparable, subject
-from e2e.world import REPAIR, ROOT, Place, Run, World, condition, execution, note
+from e2e.websteps import note
+from e2e.world import REPAIR, ROOT, Place, Run, World, condition, execution
 from kubernaut.core.kinds import resource_of
 from kubernaut.core.managed_fields import Manager, managers
 from unit.argocd.customizations import FOLDER, kept, run

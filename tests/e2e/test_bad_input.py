@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from e2e.world import Place, World, condition, done, execution, gate, note, phases, steps
+from e2e.websteps import gate, note
+from e2e.world import Place, World, condition, done, execution, phases, steps
 
 TELL = {"name": "tell", "action": "notify_only", "with": {"message": "hello"}}
 COUNT = {"name": "count", "type": "integer", "default": "1"}

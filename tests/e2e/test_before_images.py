@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from e2e.world import REPAIR, ROOT, Place, acting, note, steps, until
+from e2e.websteps import acting, note
+from e2e.world import REPAIR, ROOT, Place, steps, until
 
 Manifest = dict[str, Any]
 

@@ -6,7 +6,8 @@ from collections import Counter
 from datetime import datetime
 
 from e2e.feed import Manifest
-from e2e.world import Place, Run, chain, condition, effects, execution, note
+from e2e.websteps import chain, note
+from e2e.world import Place, Run, condition, effects, execution
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.content import content_hash, snapshot_name
 

@@ -20,7 +20,8 @@ import yaml
 
 from e2e.canaries import Canaries, marks
 from e2e.feed import Manifest
-from e2e.world import API, REPAIR, Place, Run, World, acting, gate, note, web
+from e2e.websteps import acting, gate, note
+from e2e.world import API, REPAIR, Place, Run, World, web
 from kubernaut.cli import main
 
 PAUSE = "kubernaut.local/pause:1"

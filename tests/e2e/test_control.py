@@ -6,7 +6,8 @@ import pytest
 
 from apiserver.resources import allow
 from apiserver.rest import Answer
-from e2e.world import Place, Run, condition, done, effects, gate, note, phases, steps
+from e2e.websteps import gate, note
+from e2e.world import Place, Run, condition, done, effects, phases, steps
 
 ASK = {"name": "ask", "approval": {"message": "May it be done?"}}
 

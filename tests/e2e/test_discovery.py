@@ -10,7 +10,8 @@ import pytest
 
 from apiserver.rest import MERGE_PATCH
 from e2e.test_features import features
-from e2e.world import API, Place, World, acting, note, until
+from e2e.websteps import acting, note
+from e2e.world import API, Place, World, until
 from localrun.access import account_kubeconfig
 from localrun.process import LocalProcess
 from unit.argocd.customizations import FOLDER

@@ -10,7 +10,8 @@ import itertools
 
 import pytest
 
-from e2e.world import REPAIR, Place, World, note, web
+from e2e.websteps import note
+from e2e.world import REPAIR, Place, World, web
 from escalation.played import ROWS
 from escalation.played.story import Played, flow
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from e2e.world import Place, note, until
+from e2e.websteps import note
+from e2e.world import Place, until
 
 
 def test_only_the_last_runs_of_a_workflow_stay_and_the_history_keeps_all(place: Place) -> None:

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 
 from e2e.commands import command
-from e2e.world import Place, World, acting, condition, done, note, steps, until
+from e2e.websteps import acting, note
+from e2e.world import Place, World, condition, done, steps, until
 
 FAILS = acting("fails", "first", patch={"metadata": {"labels": {"x": "y"}}}, expect={"spec.paused": True})
 

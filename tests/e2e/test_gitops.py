@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from e2e.gitops import Git, grant, install, scale
-from e2e.world import Place, World, condition, note, steps, until
+from e2e.websteps import note
+from e2e.world import Place, World, condition, steps, until
 from unit.argocd.customizations import FOLDER
 from unit.argocd.customizations import run as run_script
 

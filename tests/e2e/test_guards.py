@@ -15,7 +15,8 @@ import yaml
 
 from apiserver.resources import allow
 from apiserver.rest import MERGE_PATCH
-from e2e.world import SWITCH, Place, Run, World, condition, done, note, steps, until
+from e2e.websteps import note
+from e2e.world import SWITCH, Place, Run, World, condition, done, steps, until
 
 APPROVAL = "guards/approval"
 NEVER = {"expect": ["false"], "timeout": "300ms"}

@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from e2e.world import Place, World, note, until
+from e2e.websteps import note
+from e2e.world import Place, World, until
 from localrun.process import Operator
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from e2e.world import OPERATOR, REPAIR, Place, note, phases, steps, until
+from e2e.websteps import note
+from e2e.world import OPERATOR, REPAIR, Place, phases, steps, until
 
 Manifest = dict[str, Any]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from e2e.world import Place, World, acting, condition, steps, until
+from e2e.websteps import acting
+from e2e.world import Place, World, condition, steps, until
 
 RULES = [
     {"apiGroups": [""], "resources": ["resourcequotas"], "verbs": ["list", "get", "delete", "create"]},

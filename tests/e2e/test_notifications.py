@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from e2e.notified import notified
-from e2e.world import OPERATOR, Place, note, until
+from e2e.websteps import note
+from e2e.world import OPERATOR, Place, until
 from kubernaut.notify.ledger import FILE, Ledger
 
 

@@ -20,7 +20,8 @@ from dashboards import BOARDS
 from dashboards.board import Board
 from e2e.alerting import alert, taking_alerts
 from e2e.feed import Manifest
-from e2e.world import SWITCH, Place, World, acting, note, until
+from e2e.websteps import acting, note
+from e2e.world import SWITCH, Place, World, until
 from localrun.access import account_kubeconfig
 from localrun.process import LocalProcess, Operator, free_port
 from monitoring import LocalPrometheus, promtool

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.processes import given_up, running, said
-from e2e.world import World, note, until
+from e2e.websteps import note
+from e2e.world import World, until
 from localrun.process import free_port
 
 SECRET = "hunter2-secret"

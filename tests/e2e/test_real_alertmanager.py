@@ -11,7 +11,8 @@ import pytest
 
 from e2e.alerting import TOKEN, taking_alerts
 from e2e.test_alerts import NAMED, TARGET, acted, ended, runs
-from e2e.world import Place, World, note, until
+from e2e.websteps import note
+from e2e.world import Place, World, until
 from kubernaut.core.ports import Manifest
 from localrun.process import free_port
 from monitoring import LocalAlertmanager

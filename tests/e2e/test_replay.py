@@ -12,7 +12,8 @@ import yaml
 from apiserver.resources import allow
 from e2e.feed import Manifest
 from e2e.test_control import answer, approver
-from e2e.world import Place, Run, World, gate, note
+from e2e.websteps import gate, note
+from e2e.world import Place, Run, World
 
 PARAMETERS = [
     {"name": "mode", "default": "plain"},

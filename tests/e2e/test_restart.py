@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from e2e.world import Place, World, effects, gate, note, phases, slow_chain
+from e2e.websteps import gate, note, slow_chain
+from e2e.world import Place, World, effects, phases
 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])

@@ -13,7 +13,8 @@ import yaml
 
 from e2e.commands import command
 from e2e.test_samples import SAMPLES
-from e2e.world import REPAIR, Place, Run, World, acting, condition, steps, until, web
+from e2e.websteps import acting
+from e2e.world import REPAIR, Place, Run, World, condition, steps, until, web
 from localrun.audit import Request
 
 Manifest = dict[str, Any]

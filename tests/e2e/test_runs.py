@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from e2e.world import Place, acting, condition, done, effects, gate, note, phases, steps, until
+from e2e.websteps import acting, gate, note
+from e2e.world import Place, condition, done, effects, phases, steps, until
 
 NEVER = {"name": "never", "wait": {"duration": "1h"}}
 
@@ -162,6 +163,8 @@ def test_a_run_waits_for_its_target_without_asking_again_and_again(place: Place)
     place.workflow(gate("gate"))
     run = place.run()
     run.step_is("gate", "Waiting")
+    # Else the labels may all be there before it begins, and the run would have no need of a watch.
+    until("the target is watched", lambda: place.world.watches(place.account))
     for number in range(10):
         place.label(number=str(number))
     place.label(go="yes")
@@ -175,13 +178,12 @@ def test_a_run_waits_for_its_target_without_asking_again_and_again(place: Place)
     ]
     assert asked.count("get") <= 3, asked  # claimed, looked at, maybe once more after the watch began
 
-    def watched() -> bool:
-        # A watch is logged when it ends, and it ends when nothing waits any more.
+    def ended() -> bool:
         return any(
             request.verb == "watch" and request.user == place.account for request in place.world.requests()
         )
 
-    until("the watch of the target ends with the run", watched)
+    until("the watch of the target ends with the run", ended)
 
 
 def test_two_runs_on_one_target_go_one_after_the_other(place: Place) -> None:

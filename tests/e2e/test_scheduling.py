@@ -10,7 +10,8 @@ import pytest
 
 from apiserver.rest import MERGE_PATCH
 from e2e.feed import Manifest
-from e2e.world import API, Place, Run, World, done, effects, note, phases, steps, until, web
+from e2e.websteps import note
+from e2e.world import API, Place, Run, World, done, effects, phases, steps, until, web
 from kubernaut.cluster.slots import LABEL_CAPACITY, PREFIX
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kubernaut-system/leases"

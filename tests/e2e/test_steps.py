@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from apiserver.resources import allow
-from e2e.world import Place, Run, done, effects, gate, note, phases, steps
+from e2e.websteps import gate, note
+from e2e.world import Place, Run, done, effects, phases, steps
 
 Manifest = dict[str, Any]
 

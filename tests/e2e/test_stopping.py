@@ -10,7 +10,8 @@ import pytest
 
 from apiserver.rest import MERGE_PATCH
 from e2e.feed import Manifest
-from e2e.world import Place, World, done, effects, gate, note, phases, slow_chain, until
+from e2e.websteps import gate, note, slow_chain
+from e2e.world import Place, World, done, effects, phases, until
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/"
 

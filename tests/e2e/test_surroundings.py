@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from e2e.processes import given_up, running, said
-from e2e.world import World, effects, note, slow_chain, until
+from e2e.websteps import note, slow_chain
+from e2e.world import World, effects, until
 from localrun.access import account_kubeconfig
 from localrun.process import Operator, free_port
 

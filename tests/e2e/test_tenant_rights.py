@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from e2e.feed import Manifest
-from e2e.world import Place, acting, phases, steps, until, web
+from e2e.websteps import acting
+from e2e.world import Place, phases, steps, until, web
 
 KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 READY = "has(object.status.readyReplicas) && object.status.readyReplicas > 0"

@@ -9,7 +9,8 @@ import pytest
 
 from collector import Collector, Taken
 from e2e.alerting import alert, taking_alerts
-from e2e.world import Place, gate, note, until
+from e2e.websteps import gate, note
+from e2e.world import Place, until
 from kubernaut.core.tracing import intake_span, span_id, step_span, trace_id
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from e2e.muting import muting
-from e2e.world import Place, note, until
+from e2e.websteps import note
+from e2e.world import Place, until
 from localrun.process import Operator
 
 

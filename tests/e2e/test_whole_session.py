@@ -8,7 +8,8 @@ from datetime import datetime
 import yaml
 
 from e2e.test_nodes import platform
-from e2e.world import OPERATOR, ROOT, World, chain, until
+from e2e.websteps import chain
+from e2e.world import OPERATOR, ROOT, World, until
 from localrun.audit import Request
 
 Right = tuple[str, str, str]

@@ -160,6 +160,11 @@ class World:
         self._requests.extend(self._audit.read())
         return self._requests
 
+    def watches(self, user: str) -> int:
+        """Return how many watches of an account have begun."""
+        self.requests()
+        return sum(request.user == user for request in self._audit.begun)
+
     def persisted(self, namespace: str, *, user: str | None = None) -> list[Request]:
         """Return the operator's requests that changed an object of a namespace."""
         return [
@@ -417,40 +422,6 @@ def web(replicas: int = 1) -> Manifest:
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}},
         },
     }
-
-
-def note(name: str, *needs: str, **more: Any) -> Manifest:
-    """Return a step that writes its own name into an annotation of ``web``: a fenced effect that shows."""
-    patch = {"metadata": {"annotations": {f"did-{name}": "yes"}}}
-    return acting(name, *needs, patch=patch, **more)
-
-
-def acting(name: str, *needs: str, patch: Manifest, expect: Manifest | None = None, **more: Any) -> Manifest:
-    """Return a step that patches ``web``."""
-    with_ = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "patch": patch}
-    if expect is not None:
-        with_["expect"] = expect
-    return {"name": name, "action": "patch_resource", "dependsOn": list(needs), "with": with_, **more}
-
-
-def gate(name: str, *needs: str, label: str = "go") -> Manifest:
-    """Return a step that waits until ``web`` has a label."""
-    holds = f"has(target.metadata.labels) && '{label}' in target.metadata.labels"
-    return {"name": name, "dependsOn": list(needs), "wait": {"until": holds}, "timeout": "2m"}
-
-
-def chain(count: int) -> list[Manifest]:
-    """Return fenced steps, one after the other."""
-    return [note(f"s{at}", *([f"s{at - 1}"] if at else [])) for at in range(count)]
-
-
-def slow_chain(count: int, pause: str = "100ms") -> list[Manifest]:
-    """Return fenced steps with pauses between them, so that there is time to interfere."""
-    found: list[Manifest] = []
-    for at in range(count):
-        found.append(note(f"s{at}", *([f"p{at - 1}"] if at else [])))
-        found.append({"name": f"p{at}", "dependsOn": [f"s{at}"], "wait": {"duration": pause}})
-    return found
 
 
 def condition(manifest: Manifest, kind: str) -> Manifest:

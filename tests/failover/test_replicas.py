@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.world import ROOT, Place, Run, World, chain, effects, gate, note, slow_chain, until
+from e2e.websteps import chain, gate, note, slow_chain
+from e2e.world import ROOT, Place, Run, World, effects, until
 from faults.wire import Exchange
 from kubernaut.api.crd import KINDS
 from localcluster import Cluster

@@ -100,12 +100,23 @@ def test_a_run_that_nobody_remembers_is_told(dsn: str, capsys: pytest.CaptureFix
     assert "neither in the cluster nor in the history" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("dsn_given", ["mysql://x/y", "postgresql://u:s3cret@127.0.0.1:9/none", "nonsense"])
+@pytest.mark.parametrize(
+    ("dsn_given", "code", "told"),
+    [
+        (
+            "mysql://u:s3cret@x/y",
+            1,
+            "the Postgres address (KUBERNAUT_DSN) is not usable: it begins with 'mysql'",
+        ),
+        ("nonsense", 1, "the Postgres address (KUBERNAUT_DSN) is not usable: it has no scheme"),
+        ("postgresql://u:s3cret@127.0.0.1:9/none", 3, "the history can't be read"),
+    ],
+)
 def test_a_wrong_address_of_the_history_is_told_without_its_password(
-    dsn_given: str, capsys: pytest.CaptureFixture[str]
+    dsn_given: str, code: int, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["why", "web-1", "-n", "gone", "--dsn", dsn_given]) == 3
+    assert main(["why", "web-1", "-n", "gone", "--dsn", dsn_given]) == code
     err = capsys.readouterr().err
-    assert "the history can't be read" in err
+    assert told in err
     assert "s3cret" not in err
     assert "Traceback" not in err

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from e2e.feed import Manifest
-from e2e.world import REPAIR, Place, Run, acting, done, execution, gate, note
+from e2e.websteps import acting, gate, note
+from e2e.world import REPAIR, Place, Run, done, execution
 from escalation.played.guarded import MARKS
 from escalation.played.story import ENGINE, Played, flow, outcome, run
 from escalation.tables.answers import GIVEN

@@ -8,7 +8,8 @@ from typing import Any
 from apiserver.rest import MERGE_PATCH
 from e2e.feed import Manifest
 from e2e.gitops import APPLY_PATCH, ARGO, application, grant, install
-from e2e.world import Place, gate, until, web
+from e2e.websteps import gate
+from e2e.world import Place, until, web
 from escalation.played.story import ENGINE, Flow, Play, Played, flow, outcome
 from escalation.tables.gitops import RECORDS, SYNCS
 from kubernaut.api.names import PAUSED_ANNOTATION

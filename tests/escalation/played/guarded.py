@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from e2e.feed import Manifest
-from e2e.world import Place, acting, note, steps
+from e2e.websteps import acting, note
+from e2e.world import Place, steps
 from escalation.played.story import ENGINE, LINT, Flow, Played, flow, linted, run
 from escalation.tables.reach import PRIVILEGED, SCOPE
 from escalation.tables.system import SECRETS, SNAPSHOTS, SWITCH
