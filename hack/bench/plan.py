@@ -22,8 +22,8 @@ class Plan:
     """
 
     rounds: int = 7
-    targets: int = 120
-    ceiling_seconds: float = 1.5
+    targets: int = 240
+    ceiling_seconds: float = 3.0
     singles: int = 15
     finished: int = 10_000
     live: int = 1_000

@@ -40,11 +40,13 @@ def leave(log: Path | None, cluster: str) -> None:
 
 
 def folded(events: Iterator[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return which rights of which roles were used and by whom, and which requests of our accounts were refused.
+    """Return which rights of which roles were used and by whom, which requests of our accounts were refused, and
+    what was done as any account of a namespace, by whichever role.
 
     Dry runs use nothing. An account counts as itself only where it sent a request with its own token.
     """
     used: Counter[tuple[str, ...]] = Counter()
+    acted_as: Counter[tuple[str, ...]] = Counter()
     refused: Counter[tuple[str, ...]] = Counter()
     for event in events:
         if event.get("stage") != "ResponseComplete" or not event.get("objectRef"):
@@ -58,6 +60,7 @@ def folded(events: Iterator[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]
             continue
         acted = (event.get("impersonatedUser") or {}).get("username", "")
         if own and acted:
+            acted_as[_what(event)[:3]] += 1
             used[(own, "kubernaut-impersonate", "impersonate", "", "serviceaccounts", "")] += 1
         role = _ROLE.search((event.get("annotations") or {}).get("authorization.k8s.io/reason", ""))
         if role and role[2].startswith(_OURS):
@@ -70,6 +73,10 @@ def folded(events: Iterator[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]
         "refused": [
             dict(zip(("sender", *names[2:]), key, strict=True)) | {"times": times}
             for key, times in sorted(refused.items())
+        ],
+        "acted": [
+            dict(zip(names[2:5], key, strict=True)) | {"times": times}
+            for key, times in sorted(acted_as.items())
         ],
     }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from apiserver.rest import MERGE_PATCH, Client
@@ -15,7 +17,11 @@ from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.engine.remembering import HistoryMemory
 from kubernaut.history.knowngood import GoodSighting
+from localcluster import Cluster as LocalCluster
+from localrun.access import account_kubeconfig
 
+ACTOR = "test-actor"
+_SYSTEM = "kubernaut-system"
 SIGNER = Signer(b"a key of these tests")
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 # Rights on these are given for the whole cluster; on anything else in the namespace.
@@ -26,6 +32,27 @@ _CLUSTER_WIDE = frozenset(
 
 def _is_wide(right: Right) -> bool:
     return right.everywhere or right.resource in _CLUSTER_WIDE
+
+
+def actor(cluster: LocalCluster, folder: Path) -> Path:
+    """Return a kubeconfig of an administrator in the operator's namespace, whose reads the audit log keeps, too."""
+    account = {"name": ACTOR, "namespace": _SYSTEM}
+    binding = {
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", **account}],
+    }
+    for manifest in (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _SYSTEM}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": ACTOR},
+            **binding,
+        },
+    ):
+        cluster.run_kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(manifest))
+    return account_kubeconfig(cluster, ACTOR, folder, _SYSTEM)
 
 
 class Nothing:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from apiserver.acting import Place, actor
 from apiserver.resources import (
     EXECUTION,
     PATTERN,
@@ -24,6 +25,7 @@ from apiserver.resources import (
 from apiserver.rest import Answer, Client
 from kubernaut.api.crd import KINDS
 from kubernaut.api.names import FINALIZER
+from kubernaut.cluster.client import ApiConnection
 from localcluster import Cluster
 
 NODE = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
@@ -111,3 +113,18 @@ def namespace(admin: Client) -> Iterator[str]:
     make_namespace(admin, name)
     yield name
     admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def acting(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kubeconfig by which actions are performed."""
+    return actor(cluster, tmp_path_factory.mktemp("actor"))
+
+
+@pytest.fixture
+async def place(acting: Path, admin: Client, namespace: str) -> AsyncIterator[Place]:
+    """Where an action is performed."""
+    async with await ApiConnection.load(acting) as connection:
+        place = Place(admin, namespace, connection)
+        yield place
+        place.leave()

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place, deployment
-from apiserver.rest import Client
 from kubernaut.actions.generic.apply_manifest import ApplyManifest, ApplyManifestParameters
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import Conflict, Invalid, NotFound, OwnedByOthers, StepError
 from kubernaut.core.managed_fields import managers
 from kubernaut.core.ports import Cluster, Manifest
-from localcluster import Cluster as LocalCluster
 
 apply_manifest = ApplyManifest()
-
-
-@pytest.fixture
-async def place(cluster: LocalCluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        place = Place(admin, namespace, connection)
-        yield place
-        place.leave()
 
 
 def wanted(data: dict[str, str], **more: Any) -> ApplyManifestParameters:

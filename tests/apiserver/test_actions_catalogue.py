@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator
 
 import pytest
 
 from apiserver import fidelity, scenarios
 from apiserver.acting import Place
-from apiserver.rest import Client
 from apiserver.scenarios.scenario import (
     Scenario,
     check_every_right_is_needed_and_named,
@@ -18,9 +16,7 @@ from apiserver.scenarios.scenario import (
     check_it_mends_once_and_puts_back,
 )
 from kubernaut.actions.registry import ActionRegistry
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import Risk
-from localcluster import Cluster
 
 FAMILIES = [
     importlib.import_module(f"apiserver.scenarios.{one.name}")
@@ -32,14 +28,6 @@ SCENARIOS: list[Scenario] = [scenario for family in FAMILIES for scenario in get
 def test_every_action_that_changes_something_has_a_scenario() -> None:
     changing = {one.name for one in ActionRegistry(installed=False) if one.risk is not Risk.NONE}
     assert changing == {scenario.action for scenario in SCENARIOS}
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        place = Place(admin, namespace, connection)
-        yield place
-        place.leave()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place
-from apiserver.rest import Client
 from apiserver.scenarios.configuration import signed_in
 from apiserver.scenarios.scenario import RUN
 from kubernaut.actions.configuration.rotate_secrets import RotateSecrets, RotateSecretsParameters
 from kubernaut.api.names import API_VERSION
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import Unavailable
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
-from localcluster import Cluster as LocalCluster
 
 rotate = RotateSecrets()
 GIVEN = RotateSecretsParameters.model_validate({"keys": ["key"], "restart": [{"name": "api"}]})
-
-
-@pytest.fixture
-async def place(cluster: LocalCluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 class CutOff:

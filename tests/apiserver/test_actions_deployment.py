@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place, deployment
-from apiserver.rest import Client
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION, MARKER_PREFIX
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import Action
 from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.ports import Manifest, ObjectRef, Right
-from localcluster import Cluster
 
 GOOD, BAD = "kubernaut.local/pause:1", "kubernaut.local/pause:bad"
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 @dataclass(frozen=True)

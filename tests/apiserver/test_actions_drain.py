@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place, await_true
-from apiserver.rest import Client
 from apiserver.scenarios.nodes import node, running_there, two_nodes, with_pods
 from kubernaut.actions.nodes.drain import DrainNode, DrainNodeParameters
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.errors import StepError, Unfinished
 from kubernaut.core.ports import Manifest
-from localcluster import Cluster
 
 DRAIN = DrainNode()
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        place = Place(admin, namespace, connection)
-        yield place
-        place.leave()
 
 
 def budget(place: Place, name: str = "keep", **spec: Any) -> None:

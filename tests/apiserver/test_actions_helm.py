@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,8 @@ from typing import Any
 import pytest
 
 from apiserver.acting import Place, await_true
-from apiserver.rest import Client
 from kubernaut.actions.releases.helm_rollback import HelmRollback
 from kubernaut.actions.releases.planning import HelmRollbackParameters
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
@@ -137,14 +134,6 @@ def binary() -> Path:
     build = Build.current()
     Builder(build, Progress()).make(("helm",))
     return build.bin / "helm"
-
-
-@pytest.fixture
-async def place(cluster: LocalCluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        place = Place(admin, namespace, connection)
-        yield place
-        place.leave()
 
 
 @pytest.fixture

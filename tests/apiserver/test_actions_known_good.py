@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place, await_true
-from apiserver.rest import MERGE_PATCH, Client
+from apiserver.rest import MERGE_PATCH
 from apiserver.scenarios.knowngood import DB, fares, learn, remembered, well
 from kubernaut.actions.generic.restore_last_known_good import (
     RestoreLastKnownGood,
@@ -16,19 +15,11 @@ from kubernaut.actions.generic.restore_last_known_good import (
 )
 from kubernaut.actions.knowngood.health import Health
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Manifest
-from localcluster import Cluster
 
 restore = RestoreLastKnownGood()
 PLAIN = RestoreLastKnownGoodParameters()
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 def written(place: Place, by: str, body: Manifest, subresource: str = "") -> None:

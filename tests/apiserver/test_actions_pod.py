@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place, await_true, deployment
-from apiserver.rest import Client
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.errors import Conflict, Forbidden, StepError
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.quantity import Quantity
-from localcluster import Cluster
 
 REGISTRY = ActionRegistry()
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 def running(place: Place) -> Manifest:

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place
-from apiserver.rest import Client
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION, FINALIZER
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import StepContext
 from kubernaut.core.errors import Forbidden, Invalid, NotFound, StepError
 from kubernaut.core.naming import child_run
 from kubernaut.core.ports import Manifest
-from localcluster import Cluster
 
 REGISTRY = ActionRegistry(installed=False)
 START = REGISTRY.internal("run_workflow")
 SELECT = REGISTRY.get("select_objects")
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 @pytest.fixture

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place
-from apiserver.rest import Client
 from apiserver.scenarios.storage import bound, write_status
 from kubernaut.actions.storage.expand_pvc import ExpandPvc, ExpandPvcParameters
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Manifest, Right
-from localcluster import Cluster
 
 expand = ExpandPvc()
 READ_CLASSES = Right("get", "storage.k8s.io", "storageclasses")
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 async def acted(place: Place, claim: Manifest, *more: Right, **parameters: Any) -> Any:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from apiserver.acting import Place
 from apiserver.metrics import no_metrics
-from apiserver.rest import Client
 from apiserver.scenarios.workloads import made
 from kubernaut.actions.workloads.optimize_resources import OptimizeResources, OptimizeResourcesParameters
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.errors import StepError
-from localcluster import Cluster
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 async def test_a_cluster_that_serves_no_metrics_is_told_and_nothing_is_done(place: Place) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from apiserver.test_actions_pod import break_pod, uids
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import Action, Done, Risk
 from kubernaut.core.errors import ClusterError, Invalid, StepError
 from kubernaut.core.naming import child_run
@@ -63,12 +62,6 @@ TOLD = {
     "scale_deployment": "{} spec.replicas: 2 -> 3",
     "set_image": '{} spec.template.spec.containers[name=app].image: "kubernaut.local/pause:bad" -> ',
 }
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 @pytest.fixture

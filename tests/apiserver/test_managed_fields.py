@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from apiserver.acting import Place, deployment
-from apiserver.rest import MERGE_PATCH, Client
+from apiserver.rest import MERGE_PATCH
 from kubernaut.actions.registry import ActionRegistry
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.fields import parse
 from kubernaut.core.managed_fields import managers
 from kubernaut.core.ports import Manifest
-from localcluster import Cluster
 
 APPLY_PATCH = "application/apply-patch+yaml"
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 def written_by_two(place: Place) -> Manifest:

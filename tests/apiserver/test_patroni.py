@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import asyncpg
-import pytest
 
 from apiserver.acting import Place, await_true
 from apiserver.patroni import SCOPE, Patroni, members
-from apiserver.rest import Client
 from apiserver.scenarios.scenario import mutations
 from kubernaut.actions.databases.failover_database import FailoverDatabase, FailoverDatabaseParameters
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.ports import Cluster as Port
 from localcluster import Cluster
 
 action = FailoverDatabase()
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 async def test_the_member_that_is_asked_to_leads_once_and_keeps_what_was_written(

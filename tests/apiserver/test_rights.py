@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,10 @@ import pytest
 import yaml
 
 from apiserver.acting import Place, await_true
-from apiserver.rest import Client
 from apiserver.test_samples import SAMPLES
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.cluster.scopes import Scopes, find_scopes
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.errors import Forbidden
@@ -33,12 +31,6 @@ from localcluster import Cluster
 
 REGISTRY = ActionRegistry(installed=False)
 _numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def place(cluster: Cluster, admin: Client, namespace: str) -> AsyncIterator[Place]:
-    async with await ApiConnection.load(cluster.kubeconfig) as connection:
-        yield Place(admin, namespace, connection)
 
 
 def one_of_each() -> Manifest:

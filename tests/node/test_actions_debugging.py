@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place, await_true
-from apiserver.rest import Client
 from kubernaut.actions.diagnosis import ephemeral
 from kubernaut.actions.registry import ActionRegistry
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, Unfinished
 from kubernaut.core.ports import Cluster as Port
@@ -32,14 +28,9 @@ RESTRICTED = {
 
 
 @pytest.fixture
-async def place(cluster: Cluster) -> AsyncIterator[Place]:
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    with Client(cluster.kubeconfig) as admin:
-        assert admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}}).ok
-        async with await ApiConnection.load(cluster.kubeconfig) as connection:
-            yield Place(admin, name, connection)
-        admin.request("DELETE", f"/api/v1/namespaces/{name}")
+def place(restricted: Place) -> Place:
+    """One that has Pod Security enforced."""
+    return restricted
 
 
 def running_pod(cluster: Cluster, place: Place) -> Manifest:

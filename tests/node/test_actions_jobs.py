@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,14 +12,12 @@ from typing import Any
 import pytest
 
 from apiserver.acting import Place, await_true
-from apiserver.rest import Client
 from apiserver.scenarios.scenario import RUN
 from kubernaut.actions.jobs.job_spec import RunJobParameters
 from kubernaut.actions.jobs.run_job import RunJob
 from kubernaut.api.crd import KINDS
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import EffectFailed
 from kubernaut.core.ports import Cluster as Port
@@ -42,14 +39,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def place(cluster: Cluster) -> AsyncIterator[Place]:
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    with Client(cluster.kubeconfig) as admin:
-        assert admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}}).ok
-        async with await ApiConnection.load(cluster.kubeconfig) as connection:
-            yield Place(admin, name, connection)
-        admin.request("DELETE", f"/api/v1/namespaces/{name}")
+def place(restricted: Place) -> Place:
+    """One that has Pod Security enforced."""
+    return restricted
 
 
 def wanted(cluster: Cluster, script: str, **more: Any) -> RunJobParameters:

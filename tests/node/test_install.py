@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from localcluster.names import resolving
 from localpostgres import LocalPostgres
 from localpostgres.relay import relayed
 from localrun.audit import AuditLog, Request
+from node.walk import type_again, walk
 
 Manifest = dict[str, Any]
 SYSTEM = chart.NAMESPACE
@@ -406,6 +408,39 @@ def test_in_namespaced_mode_it_heals_there_and_leaves_nothing(place: Installatio
     place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
     await_true(lambda: place.names("pods,pvc", "-n", SYSTEM, "-l", OURS) == [], "pods or claims stay")
     assert left_over(place) == set()
+
+
+def test_the_readmes_walk_goes_as_it_is_shown(place: Installation) -> None:
+    """All of it but for the cluster and the images, which are there already."""
+    (_, *consoles) = walk((chart.ROOT / "README.md").read_text(), "Install it, and have a Deployment healed")
+    tools = chart.helm().parent, place.cluster.kubectl.parent, Path(sys.executable).parent
+    path = ":".join([*map(str, tools), os.environ["PATH"]])
+    environment = {**place.cluster.client_environment(), "PATH": path}
+
+    def well(kind: str) -> bool:
+        found = place.get("kwf", "crash-loop", "-n", "shop").get("status", {}).get("conditions", [])
+        return any(one["type"] == kind and one["status"] == "True" for one in found)
+
+    def crashes() -> bool:
+        statuses = [pod["status"] for pod in place.get("pods", "-n", "shop")["items"]]
+        return any(
+            one["restartCount"] and "running" not in one["state"]
+            for status in statuses
+            for one in status.get("containerStatuses", [])
+        )
+
+    # Who types takes a moment.
+    moments = {
+        "kubectl get kwf": lambda: well("Ready") and well("PermissionsReady"),
+        "kubectl get pods -n shop": crashes,
+        "kubectl exec": lambda: replayed(place, "shop", sample("crash-loop", "shop")) == 1,
+    }
+    for typed in (typed for console in consoles for typed in console):
+        for beginning, holds in moments.items():
+            if typed.command.startswith(beginning):
+                await_true(holds, f"not yet, for {typed.command!r}")
+        type_again(typed, chart.ROOT, environment)
+    place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
 
 
 def pods(place: Installation) -> list[Manifest]:

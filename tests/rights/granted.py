@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+import chart_roles
 from kubernaut.api.policies import required_policies
 from kubernaut.api.rbac import (
     BEFORE_IMAGE_ROLE,
@@ -64,6 +65,24 @@ def shipped() -> set[Right]:
         # Whom the operator may act as is another one in each namespace.
         for name in (rule.get("resourceNames") or ("",) if verb != "impersonate" else ("",))
     }
+
+
+def families() -> set[Right]:
+    """Return every right of the chart's roles for families of actions."""
+    return {
+        Right(f"kubernaut-actions-{family}", verb, group, resource)
+        for family, rules in chart_roles.families().items()
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def never_acted(summaries: Iterable[Mapping[str, Any]]) -> set[Right]:
+    """Return what those roles give and no account did, by whichever role: tests give each account what it needs."""
+    done = {(one["verb"], one["group"], one["resource"]) for summary in summaries for one in summary["acted"]}
+    return {right for right in families() if (right.verb, right.group, right.resource) not in done}
 
 
 def used(summaries: Iterable[Mapping[str, Any]]) -> set[Right]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from localcluster import uses
-from rights.granted import lacking, shipped, used
+from rights.granted import lacking, never_acted, shipped, used
 
 ROOT = Path(__file__).resolve().parents[2]
 USES = ROOT / "build" / "test" / "uses"
@@ -33,6 +33,12 @@ def summaries() -> list[dict[str, Any]]:
 
 def test_every_right_that_is_shipped_was_used(summaries: list[dict[str, Any]]) -> None:
     unused = sorted(map(str, shipped() - used(summaries)))
+    print("granted and never used:", *(unused or ["nothing"]), sep="\n  ")
+    assert unused == []
+
+
+def test_every_right_of_a_family_of_actions_was_used(summaries: list[dict[str, Any]]) -> None:
+    unused = sorted(map(str, never_acted(summaries)))
     print("granted and never used:", *(unused or ["nothing"]), sep="\n  ")
     assert unused == []
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localcluster import uses
-from rights.granted import Right, lacking, shipped, used
+from rights.granted import Right, families, lacking, never_acted, shipped, used
 
 Event = dict[str, Any]
 OPERATOR, ANALYST = f"{uses.OWN}kubernaut-operator", f"{uses.OWN}kubernaut-analyst"
@@ -126,3 +126,13 @@ def test_a_cluster_that_goes_down_leaves_its_uses_where_that_is_wanted(
     (left,) = folder.glob("test-*.json")
     (one,) = json.loads(left.read_text())["used"]
     assert (one["role"], one["times"]) == ("kubernaut-operator", 1)
+
+
+def test_what_is_done_as_an_account_uses_the_rights_of_families_by_whichever_role() -> None:
+    patched = event("patch", "deployments", "repair-1", group="apps", by=f"{uses.OWN}test-actor", **ACTED)
+    right = Right("kubernaut-actions-workloads", "patch", "apps", "deployments")
+    assert right in families()
+    assert families() - never_acted([uses.folded(iter([patched]))]) >= {right}
+    others = {"responseStatus": {"code": 403}}, {"requestURI": "/?dryRun=All"}, {"impersonatedUser": None}
+    for other in others:
+        assert right in never_acted([uses.folded(iter([{**patched, **other}]))])
