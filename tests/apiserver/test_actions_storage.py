@@ -1,16 +1,19 @@
-"""expand_pvc against the API server's own admission, with and without its optional right."""
+"""expand_pvc against the API server's own admission; backup_data where no driver makes the snapshot."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from apiserver.acting import Place
 from apiserver.scenarios.storage import bound, write_status
+from apiserver.snapshots import SNAPSHOTS, serve_snapshots
+from kubernaut.actions.storage.backup_data import BackupData, BackupDataParameters
 from kubernaut.actions.storage.expand_pvc import ExpandPvc, ExpandPvcParameters
 from kubernaut.api.reasons import Reason
-from kubernaut.core.errors import StepError
+from kubernaut.core.errors import Forbidden, StepError
 from kubernaut.core.ports import Manifest, Right
 
 expand = ExpandPvc()
@@ -86,3 +89,20 @@ async def test_a_claim_that_is_not_bound_is_not_expanded(place: Place) -> None:
     with pytest.raises(StepError, match="is Pending, not Bound") as caught:
         await acted(place, claim, size="2Gi")
     assert caught.value.reason is Reason.PRECONDITION_FAILED
+
+
+async def test_a_snapshot_that_is_not_ready_is_deleted_by_undo_and_by_nothing_less(place: Place) -> None:
+    serve_snapshots(place)
+    context = place.context(bound(place))
+    backup, given = BackupData(), BackupDataParameters(name="data")
+    rights = backup.rights(context.target, given)
+    step = replace(context, done=await backup.perform(place.account(rights), context, given))
+    (made,) = place.items(SNAPSHOTS, "volumesnapshots")
+    (deletes,) = (right for right in rights if right.verb == "delete")
+    with pytest.raises(Forbidden, match="add verb delete on volumesnapshots"):
+        await backup.undo(place.account(set(rights) - {deletes}), step, given)
+    assert [one["metadata"]["uid"] for one in place.items(SNAPSHOTS, "volumesnapshots")] == [
+        made["metadata"]["uid"]
+    ]
+    assert (await backup.undo(place.account(rights), step, given)).acted
+    assert place.items(SNAPSHOTS, "volumesnapshots") == []
