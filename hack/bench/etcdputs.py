@@ -54,4 +54,6 @@ async def measure(url: str, seconds: float, connections: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     _, where, for_seconds, at_once = sys.argv
-    print(json.dumps(uvloop.run(measure(where, float(for_seconds), int(at_once)))))
+    # An unbuffered stdout (PYTHONUNBUFFERED) would lose what a pipe does not take at once.
+    with open(1, "w", closefd=False) as out:
+        json.dump(uvloop.run(measure(where, float(for_seconds), int(at_once))), out)
