@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import chart_overlays as chart
+from apiserver.defined import defined
 from apiserver.rest import Client
 from localcluster import Cluster
 from monitoring import Refused, promtool
@@ -33,13 +34,9 @@ def monitors(helm: Path, name: str) -> list[Manifest]:
 
 
 @pytest.fixture(scope="module")
-def defined(cluster: Cluster) -> Iterator[None]:
-    """The CRDs of the Prometheus operator in the cluster, without it."""
-    files = [part for path in definitions(*KINDS.values()) for part in ("-f", str(path))]
-    cluster.run_kubectl("apply", "--server-side", *files)
-    cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
-    yield
-    cluster.run_kubectl("delete", "--wait=false", *files)
+def operators_kinds(cluster: Cluster) -> Iterator[None]:
+    with defined(cluster, *definitions(*KINDS.values())):
+        yield
 
 
 def created(admin: Client, manifest: Manifest) -> str:
@@ -49,7 +46,7 @@ def created(admin: Client, manifest: Manifest) -> str:
     return "" if answer.ok else answer.message
 
 
-@pytest.mark.usefixtures("defined")
+@pytest.mark.usefixtures("operators_kinds")
 @pytest.mark.parametrize("name", CASES)
 def test_the_prometheus_operator_takes_what_the_chart_renders(helm: Path, admin: Client, name: str) -> None:
     found = monitors(helm, name)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import definitions
+from apiserver.defined import define
 from apiserver.kinds import crd
 from apiserver.rest import MERGE_PATCH, Answer, Client
 from e2e.world import REPAIR, Place, World, until, web
@@ -33,29 +35,7 @@ def _list(items: Manifest) -> Manifest:
     return {"type": "array", "items": items}
 
 
-_APPLICATION = _of(
-    project=_TEXT,
-    source=_of(repoURL=_TEXT, path=_TEXT, targetRevision=_TEXT),
-    destination=_of(server=_TEXT, namespace=_TEXT, name=_TEXT),
-    syncPolicy=_of(
-        automated=_of(prune=_BOOL, selfHeal=_BOOL, allowEmpty=_BOOL, enabled=_BOOL),
-        syncOptions=_list(_TEXT),
-    ),
-    ignoreDifferences=_list(
-        _of(
-            group=_TEXT,
-            kind=_TEXT,
-            name=_TEXT,
-            namespace=_TEXT,
-            jsonPointers=_list(_TEXT),
-            jqPathExpressions=_list(_TEXT),
-            managedFieldsManagers=_list(_TEXT),
-        )
-    ),
-)
-_KUSTOMIZATION = _of(
-    interval=_TEXT, path=_TEXT, prune=_BOOL, suspend=_BOOL, sourceRef=_of(kind=_TEXT, name=_TEXT)
-)
+# Its controller's module, with its CRD, can't be had.
 _HELM_RELEASE = _of(
     interval=_TEXT,
     suspend=_BOOL,
@@ -69,15 +49,12 @@ _HELM_RELEASE = _of(
 
 def install(world: World) -> None:
     """Have the CRDs and the namespaces that Argo CD and Flux have."""
-    for made in (
-        crd("argoproj.io", "v1alpha1", "Application", _APPLICATION),
-        crd("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", _KUSTOMIZATION),
-        crd("helm.toolkit.fluxcd.io", "v2", "HelmRelease", _HELM_RELEASE),
-    ):
-        answer = world.admin.request("POST", CRDS, made)
-        assert answer.ok or answer.status == 409, answer
-        name = made["metadata"]["name"]
-        until(f"{name} is served", lambda name=name: _established(world, name))  # type: ignore[misc]
+    define(world.cluster, *definitions.argocd(), definitions.flux())
+    made = crd("helm.toolkit.fluxcd.io", "v2", "HelmRelease", _HELM_RELEASE)
+    answer = world.admin.request("POST", CRDS, made)
+    assert answer.ok or answer.status == 409, answer
+    name = made["metadata"]["name"]
+    until(f"{name} is served", lambda: _established(world, name))
     for name in ("argocd", "flux-system"):
         answer = world.admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         assert answer.ok or answer.status == 409, answer
@@ -95,7 +72,7 @@ def application(name: str, **spec: Any) -> Manifest:
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Application",
         "metadata": {"name": name, "namespace": "argocd"},
-        "spec": {"project": "default", "syncPolicy": policy, **spec},
+        "spec": {"project": "default", "destination": {"name": "in-cluster"}, "syncPolicy": policy, **spec},
     }
 
 
@@ -104,7 +81,11 @@ def kustomization(name: str) -> Manifest:
         "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
         "kind": "Kustomization",
         "metadata": {"name": name, "namespace": "flux-system"},
-        "spec": {"interval": "10m", "prune": True},
+        "spec": {
+            "interval": "10m",
+            "prune": True,
+            "sourceRef": {"kind": "GitRepository", "name": "platform"},
+        },
     }
 
 
