@@ -41,8 +41,10 @@ def actor(cluster: LocalCluster, folder: Path) -> Path:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "ServiceAccount", **account}],
     }
+    # An apply would take away labels that it has already.
+    if not cluster.run_kubectl("get", "namespace", _SYSTEM, "--ignore-not-found", "-o", "name"):
+        cluster.run_kubectl("create", "namespace", _SYSTEM)
     for manifest in (
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _SYSTEM}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
