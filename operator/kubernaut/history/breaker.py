@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pybreaker
 
-from kubernaut.history.errors import HistoryError, HistoryUnavailable, Rejected
+from kubernaut.history.errors import BreakerOpen, HistoryError, Rejected
 
 
 class Breaker:
@@ -57,7 +57,7 @@ class Breaker:
         Who refuses data is there; cancellation says nothing.
 
         Raises:
-            HistoryUnavailable: the breaker is open, or another probe is under way.
+            BreakerOpen: the breaker is open, or another probe is under way.
         """
         probe = self._admit()
         try:
@@ -78,7 +78,7 @@ class Breaker:
         if self.state == pybreaker.STATE_CLOSED:
             return False
         if self._probing or self.opens_in > 0:
-            raise HistoryUnavailable(
+            raise BreakerOpen(
                 f"{self._name} failed several times in a row; it is tried again in {self.opens_in:.1f} s"
             )
         self._breaker.half_open()

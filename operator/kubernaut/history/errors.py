@@ -13,6 +13,10 @@ class HistoryUnavailable(HistoryError):
     """Postgres does not answer now; the same may succeed later."""
 
 
+class BreakerOpen(HistoryUnavailable):
+    """Postgres was not asked: its breaker is open, or somebody else's probe is under way."""
+
+
 class BadDsn(HistoryError):
     """The address of Postgres is wrong; waiting does not help. The message never holds the password."""
 

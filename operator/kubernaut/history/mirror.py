@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from kubernaut.history.database import Database
-from kubernaut.history.errors import BadDsn, HistoryError, HistoryUnavailable, Rejected
+from kubernaut.history.errors import BadDsn, BreakerOpen, HistoryError, HistoryUnavailable, Rejected
 from kubernaut.history.outbox import Outbox
 from kubernaut.history.records import RunKey, RunRecord
 from kubernaut.history.spool import Spool
@@ -19,7 +19,8 @@ Load = Callable[[Sequence[RunKey]], Awaitable[Sequence[RunRecord | None]]]
 OnMirrored = Callable[[Sequence[str]], Awaitable[None]]
 
 _FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 10.0
+# Where Postgres is away the breaker says when it is asked; to wait longer than that misses it when it comes and goes.
+_LONGEST_PAUSE = 5.0
 _SWITCHED_OFF_PAUSE = 1.0
 log = logging.getLogger(__name__)
 
@@ -212,10 +213,13 @@ class Mirror:
     def _failed(self, error: HistoryError) -> float:
         # Said once for each kind of trouble; that the breaker is open is no news.
         said = type(error).__name__
-        if said != self._said and not (self._said and type(error) is HistoryUnavailable):
+        if said != self._said and not (self._said and type(error) in (HistoryUnavailable, BreakerOpen)):
             self._said = said
             level = logging.ERROR if isinstance(error, BadDsn) else logging.WARNING
             log.log(level, "the history can't be written: %s (%d runs wait)", error, self.backlog)
+        if isinstance(error, BreakerOpen):
+            # It was not tried, and the probe of another may end at once.
+            return max(_FIRST_PAUSE, self._database.breaker.opens_in)
         return self._pause()
 
     def _pause(self) -> float:
