@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from bench.client import PlainClient
-from bench.shapes import ACCOUNT, DEPLOYMENTS, NAMESPACE, Change, Manifest, Peer, deployment, target
+from bench.shapes import ACCOUNT, DEPLOYMENTS, NAMESPACE, Change, Manifest, Peer, Storage, deployment, target
 from localcluster import Cluster
 from localpostgres import LocalPostgres
 from localrun.access import account_kubeconfig
@@ -50,10 +50,9 @@ class ObservedOperator(Operator):
 class PeerOperator(LocalProcess):
     """The Kopf operator that we are compared with."""
 
-    def __init__(self, kubeconfig: Path, folder: Path) -> None:
-        super().__init__(
-            "bench.peer.operator", {"PYTHONPATH": _PYTHONPATH}, folder / "peer.log", str(kubeconfig)
-        )
+    def __init__(self, kubeconfig: Path, folder: Path, storage: Storage) -> None:
+        env, log = {"PYTHONPATH": _PYTHONPATH}, folder / "peer.log"
+        super().__init__("bench.peer.operator", env, log, str(kubeconfig), str(storage))
 
     def wait_ready(self, seconds: float = 30.0) -> None:
         """Wait until its watches are on their way.
@@ -133,10 +132,10 @@ class Ground:
         return ObservedOperator(self.rights, self._folder / f"operator-{self._number}", dsn, env)
 
     @contextlib.contextmanager
-    def peer(self) -> Iterator[PeerOperator]:
+    def peer(self, storage: Storage) -> Iterator[PeerOperator]:
         """Run the peer, with the driver's rights."""
         self._number += 1
-        process = PeerOperator(self.driver, self._folder / f"peer-{self._number}")
+        process = PeerOperator(self.driver, self._folder / f"peer-{self._number}", storage)
         process.start()
         try:
             process.wait_ready()

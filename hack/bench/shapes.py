@@ -175,4 +175,15 @@ class Peer(StrEnum):
         }
 
 
+class Storage(StrEnum):
+    """Where the peer keeps what it has done and last seen.
+
+    PLAIN is Kopf's own choice: annotations, beside the status that the operator's author writes, so two writes of
+    the peer's object for each of the Deployment. STATUS is a tuning: all in the status, in one write.
+    """
+
+    PLAIN = "plain"
+    STATUS = "status"
+
+
 _PEER_KINDS = {Peer.STEPWISE: "StepwiseRun", Peer.AT_ONCE: "AtOnceRun"}

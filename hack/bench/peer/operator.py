@@ -1,13 +1,14 @@
 """A plain stateful Kopf operator: each of its objects has a Deployment changed in several steps.
 
-    python -m bench.peer.operator KUBECONFIG
+    python -m bench.peer.operator KUBECONFIG STORAGE
 
 ``stepwiseruns`` have a stateful handler for each step, so Kopf stores after each step that it is done: what we call
 durable. ``atonceruns`` do all their steps in one handler and know nothing of them after a crash.
 
 It is tuned as well as we know how. uvloop; a raw JSON client; no reading before a patch, and no precondition;
-no Events, no peering, no scanning; as many workers as there are objects; progress and the last seen state are
-kept in the status, so that each round of Kopf's is one request.
+no Events, no peering, no scanning; as many workers as there are objects. With the storage ``plain`` Kopf keeps
+progress and the last seen state where it does unless told otherwise, with ``status`` in the status, so that each
+round of Kopf's is one request.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import kopf
 import uvloop
 
 from bench.client import PlainClient
-from bench.shapes import DEPLOYMENTS, PEER_GROUP, Peer
+from bench.shapes import DEPLOYMENTS, PEER_GROUP, Peer, Storage
 
 MOST_STEPS = 5
 
@@ -69,7 +70,7 @@ def registry_for(client: PlainClient) -> kopf.OperatorRegistry:
     return registry
 
 
-def settings_for() -> kopf.OperatorSettings:
+def settings_for(storage: Storage) -> kopf.OperatorSettings:
     """Return Kopf's settings."""
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
@@ -77,12 +78,13 @@ def settings_for() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
-    settings.persistence.progress_storage = kopf.StatusProgressStorage()
-    settings.persistence.diffbase_storage = kopf.StatusDiffBaseStorage()
+    if storage is Storage.STATUS:
+        settings.persistence.progress_storage = kopf.StatusProgressStorage()
+        settings.persistence.diffbase_storage = kopf.StatusDiffBaseStorage()
     return settings
 
 
-async def operate(kubeconfig: Path) -> None:
+async def operate(kubeconfig: Path, storage: Storage) -> None:
     """Run until a signal comes; say ``ready`` on stdout."""
     os.environ["KUBECONFIG"] = str(kubeconfig)
     ready = asyncio.Event()
@@ -90,7 +92,7 @@ async def operate(kubeconfig: Path) -> None:
         operator = asyncio.create_task(
             kopf.operator(
                 registry=registry_for(client),
-                settings=settings_for(),
+                settings=settings_for(storage),
                 standalone=True,
                 clusterwide=True,
                 ready_flag=ready,
@@ -103,4 +105,4 @@ async def operate(kubeconfig: Path) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    uvloop.run(operate(Path(sys.argv[1])))
+    uvloop.run(operate(Path(sys.argv[1]), Storage(sys.argv[2])))
