@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from localcluster.network import Block
+from localcluster.paths import ClusterPaths
+from localcluster.state import State
+
+NAME = "testdemo"
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "KUBERNAUT_STATE": str(state), "KUBERNAUT_DEMO_NAME": "testdemo"}
+    env = {**os.environ, "KUBERNAUT_STATE": str(state), "KUBERNAUT_DEMO_NAME": NAME}
     command = [sys.executable, "hack/demo", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900, check=False
@@ -21,7 +26,7 @@ def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def leftovers(state: Path) -> list[str]:
-    """Return command lines of processes, mounts and interfaces that belong to this state folder."""
+    """Return command lines of processes, and mounts, that belong to this state folder."""
     found: list[str] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -35,25 +40,34 @@ def leftovers(state: Path) -> list[str]:
     return found
 
 
-def interfaces() -> set[str]:
-    return set(os.listdir("/sys/class/net"))
+def link_of(name: str) -> Path:
+    """Return where this machine has the interface to a cluster's node."""
+    there = State.load(ClusterPaths.of(name))
+    assert there is not None
+    assert there.block is not None
+    return Path("/sys/class/net", Block(there.block).interface)
 
 
 @pytest.fixture
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("KUBERNAUT_STATE", str(folder))
+    return folder
 
 
 def test_the_demo_does_the_main_job_and_leaves_nothing_behind(state: Path) -> None:
-    before = interfaces()
+    link = None
     try:
         told = demo(state)
         assert told.returncode == 0, told.stdout[-8000:] + told.stderr[-4000:]
         assert "the run's verdict is Remediated" in told.stdout
         assert "all 25 were repaired, and verified to be" in told.stdout
         assert "patterns with support, interval, signature and recommendation" in told.stdout
+        link = link_of(NAME)
+        assert link.exists()
     finally:
         gone = demo(state, "down")
     assert gone.returncode == 0, gone.stderr
     assert leftovers(state) == []
-    assert interfaces() <= before
+    assert link is not None
+    assert not link.exists()
