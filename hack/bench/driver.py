@@ -101,6 +101,12 @@ class Driver:
         (ended,) = await self.ends.all_of([name])
         return name, ended - began
 
+    async def last_status(self) -> Manifest:
+        """Return the status of the run that was started last."""
+        found = await self.client.send("GET", f"{self.path}/run-{Driver._number}")
+        status: Manifest = found["status"]
+        return status
+
     async def standing(self, phase: str, count: int) -> None:
         """Wait until so many runs are in a phase.
 
