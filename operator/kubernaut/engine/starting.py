@@ -114,8 +114,7 @@ class Starter:
         if hold is None and live.view().control.paused:
             hold = Hold(Reason.PAUSED, "The run is paused by a person.")
         if hold is not None:
-            # Others that wait for the target must not wait for this one's turn.
-            self._locks.release(live.key)
+            self._give_way(live)
             await self._wait_for(live, hold)
             return False
         owner = await self._concurrency.parent(live)
@@ -151,8 +150,12 @@ class Starter:
         ):
             return False
         if not live.execution.spec.dry_run:
+            above = await self._concurrency.above(live, owner)
+            if live.gone:
+                # What it held is given up already; nobody would release what it takes now.
+                return False
             try:
-                holder = await self._concurrency.take(live, target.uid, claim.plan.spec, owner)
+                holder = await self._concurrency.take(live, target.uid, claim.plan.spec, above)
             except ConcurrentRun as error:
                 await self.refuse(live, error.reason, sentence(error))
                 return False
@@ -170,8 +173,7 @@ class Starter:
         """Have a run wait for its guards, or end it, and say why; False where they keep it from nothing."""
         if wait is None:
             return False
-        # Others that wait for the target must not wait for this one's turn.
-        self._locks.release(live.key)
+        self._give_way(live)
         live.look_after = wait.seconds
         found = wait.refusal
         if found is not None and wait.over:
@@ -179,6 +181,11 @@ class Starter:
         elif found is not None:
             await self._wait_for(live, Hold(found.reason, found.message))
         return True
+
+    def _give_way(self, live: LiveRun) -> None:
+        """Let those have the target who wait for it: they must not wait for this one's turn."""
+        if not live.left:
+            self._locks.release(live.key)
 
     async def _wait_for(self, live: LiveRun, hold: Hold) -> None:
         """Say in the run's conditions why it does not begin."""
@@ -198,7 +205,7 @@ class Starter:
             verdict=_verdict(reason, declined),
             reason=reason.value,
             message=short(message),
-            started_at=now,
+            started_at=live.status.started_at or now,
             finished_at=now,
             observed_generation=live.execution.metadata.generation,
         )
