@@ -44,6 +44,10 @@ _MOST_LATEST = 10_000
 # An account that was there is asked for again after this long; without it the API server refuses the step anyway.
 ACCOUNT_SECONDS: Final = 30.0
 MOST_ACCOUNTS: Final = 10_000
+#: compiled contents that are remembered beside those that live runs and Workflows follow
+MOST_PLANS: Final = 1_000
+#: snapshots of which it is remembered that they are there
+MOST_KEPT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,10 +288,14 @@ class Claims:
     def _plan(self, name: str, spec: WorkflowSpec, digest: str) -> Plan:
         if digest not in self._plans:
             try:
-                self._plans[digest] = compile_plan(spec, self._catalogue)
+                plan = compile_plan(spec, self._catalogue)
             except PlanInvalid as error:
                 message = f"Workflow {name} is not ready: {error}"
                 raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
+            # Each edit of a Workflow makes another one; runs keep theirs by themselves.
+            while len(self._plans) >= MOST_PLANS:
+                del self._plans[next(iter(self._plans))]
+            self._plans[digest] = plan
         return self._plans[digest]
 
     async def _target(self, namespace: str, spec: WorkflowSpec, name: str) -> Manifest:
@@ -329,6 +337,8 @@ class Claims:
             WRITES.labels("snapshot").inc()
             generation = int(workflow["metadata"].get("generation", 1))
             await self._snapshots.ensure(namespace, name, spec, generation)
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
             self._kept.add(known)
 
     def forget_snapshot(self, namespace: str, name: str) -> None:
