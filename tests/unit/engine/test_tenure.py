@@ -379,3 +379,22 @@ async def test_a_run_that_is_lost_while_alerts_are_asked_for_takes_no_lock() -> 
         answered.set()
         await asyncio.sleep(1)
         assert (len(bench.world.locks), bench.world.locks.waiting) == (0, 0)
+
+
+async def test_after_a_restart_no_run_that_goes_first_takes_the_target_of_one_that_had_begun() -> None:
+    bench = Half(World(), WEB)
+    bench.world.workflow(pause())
+    bench.world.workflow(pause(), name="urgent", priority=1000)
+    begun = bench.world.run("begun", finalizers=[FINALIZER])
+    await bench.world.reconciler().reconcile(begun)
+    bench.world.locks.release(begun.key)
+    # More than there are workers, and all of them go first.
+    names = [f"urgent-{number}" for number in range(9)]
+    for name in names:
+        bench.world.run(name, "urgent", finalizers=[FINALIZER])
+    async with bench.running():
+        for name in names:
+            bench.tell(name)
+        await asyncio.sleep(1)
+        assert {bench.world.stored(name).get("phase") for name in names} <= {None, "Pending"}
+        assert bench.world.stored("begun")["phase"] == "Running"
