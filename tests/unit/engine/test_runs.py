@@ -332,6 +332,25 @@ async def test_a_claimed_run_whose_snapshot_is_gone_says_so() -> None:
     assert "snapshot is gone" in world.stored()["message"]
 
 
+async def test_a_claimed_run_follows_no_other_content_that_somebody_put_under_its_snapshots_name() -> None:
+    world = World()
+    world.workflow({"name": "pause", "wait": {"duration": "5s"}}, scale("one", 5, "pause"))
+    live = world.run(finalizers=["kubernaut.io/mirror"])
+    await world.reconciler().reconcile(live)
+    snapshot, began = world.stored()["workflow"]["snapshot"], world.stored()["startedAt"]
+    kept = world.cluster.find("ControllerRevision", snapshot)["data"]
+    steps = [kept["steps"][0], {**kept["steps"][1], "with": {"replicas": 50}}]
+    world.cluster.edit("ControllerRevision", snapshot, {"data": {"steps": steps}})
+    world.locks.release(live.key)
+    await asyncio.sleep(6)
+    await finish(world)
+    status = world.stored()
+    assert (status["phase"], status["reason"]) == ("Failed", "PreconditionFailed")
+    assert "no longer holds what the run claimed" in status["message"]
+    assert "patch Deployment shop/web" not in world.cluster.written()
+    assert status["startedAt"] == began
+
+
 async def test_an_action_that_takes_too_long_is_given_up() -> None:
     world = World()
     world.workflow(scale("one", 5, timeout="3s"))
