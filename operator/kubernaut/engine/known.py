@@ -155,7 +155,7 @@ class Known:
         meta, status = manifest["metadata"], manifest.get("status") or {}
         log.error(
             "a run can't be read and is left alone: it may be of a later version of Kubernaut, then upgrade the "
-            "operator; or delete the run",
+            "operator; or delete the run, and take its finalizer off",
             extra={"run": str(key), "uid": meta["uid"], "error": _first(error)},
         )
         if key in self.live:
