@@ -13,6 +13,7 @@ from kubernaut.api.reasons import GUARD_REASONS, Reason
 from kubernaut.core import conditions
 from kubernaut.core.errors import (
     Conflict,
+    Forbidden,
     NotFound,
     StepError,
     UnknownOutcome,
@@ -214,7 +215,11 @@ class Starter:
         await self._store.store(live)
 
     async def take_up(self, live: LiveRun) -> bool:
-        """Take up a claimed run after a restart: plan from its snapshot, lock on its target."""
+        """Take up a claimed run after a restart: plan from its snapshot, lock on its target.
+
+        Raises:
+            ClusterError: the snapshot can't be read now; try again later.
+        """
         assert live.status.target is not None
         if live.gone:
             return False
@@ -226,7 +231,8 @@ class Starter:
             message = sentence(f"The run's snapshot is gone: {error}")
             await self.refuse(live, Reason.WORKFLOW_NOT_FOUND, message)
             return False
-        except AWAY:
+        except (*AWAY, Forbidden):
+            # It is the operator that may not read it, which says nothing of the run.
             raise
         except StepError as error:
             await self.refuse(live, error.reason, sentence(error))

@@ -9,7 +9,14 @@ import pytest
 
 from kubernaut.api.execution import RunPhase
 from kubernaut.api.reasons import Reason
-from kubernaut.core.errors import ClusterError, Conflict, TooManyRequests, Unavailable, UnknownOutcome
+from kubernaut.core.errors import (
+    ClusterError,
+    Conflict,
+    Forbidden,
+    TooManyRequests,
+    Unavailable,
+    UnknownOutcome,
+)
 from kubernaut.core.run import Hold
 from kubernaut.engine.views import View
 from unit.actions.fake import Lost
@@ -330,6 +337,25 @@ async def test_a_claimed_run_whose_snapshot_is_gone_says_so() -> None:
     await world.reconciler().reconcile(world.take_up())
     assert world.stored()["phase"] == "Failed"
     assert "snapshot is gone" in world.stored()["message"]
+
+
+async def test_a_run_does_not_end_because_the_operator_may_not_read_snapshots_after_a_restart() -> None:
+    world = World()
+    world.workflow({"name": "pause", "wait": {"duration": "5s"}}, scale("one", 5, "pause"))
+    live = world.run(finalizers=["kubernaut.io/mirror"])
+    await world.reconciler().reconcile(live)
+    world.cluster.forbidden.add("get ControllerRevision")
+    world.locks.release(live.key)
+    again = world.take_up()
+    with pytest.raises(Forbidden, match="ControllerRevision"):
+        await world.reconciler().reconcile(again)
+    assert world.stored()["phase"] == "Running"
+    assert len(world.locks) == 1
+    world.cluster.forbidden.clear()
+    world.locks.release(live.key)
+    await asyncio.sleep(6)
+    await finish(world)
+    assert world.stored()["phase"] == "Succeeded"
 
 
 async def test_a_claimed_run_follows_no_other_content_that_somebody_put_under_its_snapshots_name() -> None:
