@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.carrying import carried_over, migration_problem
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash, snapshot_name
-from kubernaut.core.errors import NotFound, StepError
+from kubernaut.core.errors import Forbidden, NotFound, StepError
 from kubernaut.core.expressions import Scope
 from kubernaut.core.machine import claim
 from kubernaut.core.parameters import parse_parameters
@@ -38,6 +38,7 @@ from kubernaut.engine.ports import Accounts
 from kubernaut.engine.reach import Reach
 from kubernaut.metrics import WRITES
 
+T = TypeVar("T")
 _MOST_LATEST = 10_000
 
 
@@ -48,6 +49,10 @@ MOST_ACCOUNTS: Final = 10_000
 MOST_PLANS: Final = 1_000
 #: snapshots of which it is remembered that they are there
 MOST_KEPT: Final = 10_000
+
+
+class OperatorMayNot(Forbidden):
+    """The operator itself lacks a right that it needs for any run: that says nothing of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +96,10 @@ class Claims:
 
         Raises:
             StepError: what is missing, with its reason; the run can't start.
+            OperatorMayNot: it can, once the operator may do what it has to.
         """
         namespace = live.key.namespace
-        manifest = await self._workflow(live)
+        manifest = await _as_operator(self._workflow(live))
         content = self._known_content(manifest)
         plan, digest = content.plan, content.digest
         spec = plan.spec
@@ -103,8 +109,8 @@ class Claims:
         target_name = str(plan.target_name.render(scope))
         target, account, snapshot = await asyncio.gather(
             self._target(namespace, spec, target_name),
-            self._account(namespace, spec.service_account_name),
-            self._snapshot(namespace, manifest, spec, digest),
+            _as_operator(self._account(namespace, spec.service_account_name)),
+            _as_operator(self._snapshot(namespace, manifest, spec, digest)),
             return_exceptions=True,
         )
         # An account that does not exist can't read the target either: the cause is told, not what follows from it.
@@ -344,6 +350,13 @@ class Claims:
     def forget_snapshot(self, namespace: str, name: str) -> None:
         """Forget that a snapshot exists, because it was deleted."""
         self._kept.discard((namespace, name))
+
+
+async def _as_operator(request: Awaitable[T]) -> T:
+    try:
+        return await request
+    except Forbidden as error:
+        raise OperatorMayNot(str(error), status=error.status) from error
 
 
 def _ref(namespace: str, spec: WorkflowSpec, name: str) -> ObjectRef:

@@ -25,7 +25,7 @@ from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
 from kubernaut.engine.alerting import episode_of
 from kubernaut.engine.backoff import AWAY
-from kubernaut.engine.claims import Claim, Claims
+from kubernaut.engine.claims import Claim, Claims, OperatorMayNot
 from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, Parent, disowned
 from kubernaut.engine.guarding import Guarding, Wait
 from kubernaut.engine.homes import target_home
@@ -125,6 +125,9 @@ class Starter:
         try:
             claim = await self._claims.make(live)
         except AWAY:
+            raise
+        except OperatorMayNot as error:
+            await self._wait_for(live, Hold(error.reason, sentence(error)))
             raise
         except StepError as error:
             await self.refuse(live, error.reason, sentence(error))

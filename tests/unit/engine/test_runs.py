@@ -339,6 +339,27 @@ async def test_a_claimed_run_whose_snapshot_is_gone_says_so() -> None:
     assert "snapshot is gone" in world.stored()["message"]
 
 
+@pytest.mark.parametrize("right", ["get Workflow", "get ServiceAccount", "create ControllerRevision"])
+async def test_a_run_waits_where_it_is_the_operator_that_lacks_a_right_and_says_so(right: str) -> None:
+    world = World()
+    world.workflow(scale("one", 5))
+    live, reconciler = world.run(finalizers=["kubernaut.io/mirror"]), world.reconciler()
+    world.cluster.forbidden.add(right)
+    for _ in range(3):
+        with pytest.raises(Forbidden, match=right.split()[1]):
+            await reconciler.reconcile(live)
+    status = world.stored()
+    assert "phase" not in status or status["phase"] == "Pending"
+    told = next(c for c in status["conditions"] if c["type"] == "Reconciling")
+    assert told["reason"] == "MissingRight"
+    assert f"lacks verb {right.split()[0]}" in told["message"]
+    assert world.cluster.written().count("patch WorkflowExecution shop/run") == 1
+    assert len(world.locks) == 0
+    world.cluster.forbidden.clear()
+    await finish(world)
+    assert world.stored()["phase"] == "Succeeded"
+
+
 async def test_a_run_does_not_end_because_the_operator_may_not_read_snapshots_after_a_restart() -> None:
     world = World()
     world.workflow({"name": "pause", "wait": {"duration": "5s"}}, scale("one", 5, "pause"))
