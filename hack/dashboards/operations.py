@@ -161,6 +161,12 @@ _RUNS: Final = Row(
             runbook="runs-stuck",
         ),
         Panel(
+            "Runs that can't be read",
+            "Such as those of a later version. They are left alone, and all others go on.",
+            (Query(f"max({of('kubernaut_runs_unreadable')})", "runs"),),
+            runbook="runs-unreadable",
+        ),
+        Panel(
             "Duration of runs",
             "From the first step to the end, verification included.",
             (

@@ -24,12 +24,14 @@ _NOTHING = (
     "rows_that_say_otherwise",
     "step_rows_lost",
     "step_rows_doubled",
+    "asked_too_often",
+    "back_too_late",
 )
 CASES = 30
 
 
 def good(report: dict[str, Any]) -> bool:
-    """Whether nothing was lost, doubled, stuck or otherwise, in a report or the reports in it."""
+    """Whether nothing was lost, doubled, stuck, otherwise, too often or too late, in a report or those in it."""
     inner = [value for value in report.values() if isinstance(value, dict)]
     return not any(report.get(key) for key in _NOTHING) and all(map(good, inner))
 

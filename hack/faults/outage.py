@@ -18,6 +18,10 @@ from faults.world import World, say
 
 API = "kube-apiserver"
 _AT_WORK = 12
+#: requests a second that may be asked of an API server that is away: one, and the last before the breaker opened
+MOST_ASKED = 1.3
+#: seconds after which work has to go on
+BACK_WITHIN = 10.0
 #: how long a breaker may take to open, in seconds
 _OPENING = 5.0
 #: and where nothing refuses, so that only time-outs tell
@@ -62,7 +66,9 @@ async def refused(world: World, fault: Fault, seconds: float) -> dict[str, Any]:
         finally:
             script.fault = None
 
-    return {"what": fault.value, **await _through(world, script, away, seconds)}
+    # Who answers late is there: no breaker opens.
+    opens = fault is not Fault.SLOW
+    return {"what": fault.value, **await _through(world, script, away, seconds, opens=opens)}
 
 
 async def stopped(world: World, *, pause: bool, seconds: float) -> dict[str, Any]:
@@ -83,7 +89,13 @@ async def stopped(world: World, *, pause: bool, seconds: float) -> dict[str, Any
 
 
 async def _through(
-    world: World, script: _AtWork, away: Away, seconds: float, opening: float = _OPENING
+    world: World,
+    script: _AtWork,
+    away: Away,
+    seconds: float,
+    opening: float = _OPENING,
+    *,
+    opens: bool = True,
 ) -> dict[str, Any]:
     """Run all shapes through an outage, and count what is asked of the API server meanwhile."""
     findings, began, loop = Findings(), time.monotonic(), asyncio.get_running_loop()
@@ -106,9 +118,13 @@ async def _through(
     during = [one for one in attempts if gone + opening < one.at < ends]
     span = max(ends - gone - opening, 0.1)
     at_work = [one.at for one in attempts if one.mutates and one.at >= back]
+    asked = len(during) / span
+    late = not at_work or at_work[0] - back > BACK_WITHIN
     return {
         "seconds_away": round(ends - gone, 1),
-        "requests_per_second_while_away": round(len(during) / span, 2),
+        "requests_per_second_while_away": round(asked, 2),
+        "asked_too_often": opens and asked > MOST_ASKED,
+        "back_too_late": opens and late,
         "of_these_watches": round(sum(one.streams for one in during) / span, 2),
         "tried": dict(Counter(one.what for one in during)),
         "back_to_work_after_seconds": round(at_work[0] - back, 2) if at_work else None,

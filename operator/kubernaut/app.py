@@ -57,6 +57,7 @@ from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.shards import ShardKeeper
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.targets import Lookout
+from kubernaut.engine.unending import unending
 from kubernaut.engine.workflows import WorkflowReconciler
 from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
@@ -264,8 +265,8 @@ class Application:
                 log.warning("no history: KUBERNAUT_DSN is not set; runs are not remembered")
             await self.switch.read()
             lease = member_name(self._settings.replica)
-            watching = self.canary.watch(self._connection.own(), self._settings.namespace, lease)
-            stack.callback(asyncio.create_task(watching).cancel)
+            watching = partial(self.canary.watch, self._connection.own(), self._settings.namespace, lease)
+            stack.callback(asyncio.create_task(unending("the watch's canary", watching)).cancel)
             reading = asyncio.create_task(self.switch.run())
             stack.callback(reading.cancel)
             stack.push_async_callback(self.engine.stop)
@@ -276,11 +277,12 @@ class Application:
             stack.callback(collections.remove)
             await self.engine.start()
             if (remembering := self._remembering()) is not None:
-                stack.callback(asyncio.create_task(remembering.run()).cancel)
+                remember = unending("remembering what objects are like", remembering.run)
+                stack.callback(asyncio.create_task(remember).cancel)
             notifying = partial(features.on, Feature.NOTIFICATIONS)
             notifier = notifier_of(self._settings, self._connection, utcnow, self.engine, notifying)
             if notifier is not None:
-                stack.callback(asyncio.create_task(notifier.run()).cancel)
+                stack.callback(asyncio.create_task(unending("notifying", notifier.run)).cancel)
             if self._intake is not None:
                 stack.push_async_callback(self._intake.stop)
                 await self._intake.start()

@@ -58,6 +58,11 @@ QUEUE_WAIT: Final = Histogram(
     registry=REGISTRY,
 )
 RUNS_LIVE: Final = Gauge("kubernaut_runs_live", "Runs that are not finished.", registry=REGISTRY)
+RUNS_UNREADABLE: Final = Gauge(
+    "kubernaut_runs_unreadable",
+    "Runs that are not driven because they can't be read, such as those of a later version; the log names them.",
+    registry=REGISTRY,
+)
 APPROVALS_WAITING: Final = Gauge(
     "kubernaut_approvals_waiting",
     "Runs that wait until somebody approves, or says what becomes of a failed step.",

@@ -104,6 +104,7 @@ WELL = [
     *(of("kubernaut_notifications_pending", "0x40 1x10 0x70", pod, channel="slack") for pod in range(3)),
     *(of("kubernaut_guards_invalid", "0x120", pod) for pod in range(3)),
     *(of("kubernaut_flags_invalid", "0x120", pod) for pod in range(3)),
+    *(of("kubernaut_runs_unreadable", "0x120", pod) for pod in range(3)),
 ]
 # By alert: series that take the place of some of those, a time in minutes at which it does not fire yet, one at which
 # it does, and how many alerts that is.
@@ -122,6 +123,7 @@ FIRES: dict[str, tuple[list[dict[str, str]], int, int, int]] = {
         1,
     ),
     "KubernautRunsStuck": ([of("kubernaut_runs_longest_unmoved_seconds", "0+60x120", 1)], 60, 61, 1),
+    "KubernautRunsUnreadable": ([of("kubernaut_runs_unreadable", "0x9 1x110", 1)], 14, 16, 1),
     "KubernautApprovalsWait": ([of("kubernaut_approvals_longest_wait_seconds", "0+60x120", 1)], 10, 11, 1),
     "KubernautBreakerOpen": (
         [of("kubernaut_breaker_open", "0x9 1x110", pod, dependency="postgres") for pod in range(3)],

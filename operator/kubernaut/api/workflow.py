@@ -168,7 +168,7 @@ class WorkflowSpec(ApiModel):
     """What starts runs without a person; of several that fit an alert the first counts."""
     guards: Guards | None = None
     lifecycle: Lifecycle = Lifecycle.ACTIVE
-    """Draft: only dry runs start. Deprecated: runs that a person starts, and no others."""
+    """Draft: only dry runs start. Deprecated: runs that a person or another run starts, but none by an alert."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=MAX_STEPS), ListMap("name")]
     """What is done; the order comes from dependsOn alone."""
     templates: Annotated[list[StepTemplate], Field(max_length=16), ListMap("name")] = Field(

@@ -9,5 +9,5 @@ from kubernaut.api.workflow import Lifecycle
 
 LIFECYCLES: Final[Mapping[str, str]] = {
     Lifecycle.DRAFT: "Draft: only dry runs start",
-    Lifecycle.DEPRECATED: "Deprecated: only runs that a person starts",
+    Lifecycle.DEPRECATED: "Deprecated: only runs that a person or another run starts",
 }

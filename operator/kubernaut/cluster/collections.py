@@ -68,13 +68,14 @@ async def watch_collection(
                     pause = FIRST_PAUSE
                     if event["type"] != "BOOKMARK":
                         yield Event(event["type"], manifest)
-            await sleep(FIRST_PAUSE * spread(0.5, 1.0))
+            asked = 0.0
         except errors.Expired:
-            version = ""
-            await sleep(FIRST_PAUSE * spread(0.5, 1.0))
+            version, asked = "", 0.0
         except ClusterError as error:
-            await sleep(max(getattr(error, "retry_after", None) or 0.0, pause * spread(0.5, 1.0)))
-            pause = min(LAST_PAUSE, pause * 2)
+            asked = getattr(error, "retry_after", None) or 0.0
+        # Also a server that ends each stream without a word, or finds each version too old, is not to be hurried.
+        await sleep(max(asked, pause * spread(0.5, 1.0)))
+        pause = min(LAST_PAUSE, pause * 2)
 
 
 async def together(streams: Sequence[AsyncIterator[Event]]) -> AsyncGenerator[Event, None]:

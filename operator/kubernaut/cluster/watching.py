@@ -99,9 +99,9 @@ async def watch_names(
 ) -> AsyncIterator[Sighting]:
     """Yield the objects of these names as they are now and after each change, from one watch of all of a kind.
 
-    States in between may be skipped; the last one never is. A server that is away is waited for (pauses of
-    0.2 s to 5 s, or as long as it asks), and a resourceVersion that is too old leads to a new list; so does the
-    end of a stream, lest an event that went astray be missed for longer than a stream lasts.
+    States in between may be skipped; the last one never is. A server that is away, or has nothing to say, is waited
+    for (pauses of 0.2 s to 5 s, or as long as it asks), and a resourceVersion that is too old leads to a new
+    list; so does the end of a stream, lest an event that went astray be missed for longer than a stream lasts.
 
     Args:
         names: asked again and again; what happens to other objects is passed over. An object whose name is wanted
@@ -137,14 +137,14 @@ async def watch_names(
                     if told.get(sighting.name) != sighting.state:
                         told[sighting.name] = sighting.state
                         yield sighting
-            # A stream that ends without a word must not be asked for again at once, over and over.
+            # Streams that end without a word must not be asked for at once, over and over.
             version = ""
-            await pause.short()
+            await pause.wait()
         except errors.Expired:
             version = ""
-            await pause.short()
+            await pause.wait()
         except (Unavailable, TooManyRequests) as error:
-            await pause.long(error.retry_after)
+            await pause.wait(error.retry_after)
 
 
 def watch_call(
@@ -167,10 +167,7 @@ class _Pause:
     def reset(self) -> None:
         self._next = FIRST_PAUSE
 
-    async def short(self) -> None:
-        await self._sleep(FIRST_PAUSE * self._spread(0.5, 1.0))
-
-    async def long(self, asked: float | None) -> None:
+    async def wait(self, asked: float | None = None) -> None:
         await self._sleep(max(asked or 0.0, self._next * self._spread(0.5, 1.0)))
         self._next = min(LAST_PAUSE, self._next * 2)
 

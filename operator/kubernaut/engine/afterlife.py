@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.names import FINALIZER
 from kubernaut.api.workflow import WorkflowSpec
@@ -16,6 +18,7 @@ from kubernaut.core.content import content_hash
 from kubernaut.core.errors import ClusterError, Conflict, NotFound
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import ObjectRef
+from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.history.facts import content_of
@@ -155,7 +158,7 @@ class RecordLoader:
         self._slots = asyncio.Semaphore(16)
 
     async def __call__(self, keys: Sequence[HistoryKey]) -> list[RunRecord | None]:
-        """Return the record of each key in order; None where the object is gone.
+        """Return the record of each key in order; None where the object is gone, or can't be read.
 
         Raises:
             ClusterError: the API server is away.
@@ -171,7 +174,16 @@ class RecordLoader:
                 return None
             if manifest["metadata"]["uid"] != key.uid:
                 return None
-            run = WorkflowExecution.model_validate(manifest)
+            try:
+                run = WorkflowExecution.model_validate(manifest)
+            except ValidationError as error:
+                # It is offered again when it is listed again; until then it holds up no other.
+                log.error(
+                    "a finished run can't be read and is not stored: it may be of a later version of Kubernaut, then "
+                    "upgrade the operator",
+                    extra={"run": f"{key.namespace}/{key.name}", "error": str(error)},
+                )
+                return None
             spec = await self._spec(run)
             return record_of(run, spec, self._content(run, spec))
 
@@ -193,6 +205,9 @@ class RecordLoader:
         if claim.content_hash not in self._specs:
             try:
                 spec = await self._snapshots.get(run.metadata.namespace, claim.snapshot)
+            except AWAY:
+                # Stored without it, the record would lack the names of its actions for good.
+                raise
             except ClusterError:
                 return None
             if len(self._specs) > 1000:

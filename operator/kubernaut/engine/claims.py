@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.carrying import carried_over, migration_problem
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash, snapshot_name
-from kubernaut.core.errors import NotFound, StepError
+from kubernaut.core.errors import Forbidden, NotFound, StepError
 from kubernaut.core.expressions import Scope
 from kubernaut.core.machine import claim
 from kubernaut.core.parameters import parse_parameters
@@ -38,12 +38,21 @@ from kubernaut.engine.ports import Accounts
 from kubernaut.engine.reach import Reach
 from kubernaut.metrics import WRITES
 
+T = TypeVar("T")
 _MOST_LATEST = 10_000
 
 
 # An account that was there is asked for again after this long; without it the API server refuses the step anyway.
 ACCOUNT_SECONDS: Final = 30.0
 MOST_ACCOUNTS: Final = 10_000
+#: compiled contents that are remembered beside those that live runs and Workflows follow
+MOST_PLANS: Final = 1_000
+#: snapshots of which it is remembered that they are there
+MOST_KEPT: Final = 10_000
+
+
+class OperatorMayNot(Forbidden):
+    """The operator itself lacks a right that it needs for any run: that says nothing of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +96,10 @@ class Claims:
 
         Raises:
             StepError: what is missing, with its reason; the run can't start.
+            OperatorMayNot: it can, once the operator may do what it has to.
         """
         namespace = live.key.namespace
-        manifest = await self._workflow(live)
+        manifest = await _as_operator(self._workflow(live))
         content = self._known_content(manifest)
         plan, digest = content.plan, content.digest
         spec = plan.spec
@@ -99,8 +109,8 @@ class Claims:
         target_name = str(plan.target_name.render(scope))
         target, account, snapshot = await asyncio.gather(
             self._target(namespace, spec, target_name),
-            self._account(namespace, spec.service_account_name),
-            self._snapshot(namespace, manifest, spec, digest),
+            _as_operator(self._account(namespace, spec.service_account_name)),
+            _as_operator(self._snapshot(namespace, manifest, spec, digest)),
             return_exceptions=True,
         )
         # An account that does not exist can't read the target either: the cause is told, not what follows from it.
@@ -284,10 +294,14 @@ class Claims:
     def _plan(self, name: str, spec: WorkflowSpec, digest: str) -> Plan:
         if digest not in self._plans:
             try:
-                self._plans[digest] = compile_plan(spec, self._catalogue)
+                plan = compile_plan(spec, self._catalogue)
             except PlanInvalid as error:
                 message = f"Workflow {name} is not ready: {error}"
                 raise StepError(message, reason=Reason.WORKFLOW_NOT_READY) from None
+            # Each edit of a Workflow makes another one; runs keep theirs by themselves.
+            while len(self._plans) >= MOST_PLANS:
+                del self._plans[next(iter(self._plans))]
+            self._plans[digest] = plan
         return self._plans[digest]
 
     async def _target(self, namespace: str, spec: WorkflowSpec, name: str) -> Manifest:
@@ -329,11 +343,20 @@ class Claims:
             WRITES.labels("snapshot").inc()
             generation = int(workflow["metadata"].get("generation", 1))
             await self._snapshots.ensure(namespace, name, spec, generation)
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
             self._kept.add(known)
 
     def forget_snapshot(self, namespace: str, name: str) -> None:
         """Forget that a snapshot exists, because it was deleted."""
         self._kept.discard((namespace, name))
+
+
+async def _as_operator(request: Awaitable[T]) -> T:
+    try:
+        return await request
+    except Forbidden as error:
+        raise OperatorMayNot(str(error), status=error.status) from error
 
 
 def _ref(namespace: str, spec: WorkflowSpec, name: str) -> ObjectRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -74,18 +74,19 @@ class Concurrency:
         )
 
     async def take(
-        self, live: LiveRun, target_uid: str, spec: WorkflowSpec, parent: Parent | None = None
+        self, live: LiveRun, target_uid: str, spec: WorkflowSpec, above: Collection[RunKey] = ()
     ) -> RunKey | None:
         """Take the target for a run that is not claimed yet; return None, or the run that it waits for.
 
+        Nothing is waited for before it is taken, or has its place among those who wait.
+
         Args:
-            parent: what ``parent`` returned for it.
+            above: what ``above`` returned for it.
 
         Raises:
             ConcurrentRun: the Workflow forbids a second run.
             ClusterError: a run that is to be replaced could not be cancelled.
         """
-        above = await self._above(live, parent)
         holder = self._locks.take(
             target_uid,
             live.key,
@@ -148,11 +149,14 @@ class Concurrency:
         if not old.execution.spec.control.cancel:
             raise Conflict(f"{old.ref} keeps being changed by others; it is replaced later", status=409)
 
-    async def _above(self, live: LiveRun, seen: Parent | None) -> list[RunKey]:
+    async def above(self, live: LiveRun, seen: Parent | None) -> list[RunKey]:
         """Return the runs that started this one, and each other: as far as their own records say so.
 
         What a run says of its parent itself proves nothing: anybody may write it. One that another replica drives is
         read, which costs a request.
+
+        Args:
+            seen: what ``parent`` returned for it.
 
         Raises:
             ClusterError: it can't be read.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
@@ -27,6 +28,7 @@ from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sharding import GLOBAL
 from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.tenure import Tenure
+from kubernaut.engine.unending import unending
 from kubernaut.metrics import HEARTBEAT, RECONCILE_SECONDS, RECONCILES, WORKERS
 from kubernaut.speaking import speak_of
 
@@ -86,9 +88,19 @@ class Engine:
     # What watches bring
 
     def on_run(self, event: str | None, manifest: Manifest) -> None:
-        """Take note of a WorkflowExecution; never blocks, never raises for a well-formed object."""
+        """Take note of a WorkflowExecution; never blocks, never raises for what the API server brings."""
         key = RunKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         uid = manifest["metadata"]["uid"]
+        try:
+            self._see(event, key, uid, manifest)
+        except ValueError as error:
+            # A field of a later version, say. It must not keep all other runs from being driven.
+            if event == "DELETED":
+                self._departed(key, uid)
+            else:
+                self._known.set_apart(key, manifest, error)
+
+    def _see(self, event: str | None, key: RunKey, uid: str, manifest: Manifest) -> None:
         seen = self._known.version(key)
         if self._guards is not None:
             self._guards.past.see(manifest)
@@ -254,7 +266,7 @@ class Engine:
         self._look()
         WORKERS.set(parts.settings.workers)
         self._workers = [asyncio.create_task(self._work()) for _ in range(parts.settings.workers)]
-        self._tasks += [asyncio.create_task(loop) for loop in self._loops()]
+        self._tasks += [asyncio.create_task(unending(*loop)) for loop in self._loops()]
 
     async def stop(self) -> None:
         """Begin nothing new, let effects under way end, then let the shards go, and go."""
@@ -423,16 +435,23 @@ class Engine:
                 log.warning("the admission policies could not be checked", extra={"error": str(error)})
             self._look()
 
-    def _loops(self) -> tuple[Coroutine[None, None, None], ...]:
-        settings = self._parts.settings
-        relisting = self._listing.keep_relisting(settings)
-        resyncing = self._listing.keep_resyncing(settings, self._sweep)
-        endings = watch_endings(self._parts.cluster, self)
-        sharing = (self._parts.capacities.run(),) if self._parts.capacities is not None else ()
-        asking = (self._permissions.run(),) if self._permissions is not None else ()
-        resuming = (self._parts.pauses.run(),) if self._parts.pauses is not None else ()
-        every = (self._beat(), self._check(), relisting, resyncing, endings, self._expiry.run())
-        return *every, *sharing, *asking, *resuming
+    def _loops(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        parts, settings, listing = self._parts, self._parts.settings, self._listing
+        loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("the heartbeat", self._beat),
+            ("looking at the admission policies", self._check),
+            ("listing live runs", partial(listing.keep_relisting, settings)),
+            ("listing all runs", partial(listing.keep_resyncing, settings, self._sweep)),
+            ("watching finished runs", partial(watch_endings, parts.cluster, self)),
+            ("expiry", self._expiry.run),
+        ]
+        if parts.capacities is not None:
+            loops.append(("arranging scarce resources", parts.capacities.run))
+        if self._permissions is not None:
+            loops.append(("looking at rights", self._permissions.run))
+        if parts.pauses is not None:
+            loops.append(("letting paused syncs go on", parts.pauses.run))
+        return loops
 
     def _expirable(self, run: FinishedRun) -> bool:
         known = self._known.finished.get(run.key) is run and self._known.looked_after(run)

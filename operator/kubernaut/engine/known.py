@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from kubernaut.api.execution import RunPhase
 from kubernaut.api.reasons import Reason
@@ -17,11 +20,12 @@ from kubernaut.engine.homes import home_of
 from kubernaut.engine.keys import RunKey, WorkflowKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ownership import Ownership, Shards
-from kubernaut.engine.sharding import Shard
+from kubernaut.engine.sharding import GLOBAL, Shard
 from kubernaut.engine.sweep import Snapshot
 from kubernaut.engine.views import newer
-from kubernaut.metrics import APPROVALS_WAITING, RUNS_LIVE
+from kubernaut.metrics import APPROVALS_WAITING, RUNS_LIVE, RUNS_UNREADABLE
 
+log = logging.getLogger(__name__)
 # Of so many runs that are gone it is remembered that they are, at 0.2 KiB each; any other is found to be gone by the
 # next list of live runs.
 _REMEMBERED = 2_000
@@ -34,7 +38,8 @@ class Other:
 
     Attributes:
         version: the resourceVersion last seen; empty where the run must be looked at again.
-        manifest: the run as last seen; None where it was ours before, and may have been moved on since.
+        manifest: the run as last seen; None where it was ours before, and may have been moved on since, or where it
+            can't be read.
     """
 
     uid: str
@@ -62,7 +67,9 @@ class Known:
         self._uids: dict[str, RunKey] = {}
         self._over: OrderedDict[str, None] = OrderedDict()
         self._asked: dict[str, int] = {}
+        self._odd: set[str] = set()
         self._lists_begun = self._lists_done = 0
+        RUNS_UNREADABLE.set_function(lambda: len(self._odd))
         APPROVALS_WAITING.set_function(lambda: sum(map(waits_for_person, self.live.values())))
 
     # Whose a run is
@@ -99,18 +106,23 @@ class Known:
         return (other.uid, other.version) if other else None
 
     def take_up(self, key: RunKey, manifest: Manifest) -> bool:
-        """Sort in a run that is neither live nor finished here; return whether it is anything to this replica."""
+        """Sort in a run that is neither live nor finished here; return whether it is anything to this replica.
+
+        Raises:
+            ValueError: it can't be read; ``set_apart`` is for it.
+        """
         uid = manifest["metadata"]["uid"]
         status = manifest.get("status") or {}
         self._uids[uid] = key
+        self._odd.discard(uid)
         if RunPhase(status.get("phase", RunPhase.PENDING)).final:
             self.others.pop(key, None)
             self.finished[key] = FinishedRun.of(manifest)
             return True
         shard = self.shard_of(manifest)
         if shard in self.active:
-            self.others.pop(key, None)
             self._enliven(key, manifest, shard)
+            self.others.pop(key, None)
             return True
         seen = self.others.get(key)
         if seen is None or newer(manifest, seen.version):
@@ -132,7 +144,26 @@ class Known:
         other = self.others.pop(key, None)
         if other is None or other.manifest is None:
             return None
-        return self._enliven(key, other.manifest, self.shard_of(other.manifest))
+        try:
+            return self._enliven(key, other.manifest, self.shard_of(other.manifest))
+        except ValueError as error:
+            self.set_apart(key, other.manifest, error)
+            return None
+
+    def set_apart(self, key: RunKey, manifest: Manifest, error: ValueError) -> None:
+        """Leave a run alone that can't be read, as if another replica drove it; it is looked at when it changes."""
+        meta, status = manifest["metadata"], manifest.get("status") or {}
+        log.error(
+            "a run can't be read and is left alone: it may be of a later version of Kubernaut, then upgrade the "
+            "operator; or delete the run, and take its finalizer off",
+            extra={"run": str(key), "uid": meta["uid"], "error": _first(error)},
+        )
+        if key in self.live:
+            return
+        self._uids[meta["uid"]] = key
+        self._odd.add(meta["uid"])
+        snapshot = (status.get("workflow") or {}).get("snapshot")
+        self.others[key] = Other(meta["uid"], meta["resourceVersion"], GLOBAL, snapshot, None)
 
     def awaiting(self, workflow: WorkflowKey) -> list[tuple[RunKey, Manifest]]:
         """Return the runs of a Workflow that are not driven here and not claimed yet: it says whose they are."""
@@ -201,6 +232,7 @@ class Known:
 
     def _is_over(self, uid: str) -> None:
         self._uids.pop(uid, None)
+        self._odd.discard(uid)
         self._over[uid] = None
         if len(self._over) > _REMEMBERED:
             self._over.popitem(last=False)
@@ -245,6 +277,14 @@ class Known:
             if snapshot:
                 used.add((workflow.namespace, snapshot))
         return used
+
+
+def _first(error: ValueError) -> str:
+    """Return what is wrong first, with its place."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    detail = error.errors()[0]
+    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
 
 
 def _there(run: weakref.ref[LiveRun]) -> LiveRun:

@@ -14,6 +14,7 @@ from kubernaut.core.errors import KubernautError
 from kubernaut.core.keeping import NO_HISTORY, Keeper, NotKept
 from kubernaut.engine.afterlife import RecordLoader
 from kubernaut.engine.remembering import HistoryMemory
+from kubernaut.engine.unending import unending
 from kubernaut.history.breaker import Breaker
 from kubernaut.history.bundlemirror import BundleMirror
 from kubernaut.history.bundlespool import BundleSpool
@@ -95,7 +96,6 @@ class History:
     async def running(self) -> AsyncIterator[None]:
         """Connect (and migrate) in the background, and mirror meanwhile."""
         tasks = [asyncio.create_task(work) for work in self._work()]
-        tasks += [asyncio.create_task(work.run()) for work in (self._retention, self._bundles) if work]
         try:
             yield
         finally:
@@ -110,7 +110,15 @@ class History:
             await self.database.close()
 
     def _work(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        return (self._connect(), self.mirror.run(), self.seen.run(), self.known_good.run())
+        loops = [
+            unending("storing what was seen available", self.seen.run),
+            unending("storing what objects are like", self.known_good.run),
+        ]
+        if self._retention:
+            loops.append(unending("dropping old months of the history", self._retention.run))
+        if self._bundles:
+            loops.append(unending("storing diagnostics bundles", self._bundles.run))
+        return (self._connect(), self.mirror.run(), *loops)
 
     async def _connect(self) -> None:
         try:

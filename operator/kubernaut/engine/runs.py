@@ -177,6 +177,9 @@ class RunReconciler:
             live.status = await self._with_who_undid_it(live, decision.status)
             if decision.store_first and not await self._stored(live):
                 continue
+            if live.gone:
+                # It went while something was waited for, and what it held is given up: nothing is begun or taken.
+                return None
             for act in decision.acts:
                 live.tasks[act.step.name] = asyncio.create_task(self._performer.perform(live, act))
             if live.status.phase.final:
@@ -281,6 +284,9 @@ class RunReconciler:
 
     def _rest(self, live: LiveRun, decision: Decision) -> float | None:
         """Arrange what wakes the run again: watches, and time."""
+        if live.gone:
+            # It went while its status was written: nobody would end a watch that is begun now.
+            return None
         wanted = self._wanted(live, decision)
         live.recent.clear()
         live.views.keep_only(wanted)

@@ -13,6 +13,7 @@ from kubernaut.api.reasons import GUARD_REASONS, Reason
 from kubernaut.core import conditions
 from kubernaut.core.errors import (
     Conflict,
+    Forbidden,
     NotFound,
     StepError,
     UnknownOutcome,
@@ -24,7 +25,7 @@ from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
 from kubernaut.engine.alerting import episode_of
 from kubernaut.engine.backoff import AWAY
-from kubernaut.engine.claims import Claim, Claims
+from kubernaut.engine.claims import Claim, Claims, OperatorMayNot
 from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, Parent, disowned
 from kubernaut.engine.guarding import Guarding, Wait
 from kubernaut.engine.homes import target_home
@@ -114,8 +115,7 @@ class Starter:
         if hold is None and live.view().control.paused:
             hold = Hold(Reason.PAUSED, "The run is paused by a person.")
         if hold is not None:
-            # Others that wait for the target must not wait for this one's turn.
-            self._locks.release(live.key)
+            self._give_way(live)
             await self._wait_for(live, hold)
             return False
         owner = await self._concurrency.parent(live)
@@ -125,6 +125,9 @@ class Starter:
         try:
             claim = await self._claims.make(live)
         except AWAY:
+            raise
+        except OperatorMayNot as error:
+            await self._wait_for(live, Hold(error.reason, sentence(error)))
             raise
         except StepError as error:
             await self.refuse(live, error.reason, sentence(error))
@@ -151,8 +154,12 @@ class Starter:
         ):
             return False
         if not live.execution.spec.dry_run:
+            above = await self._concurrency.above(live, owner)
+            if live.gone:
+                # What it held is given up already; nobody would release what it takes now.
+                return False
             try:
-                holder = await self._concurrency.take(live, target.uid, claim.plan.spec, owner)
+                holder = await self._concurrency.take(live, target.uid, claim.plan.spec, above)
             except ConcurrentRun as error:
                 await self.refuse(live, error.reason, sentence(error))
                 return False
@@ -170,8 +177,7 @@ class Starter:
         """Have a run wait for its guards, or end it, and say why; False where they keep it from nothing."""
         if wait is None:
             return False
-        # Others that wait for the target must not wait for this one's turn.
-        self._locks.release(live.key)
+        self._give_way(live)
         live.look_after = wait.seconds
         found = wait.refusal
         if found is not None and wait.over:
@@ -179,6 +185,11 @@ class Starter:
         elif found is not None:
             await self._wait_for(live, Hold(found.reason, found.message))
         return True
+
+    def _give_way(self, live: LiveRun) -> None:
+        """Let those have the target who wait for it: they must not wait for this one's turn."""
+        if not live.left:
+            self._locks.release(live.key)
 
     async def _wait_for(self, live: LiveRun, hold: Hold) -> None:
         """Say in the run's conditions why it does not begin."""
@@ -198,7 +209,7 @@ class Starter:
             verdict=_verdict(reason, declined),
             reason=reason.value,
             message=short(message),
-            started_at=now,
+            started_at=live.status.started_at or now,
             finished_at=now,
             observed_generation=live.execution.metadata.generation,
         )
@@ -207,7 +218,11 @@ class Starter:
         await self._store.store(live)
 
     async def take_up(self, live: LiveRun) -> bool:
-        """Take up a claimed run after a restart: plan from its snapshot, lock on its target."""
+        """Take up a claimed run after a restart: plan from its snapshot, lock on its target.
+
+        Raises:
+            ClusterError: the snapshot can't be read now; try again later.
+        """
         assert live.status.target is not None
         if live.gone:
             return False
@@ -219,7 +234,8 @@ class Starter:
             message = sentence(f"The run's snapshot is gone: {error}")
             await self.refuse(live, Reason.WORKFLOW_NOT_FOUND, message)
             return False
-        except AWAY:
+        except (*AWAY, Forbidden):
+            # It is the operator that may not read it, which says nothing of the run.
             raise
         except StepError as error:
             await self.refuse(live, error.reason, sentence(error))

@@ -79,11 +79,16 @@ class Tenure:
         while self._wanted(token):
             try:
                 await self._load()
+                await self._take_up(self._wanted(token))
             except ClusterError as error:
                 log.warning("runs of new shards could not be listed", extra={"error": str(error)})
                 await asyncio.sleep(_AGAIN)
                 continue
-            await self._take_up(self._wanted(token))
+            except Exception:
+                # Their leases are ours, so nobody else would drive these runs.
+                log.exception("runs of new shards could not be taken up; it is tried again")
+                await asyncio.sleep(_AGAIN)
+                continue
             for shard in self._wanted(token):
                 del self._coming[shard]
             return

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from kubernaut.core.errors import ClusterError
 from kubernaut.history.database import Database
 from kubernaut.history.errors import BadDsn, BreakerOpen, HistoryError, HistoryUnavailable, Rejected
 from kubernaut.history.outbox import Outbox
@@ -156,6 +157,11 @@ class Mirror:
         except asyncio.CancelledError:
             self._outbox.put_back(keys)
             raise
+        except ClusterError as error:
+            # Runs are read from the API server, which is away: that is told enough by those who wait for it.
+            self._outbox.put_back(keys)
+            log.info("finished runs are mirrored later", extra={"error": str(error)})
+            return self._pause()
         except Exception:
             self._outbox.put_back(keys)
             log.exception("finished runs could not be mirrored; they are tried again")

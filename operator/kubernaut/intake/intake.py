@@ -11,6 +11,7 @@ from kubernaut.config import Settings
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.ports import Accounts
+from kubernaut.engine.unending import unending
 from kubernaut.intake.episodes import Episodes
 from kubernaut.intake.incidents import Incidents
 from kubernaut.intake.matching import Matching, Triggers
@@ -65,7 +66,7 @@ class Intake:
         assert self._settings.alerts_port is not None
         port = await self._receiver.start(self._settings.alerts_bind, self._settings.alerts_port)
         log.info("receiving alerts", extra={"port": port})
-        self._writing = asyncio.create_task(self._incidents.run())
+        self._writing = asyncio.create_task(unending("writing which alerts joined", self._incidents.run))
 
     async def stop(self) -> None:
         """Answer what is under way, take no more, and write what is not written yet; twice is once."""

@@ -208,7 +208,10 @@ def test_markup_and_escapes_in_a_workflow_are_shown_as_they_are(lint: Lint) -> N
 
 @pytest.mark.parametrize(
     ("life", "told"),
-    [("Draft", "Draft: only dry runs start."), ("Deprecated", "Deprecated: only runs that a person starts.")],
+    [
+        ("Draft", "Draft: only dry runs start."),
+        ("Deprecated", "Deprecated: only runs that a person or another run starts."),
+    ],
 )
 def test_what_is_not_active_is_told_with_its_line_and_is_no_problem(lint: Lint, life: str, told: str) -> None:
     text = GOOD.replace("  parameters:", f"  lifecycle: {life}\n  parameters:")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,17 @@ async def test_a_stream_that_ends_or_breaks_goes_on_where_it_was() -> None:
         True,
         True,
     ]
+
+
+@pytest.mark.parametrize("said", [[], [EXPIRED]], ids=["nothing", "too old"])
+async def test_a_server_that_ends_each_stream_at_once_is_asked_less_and_less_often(
+    said: list[Any],
+) -> None:
+    script = Script([(5, None)] * 10, [*[said] * 8, [event("ADDED", 6)], said])
+    await told(script, 10)
+    assert script.pauses[:4] == [0.2, 0.4, 0.8, 1.6]
+    assert max(script.pauses) == 5.0
+    assert script.pauses[8:] == [0.2, 0.4], "after an event the pauses begin small again"
 
 
 async def test_a_version_that_is_too_old_is_a_gap() -> None:

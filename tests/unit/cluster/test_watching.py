@@ -146,6 +146,15 @@ async def test_a_server_that_is_away_is_waited_for_longer_each_time() -> None:
     assert script.pauses[-1] == 0.2, "after an event the pauses begin small again"
 
 
+@pytest.mark.parametrize("said", [[], [EXPIRED]], ids=["nothing", "too old"])
+async def test_a_server_that_ends_each_stream_at_once_is_asked_less_and_less_often(said: list[Any]) -> None:
+    script = Script([(5, seen(4))] * 10, [*[said] * 8, [event("MODIFIED", 6)], said])
+    assert await script.run() == ["4", "6", "4"]
+    assert script.pauses[:4] == [0.2, 0.4, 0.8, 1.6]
+    assert max(script.pauses) == 5.0
+    assert script.pauses[8:] == [0.2, 0.4], "after an event the pauses begin small again"
+
+
 async def test_waits_as_long_as_the_server_asks() -> None:
     script = Script([Unavailable("busy", retry_after=12.0), (5, seen(4))], [])
     await script.run()

@@ -86,6 +86,26 @@ def test_every_verdict_is_said_in_words(verdict: Verdict | None) -> None:
     assert verified.message.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (Reason.APPROVAL_DENIED, "A person declined the run."),
+        (Reason.APPROVAL_EXPIRED, "Nobody approved the run in time."),
+        (Reason.CONCURRENT_RUN, "The run was declined. Run a holds the target."),
+        (Reason.REPLACED, "The run was declined. Run a holds the target."),
+        (Reason.COOLDOWN, "A guard declined the run. Run a holds the target."),
+    ],
+)
+def test_it_is_said_who_declined_a_run(reason: Reason, told: str) -> None:
+    status = WorkflowExecutionStatus(
+        phase=RunPhase.FAILED,
+        verdict=Verdict.DECLINED,
+        reason=reason.value,
+        message="Run a holds the target.",
+    )
+    assert conditions.of_run(status, None, NOW, 1)[-1].message == told
+
+
 def test_without_evidence_the_reason_is_said() -> None:
     def verified(reason: Reason) -> str:
         status = WorkflowExecutionStatus(

@@ -11,6 +11,7 @@ import pytest
 
 from kubernaut.api.names import FINALIZER
 from kubernaut.core.errors import Unavailable
+from kubernaut.core.guards.deciding import Alerts
 from kubernaut.engine.engine import Engine
 from kubernaut.engine.homes import home_of
 from kubernaut.engine.ownership import Listener, Shards
@@ -300,3 +301,100 @@ def test_a_run_belongs_to_its_target_and_a_refused_one_to_its_workflow(
 ) -> None:
     run = {"metadata": {"namespace": "shop"}, "spec": {"workflowRef": {"name": "fix"}}, "status": status}
     assert home_of(run, lambda _: "shop/apps/v1/Deployment/rendered") == home
+
+
+def held_up(bench: Half, verb: str, kind: str) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have the first such request wait; return what tells that it was sent, and what lets it be answered."""
+    sent, answered = asyncio.Event(), asyncio.Event()
+    original = getattr(bench.world.cluster, verb)
+
+    async def slow(ref: Any, *args: Any, **more: Any) -> Any:
+        result = await original(ref, *args, **more)
+        if ref.kind == kind and not sent.is_set():
+            sent.set()
+            await answered.wait()
+        return result
+
+    setattr(bench.world.cluster, verb, slow)
+    return sent, answered
+
+
+async def test_a_run_that_is_left_while_its_status_is_written_begins_nothing_more() -> None:
+    bench = Half(World(), WEB)
+    two_runs(bench.world, scale("one", 2))
+    sent, answered = held_up(bench, "patch_status", "WorkflowExecution")
+    async with bench.running():
+        bench.tell("on-web")
+        await sent.wait()
+        leaving = asyncio.create_task(bench.shards.leave(WEB))
+        await asyncio.sleep(0)
+        answered.set()
+        await leaving
+        await asyncio.sleep(10)
+    assert "patch Deployment shop/web" not in bench.world.cluster.written()
+
+
+async def test_a_run_that_is_left_while_it_says_that_it_waits_leaves_no_watch() -> None:
+    bench = Half(World(), WEB)
+    two_runs(bench.world, {"name": "ready", "wait": {"until": "target.status.readyReplicas == 9"}})
+    async with bench.running():
+        original = bench.world.cluster.patch_status
+        sent, answered = asyncio.Event(), asyncio.Event()
+
+        async def slow(ref: Any, body: Any, **more: Any) -> Any:
+            result = await original(ref, body, **more)
+            if ref.kind == "WorkflowExecution" and "steps" in str(body) and not sent.is_set():
+                sent.set()
+                await answered.wait()
+            return result
+
+        bench.world.cluster.patch_status = slow  # type: ignore[method-assign]
+        bench.tell("on-web")
+        await sent.wait()
+        leaving = asyncio.create_task(bench.shards.leave(WEB))
+        await asyncio.sleep(0)
+        answered.set()
+        await leaving
+        await asyncio.sleep(1)
+        assert bench.world.watches.callbacks == []
+
+
+async def test_a_run_that_is_lost_while_alerts_are_asked_for_takes_no_lock() -> None:
+    bench = Half(World(), WEB)
+    two_runs(bench.world, pause())
+    bench.world.workflow(pause(), guards={"stopWhileFiring": [{"alert": "Down"}]}, timeout="2h")
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    class Source:
+        async def look(self) -> Alerts:
+            asked.set()
+            await answered.wait()
+            return Alerts(asked_at=bench.world.clock())
+
+    bench.world.guards.source = Source()
+    async with bench.running():
+        bench.tell("on-web")
+        await asked.wait()
+        bench.shards.lose(WEB)
+        answered.set()
+        await asyncio.sleep(1)
+        assert (len(bench.world.locks), bench.world.locks.waiting) == (0, 0)
+
+
+async def test_after_a_restart_no_run_that_goes_first_takes_the_target_of_one_that_had_begun() -> None:
+    bench = Half(World(), WEB)
+    bench.world.workflow(pause())
+    bench.world.workflow(pause(), name="urgent", priority=1000)
+    begun = bench.world.run("begun", finalizers=[FINALIZER])
+    await bench.world.reconciler().reconcile(begun)
+    bench.world.locks.release(begun.key)
+    # More than there are workers, and all of them go first.
+    names = [f"urgent-{number}" for number in range(9)]
+    for name in names:
+        bench.world.run(name, "urgent", finalizers=[FINALIZER])
+    async with bench.running():
+        for name in names:
+            bench.tell(name)
+        await asyncio.sleep(1)
+        assert {bench.world.stored(name).get("phase") for name in names} <= {None, "Pending"}
+        assert bench.world.stored("begun")["phase"] == "Running"

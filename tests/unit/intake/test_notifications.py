@@ -251,3 +251,12 @@ async def test_a_workflow_that_is_not_ready_is_started_by_nothing(caplog: pytest
     desk.notifications._matching._triggers._plan_of = broken
     assert +(await desk.take(alert())).outcomes == Counter(unmatched=1)
     assert "no alert starts a Workflow that is not ready" in caplog.text
+
+
+@pytest.mark.parametrize(("life", "runs"), [("Draft", 0), ("Deprecated", 0), ("Active", 1)])
+async def test_no_alert_starts_a_workflow_that_is_not_active(life: str, runs: int) -> None:
+    declared = workflow()
+    declared["spec"]["lifecycle"] = life
+    desk = Desk(declared)
+    await desk.take(alert())
+    assert len(desk.runs()) == runs

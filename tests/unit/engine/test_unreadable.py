@@ -1,0 +1,162 @@
+"""A run that can't be read, of a later version say, is left alone, and keeps nobody else from anything."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from typing import Any
+
+import pytest
+
+from kubernaut.api.names import FINALIZER
+from kubernaut.core.errors import Unavailable
+from kubernaut.core.ports import Manifest
+from kubernaut.engine.afterlife import RecordLoader
+from kubernaut.engine.unending import AGAIN
+from kubernaut.history.records import RunKey
+from kubernaut.metrics import REGISTRY
+from unit.engine.test_engine import Bench
+from unit.engine.test_runs import finish
+from unit.engine.test_tenure import WEB, Half
+from unit.engine.world import World, scale
+
+pytestmark = pytest.mark.looptime
+LATER: list[Manifest] = [
+    {"status": {"phase": "Running", "mood": "hopeful"}},
+    {"status": {"phase": "Pondering"}},
+    {"spec": {"mood": "hopeful"}},
+]
+
+
+def two(world: World, later: Manifest) -> None:
+    """A run of this version, and one before it in every list that only a later version can read."""
+    world.workflow(scale("one", 2))
+    world.run("later", finalizers=[FINALIZER])
+    world.cluster.edit("WorkflowExecution", "later", later)
+    world.run("run", finalizers=[FINALIZER])
+
+
+def unreadable() -> float | None:
+    return REGISTRY.get_sample_value("kubernaut_runs_unreadable")
+
+
+@pytest.mark.parametrize("later", LATER)
+async def test_it_keeps_no_operator_from_starting_and_no_other_run_from_being_driven(
+    later: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(World())
+    two(bench.world, later)
+    before = copy.deepcopy(bench.world.cluster.find("WorkflowExecution", "later"))
+    with caplog.at_level(logging.ERROR):
+        async with bench.running() as engine:
+            await asyncio.sleep(60)
+            assert bench.world.stored("run")["phase"] == "Succeeded"
+            assert unreadable() == 1
+            assert not engine.finished(before["metadata"]["uid"]), "its marks are needed still"
+    assert bench.world.cluster.find("WorkflowExecution", "later") == before
+    (told,) = {record.run for record in caplog.records if hasattr(record, "run")}
+    assert told == "shop/later"
+    assert any("mood" in record.error or "Pondering" in record.error for record in caplog.records)  # type: ignore[attr-defined]
+
+
+async def test_once_it_can_be_read_it_is_driven_and_once_it_is_gone_it_is_forgotten() -> None:
+    bench = Bench(World())
+    two(bench.world, LATER[0])
+    async with bench.running() as engine:
+        await asyncio.sleep(1)
+        assert unreadable() == 1
+        bench.world.cluster.edit("WorkflowExecution", "later", {"status": {"phase": None, "mood": None}})
+        bench.tell("later", "MODIFIED")
+        await asyncio.sleep(60)
+        assert bench.world.stored("later")["phase"] == "Succeeded"
+        assert unreadable() == 0
+        bench.world.run("other", finalizers=[FINALIZER])
+        bench.world.cluster.edit("WorkflowExecution", "other", LATER[0])
+        bench.tell("other")
+        assert unreadable() == 1
+        uid = bench.world.cluster.find("WorkflowExecution", "other")["metadata"]["uid"]
+        bench.tell("other", "DELETED")
+        assert unreadable() == 0
+        assert engine.finished(uid)
+
+
+async def test_a_shard_that_is_taken_over_is_driven_though_one_of_its_runs_can_not_be_read() -> None:
+    bench = Half(World())
+    two(bench.world, LATER[0])
+    async with bench.running():
+        bench.tell("later")
+        bench.tell("run")
+        bench.shards.gain(WEB)
+        await asyncio.sleep(60)
+        assert bench.world.stored("run")["phase"] == "Succeeded"
+
+
+async def test_a_shard_that_could_not_be_taken_up_for_a_reason_nobody_thought_of_is_taken_up_later() -> None:
+    bench = Half(World())
+    two(bench.world, {})
+    async with bench.running():
+        original, failures = bench.world.cluster.list_pages, 1
+
+        def failing(*args: Any, **more: Any) -> Any:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise RuntimeError("nobody thought of this")
+            return original(*args, **more)
+
+        bench.world.cluster.list_pages = failing  # type: ignore[method-assign]
+        bench.shards.gain(WEB)
+        await asyncio.sleep(60)
+        assert bench.world.stored("run")["phase"] == "Succeeded"
+
+
+async def test_listing_goes_on_after_an_error_that_nobody_thought_of() -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    async with bench.running() as engine:
+        original, failures = bench.world.cluster.list_pages, 2
+
+        def failing(*args: Any, **more: Any) -> Any:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise RuntimeError("nobody thought of this")
+            return original(*args, **more)
+
+        bench.world.cluster.list_pages = failing  # type: ignore[method-assign]
+        every = engine._parts.settings.relist.total_seconds()
+        await asyncio.sleep(3 * (every + AGAIN))
+        bench.world.run("run", finalizers=[FINALIZER])
+        await asyncio.sleep(every + AGAIN)
+        assert bench.world.stored("run")["phase"] == "Succeeded"
+
+
+async def test_a_finished_one_holds_up_no_other_on_its_way_into_the_history() -> None:
+    world = World()
+    two(world, {"status": {"phase": "Succeeded", "finishedAt": "2026-01-01T00:00:00Z", "mood": "hopeful"}})
+    await finish(world)
+    keys = [
+        RunKey(world.cluster.find("WorkflowExecution", name)["metadata"]["uid"], "shop", name)
+        for name in ("later", "run")
+    ]
+    later, run = await RecordLoader(world.cluster)(keys)
+    assert later is None
+    assert run is not None
+
+
+async def test_a_run_is_not_stored_without_the_names_of_its_actions_because_its_snapshot_could_not_be_read_once() -> (
+    None
+):
+    world = World()
+    world.workflow(scale("one", 2))
+    world.run(finalizers=[FINALIZER])
+    await finish(world)
+    load = RecordLoader(world.cluster)
+    key = RunKey(world.cluster.find("WorkflowExecution", "run")["metadata"]["uid"], "shop", "run")
+    world.cluster.troubles["get"] = [None, Unavailable("away")]
+    with pytest.raises(Unavailable):
+        await load([key])
+    (record,) = await load([key])
+    assert record is not None
+    assert [step.action for step in record.steps] == ["scale_deployment"]
