@@ -97,6 +97,20 @@ def test_bad_input_exits_1_and_names_the_fix(
     assert "Traceback" not in told
 
 
+def test_a_state_in_yaml_is_read_as_kubectl_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNAUT_DSN", raising=False)
+    text = yaml.safe_dump({"kind": "List", "items": [node(), *rolled_out(), flow()]})
+    at = "2026-03-01T12:00:00Z"
+    path = tmp_path / "state.yaml"
+    # As somebody writes it by hand: kubectl itself writes quotes.
+    path.write_text(text.replace("metadata:\n", f"metadata:\n    creationTimestamp: {at}\n", 1))
+    given = ["simulate", "grow", "--state", str(path), "-p", "size=4", "-n", "shop", "-o", "json"]
+    assert main(given) == 0, capsys.readouterr()
+    assert json.loads(capsys.readouterr().out)["goesThrough"] is True
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -125,6 +139,29 @@ def test_a_file_that_is_not_there_is_told_before_a_cluster_that_is_not(
     told = capsys.readouterr().err
     assert "there is no file" in told
     assert "nowhere" not in told
+
+
+def two_places(tmp_path: Path) -> str:
+    """Return a state that has a Workflow of the same name in two namespaces, and what it acts on in one."""
+    elsewhere = flow(steps=[{"name": "back", "action": "rollback_deployment"}])
+    elsewhere["metadata"] |= {"namespace": "store", "uid": "uid-other"}
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps({"kind": "List", "items": [node(), *rolled_out(), flow(), elsewhere]}))
+    return str(path)
+
+
+def test_of_workflows_with_one_name_that_of_the_namespace_is_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNAUT_DSN", raising=False)
+    given = ["simulate", "grow", "--state", two_places(tmp_path), "-p", "size=4"]
+    assert main([*given, "-n", "shop"]) == 0
+    assert "spec.replicas: 2 -> 4" in capsys.readouterr().out
+    assert main(given) == 1
+    assert "has Workflows 'grow' in shop, store" in capsys.readouterr().err
+    assert main([*given, "-n", "mill"]) == 4
+    assert "has no Workflow 'grow' in namespace mill" in (told := capsys.readouterr().err)
+    assert "shop/grow, store/grow" in " ".join(told.split())
 
 
 # Guards, and what is remembered
@@ -181,6 +218,13 @@ def test_guards_count_the_runs_that_went_before_and_say_what_they_would_say(
 ) -> None:
     told = guarded(a_run("old", 20), a_run("new", 5), guards=guards, code=2)
     assert f"The run would wait for its guards: {says}" in told
+
+
+def test_guards_that_look_at_alerts_too_say_all_else_that_they_say(guarded: Guard) -> None:
+    guards = {"cooldown": "30m", "stopWhileFiring": [{"alert": "Down"}]}
+    told = guarded(a_run("new", 5), guards=guards, code=2)
+    assert "The run would wait for its guards: Cooldown 30m of Workflow grow" in told
+    assert "no alert that guards look at fires" in told
 
 
 @pytest.mark.parametrize(
