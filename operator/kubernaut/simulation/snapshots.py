@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 
+from kubernaut import yamltext
 from kubernaut.core.errors import KubernautError
 from kubernaut.core.ports import Manifest
 
@@ -33,7 +34,7 @@ def read(text: str) -> list[Manifest]:
         StateInvalid: the text is none.
     """
     try:
-        data = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+        data = json.loads(text) if text.lstrip().startswith("{") else yamltext.load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise StateInvalid(
             "(file)", f"is neither JSON nor YAML: {error}", "Write one List of objects."
