@@ -245,7 +245,7 @@ async def _simulated(
 
     guards = await _levels(workflow, namespace, shadow)
     params = parse_parameters(plan.spec, values)
-    past = past_of(runs, lambda: shadow.state.now)
+    past = past_of(runs, lambda: shadow.state.now, shadow.assumptions)
     one = driver.Wanted(workflow.metadata.name, namespace, plan, params, guards, find=other, past=past)
     try:
         async with memory_of(wanted.dsn, wanted.keys, shadow.assumptions, now) as memory:

@@ -71,11 +71,16 @@ def counted(runs: Iterable[Manifest]) -> list[Manifest]:
     ]
 
 
-def past_of(runs: Iterable[Manifest], clock: Callable[[], datetime]) -> PastRuns:
-    """Return what the engine would know of these runs."""
+def past_of(runs: Iterable[Manifest], clock: Callable[[], datetime], assumptions: Assumptions) -> PastRuns:
+    """Return what the engine would know of these runs; what can't be read, as of another version, is said."""
     past = PastRuns(clock)
     for one in runs:
-        past.see(one)
+        try:
+            past.see(one)
+        except (KeyError, TypeError, ValueError):
+            meta = one["metadata"]
+            told = f"run {meta.get('namespace', '')}/{meta['name']}"
+            assumptions.say(f"{told} does not count for guards: this version can't read it")
     past.complete = True
     return past
 

@@ -115,6 +115,7 @@ def test_a_state_in_yaml_is_read_as_kubectl_reads_it(
     ("text", "says"),
     [
         ("{", "(file): is neither JSON nor YAML"),
+        ("a: " + "[" * 3000, "(file): is neither JSON nor YAML"),
         ("{}", "items: is no list"),
         ('{"items": [{"kind": "Pod"}]}', "items[0].apiVersion: is required"),
         ('{"items": [{"kind": "Pod", "apiVersion": "v1"}]}', "items[0].metadata.name: is required"),
@@ -243,6 +244,30 @@ def test_runs_that_never_acted_or_of_other_workflows_do_not_count_as_in_a_run(gu
     other = a_run("other", 5)
     other["spec"]["workflowRef"]["name"] = "another"
     assert "would end Succeeded" in guarded(declined, other, guards={"cooldown": "30m"})
+
+
+def test_a_run_that_another_version_wrote_is_said_not_to_count_and_stops_nothing(guarded: Guard) -> None:
+    odd = [a_run("newer", 5, phase="Hibernating"), a_run("odd", 5, startedAt="yesterday")]
+    told = guarded(*odd, guards={"cooldown": "30m"})
+    assert "would end Succeeded" in told
+    for name in ("newer", "odd"):
+        assert f"run shop/{name} does not count for guards: this version can't read it" in told
+
+
+def test_what_is_null_in_a_state_is_not_there(guarded: Guard) -> None:
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "api", "namespace": "shop"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"},
+            "minReplicas": None,
+            "maxReplicas": 3,
+        },
+    }
+    step = {"name": "scale", "action": "scale_deployment", "with": {"replicas": 4, "autoscaler": "Ignore"}}
+    told = guarded(objects=[*rolled_out(), scaler], steps=[step], guards={"gitOps": "Act"})
+    assert "HorizontalPodAutoscaler api scales Deployment shop/api from 4 to 3" in told
 
 
 def test_a_breaker_that_is_open_has_a_person_asked(guarded: Guard) -> None:

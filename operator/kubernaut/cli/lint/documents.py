@@ -69,6 +69,8 @@ def read(text: str, source: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise NotYaml(error.problem or str(error), mark.line + 1 if mark else 1) from None
+    except RecursionError:
+        raise NotYaml("it is nested too deeply", 1) from None
     except (yaml.YAMLError, ValueError) as error:
         raise NotYaml(str(error).splitlines()[0], 1) from None
     finally:
