@@ -270,6 +270,17 @@ def test_what_is_null_in_a_state_is_not_there(guarded: Guard) -> None:
     assert "HorizontalPodAutoscaler api scales Deployment shop/api from 4 to 3" in told
 
 
+def test_what_is_protected_is_declined_at_once_and_waits_for_no_window(guarded: Guard) -> None:
+    objects = rolled_out()
+    (target,) = (one for one in objects if one["kind"] == "Deployment")
+    target["metadata"]["labels"] = {"tier": "gold"}
+    closed = {"name": "freeze", "type": "Closed", "start": "00:00", "end": "24:00"}
+    guards = {"protectedLabels": [{"key": "tier"}], "changeWindows": [closed]}
+    told = guarded(objects=objects, guards=guards, code=2)
+    assert "The run would end Failed, Declined: " in told
+    assert "label tier: 'gold' is protected by guards of Workflow grow" in told
+
+
 def test_a_breaker_that_is_open_has_a_person_asked(guarded: Guard) -> None:
     step = {"name": "gone", "action": "delete_resource"}
     step["with"] = {"apiVersion": "v1", "kind": "ConfigMap", "name": "old"}  # type: ignore[assignment]
