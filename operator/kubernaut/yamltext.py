@@ -1,10 +1,10 @@
-"""YAML read as kubectl reads it before the API server sees it: what both take for a text is one here, too."""
+"""YAML read as kubectl and Helm read it before the API server sees it: what is a text to them is one here, too."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import yaml
 
@@ -22,13 +22,17 @@ _NUMBERS: Final = {
 
 
 class ApiLoader(yaml.SafeLoader):
-    """Leaves dates and times of day the texts that they are."""
+    """Leaves dates and times of day the texts that they are; y and n without quotes are none."""
+
+    bool_values: ClassVar = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
 
 
 ApiLoader.yaml_implicit_resolvers = {
     first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in rules if tag != _TIMESTAMP]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+ApiLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]$"), list("yYnN"))
 
 
 def load(text: str) -> Any:

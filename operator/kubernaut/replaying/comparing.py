@@ -111,7 +111,7 @@ def _branch(name: str, record: StepRecord, one: StepStatus) -> list[Difference]:
 
 
 def _untold(message: str | None) -> bool:
-    """Whether the reason is that of an attempt which another one followed then: it stands for one that was not kept."""
+    """Whether the reason stands for one that was not kept, of an attempt that another one followed then."""
     return NOT_RECORDED in (message or "")
 
 
