@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import (
     Control,
     ResolvedTarget,
@@ -385,12 +386,12 @@ class Player:
         if known is None or not act.step.timed or known.timeout == timeout:
             return True
         if record.reason == Reason.STEP_TIMEOUT and timeout > known.timeout:
-            self._missing(f"what step {name} would have come to in more than {known.timeout}")
+            self._missing(f"what step {name} would have come to in more than {format_duration(known.timeout)}")
             return False
         if flight.due <= act.deadline or record.reason == Reason.STEP_TIMEOUT:
             return True
         took = f"{record.duration_seconds:.1f} s" if record.duration_seconds is not None else "longer"
-        what = f"step {name} runs into its timeout of {timeout}"
+        what = f"step {name} runs into its timeout of {format_duration(timeout)}"
         self._differs("TimedOut", what, f"{what}: it took {took}")
         self._missing(f"what step {name} leaves behind at its timeout")
         return False

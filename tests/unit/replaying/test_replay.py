@@ -81,6 +81,7 @@ def test_a_timeout_shorter_than_a_step_took_cuts_it_short(timeout: str, verdict:
     result = replayed(record, old, a_check(timeout=timeout).spec())
     assert result.verdict == verdict
     assert [one.kind for one in result.differences] == (["TimedOut"] if verdict == "Otherwise" else [])
+    assert all(one.what == "step restart runs into its timeout of 1s" for one in result.differences)
 
 
 def failing(retries: int = 0, **more: Any) -> WorkflowBuilder:
