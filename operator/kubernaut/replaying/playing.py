@@ -386,7 +386,8 @@ class Player:
         if known is None or not act.step.timed or known.timeout == timeout:
             return True
         if record.reason == Reason.STEP_TIMEOUT and timeout > known.timeout:
-            self._missing(f"what step {name} would have come to in more than {format_duration(known.timeout)}")
+            more = format_duration(known.timeout)
+            self._missing(f"what step {name} would have come to in more than {more}")
             return False
         if flight.due <= act.deadline or record.reason == Reason.STEP_TIMEOUT:
             return True
