@@ -14,6 +14,7 @@ import pytest
 from e2e.alerting import Teller, alert, payload, taking_alerts
 from e2e.websteps import acting, note
 from e2e.world import Place, World, until, web
+from escalation.played.alerted import ROWS, Alerted
 from kubernaut.core.ports import Manifest
 from localrun.process import Operator
 
@@ -263,6 +264,35 @@ def test_an_account_that_may_not_look_is_told_by_name(world: World, teller: Tell
     assert lacking is not None
     assert "get pods" in lacking
     assert "get replicasets.apps" in lacking
+
+
+@pytest.fixture(scope="module")
+def labelled(world: World) -> Place:
+    """A namespace in which alerts are told whose labels somebody else has written."""
+    place = world.place()
+    settings = {"metadata": {"name": "settings"}, "data": {"a": "x"}}
+    path = f"/api/v1/namespaces/{place.namespace}/configmaps"
+    assert world.admin.request("POST", path, settings).ok
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"]}]
+    place.create("Role", {"metadata": {"name": "settings"}, "rules": rules})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "settings"}
+    subject = {"kind": "ServiceAccount", "name": "kubernaut-repair", "namespace": place.namespace}
+    place.create(
+        "RoleBinding", {"metadata": {"name": "settings"}, "roleRef": reference, "subjects": [subject]}
+    )
+    place.await_right(place.account, {"verb": "patch", "resource": "configmaps"}, True)
+    return place
+
+
+@pytest.mark.parametrize(("number", "row"), [*enumerate(ROWS)], ids=[str(row) for row in ROWS])
+def test_what_is_written_in_a_label_is_a_text_and_gets_nobody_more_rights(
+    labelled: Place, teller: Teller, number: int, row: Alerted
+) -> None:
+    """The attempts of tests/escalation/played/alerted.py."""
+    told = row.played(teller, labelled, f"try-{number}", row.word)
+    assert row.says in told, told or "nobody refused it"
+    twin = row.played(teller, labelled, f"twin-{number}", row.twin)
+    assert twin == "", f"the twin was refused: {twin}"
 
 
 @pytest.mark.parametrize(

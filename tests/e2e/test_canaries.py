@@ -390,7 +390,7 @@ def test_no_secret_is_told_whatever_becomes_of_a_run(place: Place, tmp_path: Pat
 
     uids = [one["metadata"]["uid"] for one in place.list("WorkflowExecution")]
     world.await_rows(uids)
-    flow = tmp_path / "flow.yaml"
+    flow, history = tmp_path / "flow.yaml", ("--dsn", world.postgres.dsn)
     flow.write_text(yaml.safe_dump(_declared(place, "bad")))
     for name in ("dry", "bad", "good", "waits", *named):
         for word in ("why", "status", "watch"):
@@ -404,8 +404,12 @@ def test_no_secret_is_told_whatever_becomes_of_a_run(place: Place, tmp_path: Pat
         ("lint", str(flow)),
         ("patterns", "-n", place.namespace),
         ("actions", "run_job"),
+        ("history", "-n", place.namespace, "-o", "json", *history),
+        ("replay", "-w", str(flow), "-n", place.namespace, "-o", "json", *history),
+        ("simulate", str(flow), "--server", "-o", "json", *given),
+        *(("simulate", name, *given[-2:]) for name in named),
     ):
-        told.command(*command)
+        assert told.command(*command) in (0, 2), told.texts
     assert len(canaries.values) >= 20
     texts = told.collect()
     print(

@@ -53,8 +53,8 @@ def restarted(place: Place) -> bool:
     return any(pods.restarts(pod) for pod in place.items("v1", "pods"))
 
 
-def made(place: Place, cluster: Cluster, kind: str, **container: Any) -> Manifest:
-    place.create("apps/v1", _RESOURCES[kind], workload(cluster, kind, **container))
+def made(place: Place, cluster: Cluster, kind: str, command: list[str] = FINE, **container: Any) -> Manifest:
+    place.create("apps/v1", _RESOURCES[kind], workload(cluster, kind, command, **container))
     await_true(lambda: well(place, kind), f"{kind} db did not get well")
     return place.get("apps/v1", _RESOURCES[kind], "db")
 
@@ -148,3 +148,74 @@ async def test_a_liveness_probe_that_is_too_short_no_longer_kills(place: Place, 
         return len(alive) == 2 and all(view.ready and not view.restarts for view in ages)
 
     await_true(asked, "a new pod was killed")
+
+
+READY = ["sh", "-c", "touch /tmp/ready; trap 'exit 0' TERM; while true; do sleep 0.2; done"]
+ASKED = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
+
+
+def wedge(place: Place, cluster: Cluster, pod: str) -> None:
+    """Have a pod's process go on, and answer nobody any more: no restart by the kubelet follows."""
+    cluster.run_kubectl("exec", "-n", place.namespace, pod, "--", "rm", "/tmp/ready")
+    await_true(lambda: not pods.ready(place.get("v1", "pods", pod)), f"pod {pod} is still ready")
+
+
+def names(place: Place) -> set[str]:
+    """Return the pods that are there to stay."""
+    return {pod["metadata"]["name"] for pod in place.items("v1", "pods") if not pods.leaving(pod)}
+
+
+def reached(place: Place) -> set[str]:
+    """Return the pods that the Service sends to."""
+    slices = place.items("discovery.k8s.io/v1", "endpointslices")
+    ends = [end for one in slices for end in one.get("endpoints") or () if end["conditions"].get("ready")]
+    return {end["targetRef"]["name"] for end in ends}
+
+
+async def test_a_pod_in_quarantine_runs_on_while_another_takes_its_place_until_it_is_put_back(
+    place: Place, cluster: Cluster
+) -> None:
+    target = made(place, cluster, "Deployment", command=READY, readinessProbe=ASKED)
+    place.create(
+        "v1",
+        "services",
+        {"metadata": {"name": "db"}, "spec": {"selector": {"app": "db"}, "ports": [{"port": 80}]}},
+    )
+    await_true(lambda: reached(place) == names(place), "the Service does not reach both pods")
+    wedged = min(names(place))
+    before = place.get("v1", "pods", wedged)["status"]["containerStatuses"][0]
+    wedge(place, cluster, wedged)
+    await_true(lambda: wedged not in reached(place) and not well(place, "Deployment"), "nobody notices")
+
+    action = REGISTRY.get("quarantine_pod")
+    parameters = action.parameters.model_validate({"unhealthy": True})
+    context = place.context(target, step="quarantine")
+    account = place.account(action.rights(context.target, parameters))
+    intent = await action.prepare(account, context, parameters)
+    context = place.context(target, step="quarantine", intent=intent)
+    done = await action.perform(account, context, parameters)
+    assert (done.outputs["pod"], done.outputs["services"]) == (wedged, ["db"])
+    await_true(lambda: well(place, "Deployment"), "no other pod takes its place")
+    assert len(names(place)) == 3
+    await_true(lambda: reached(place) == names(place) - {wedged}, "the Service does not reach the two others")
+    after = place.get("v1", "pods", wedged)["status"]["containerStatuses"][0]
+    assert "running" in after["state"]
+    assert (after["containerID"], after["restartCount"]) == (before["containerID"], before["restartCount"])
+
+    assert (await action.undo(account, context, parameters)).acted
+    await_true(lambda: len(names(place)) == 2, "its controller does not take it back")
+    await_true(lambda: well(place, "Deployment"), "the Deployment does not get well")
+
+
+async def test_a_restart_has_every_process_that_hangs_begin_anew(place: Place, cluster: Cluster) -> None:
+    target = made(place, cluster, "Deployment", command=READY, readinessProbe=ASKED)
+    former = names(place)
+    for pod in former:
+        wedge(place, cluster, pod)
+    assert not restarted(place)
+    assert (await act(place, target, "restart_deployment")).acted
+    await_true(
+        lambda: well(place, "Deployment") and names(place).isdisjoint(former),
+        "the Deployment does not get well",
+    )
+    assert len(names(place)) == 2

@@ -74,6 +74,7 @@ class Play:
     source: Source
     effects: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     taken: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    restarted: set[str] = field(default_factory=set)
     restarts: list[asyncio.Event] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -224,7 +225,10 @@ a_workflow = st.fixed_dictionaries(
 a_scene = st.fixed_dictionaries(
     {
         "workflows": st.lists(a_workflow, min_size=8, max_size=8),
-        "runs": st.lists(st.tuples(st.integers(0, 7), st.integers(0, 150)), min_size=8, max_size=10),
+        # Each Workflow runs once at least.
+        "order": st.permutations(range(8)),
+        "again": st.lists(st.integers(0, 7), max_size=2),
+        "minutes": st.lists(st.integers(0, 150), min_size=10, max_size=10),
         "namespace": st.one_of(st.just({}), some_guards()),
         "cluster": st.one_of(st.just({}), some_guards()),
         "firing": st.lists(times, max_size=2),
@@ -258,7 +262,10 @@ async def play(scene: dict[str, Any]) -> None:
             workflow["spec"]["guards"] = drawn["guards"]
     watch(one)
     happenings = sorted(
-        [(minute, 0, f"{flow}") for flow, minute in scene["runs"]]
+        [
+            (minute, 0, f"{flow}")
+            for flow, minute in zip([*scene["order"], *scene["again"]], scene["minutes"], strict=False)
+        ]
         + [(minute, 1, "") for minute in scene["restarts"]]
     )
     one.begin()
@@ -292,6 +299,8 @@ def watch(one: Play) -> None:
                 if key.startswith(MARK):
                     one.effects[key.removeprefix(MARK)].append(asyncio.get_running_loop().time())
                     one.taken[key.removeprefix(MARK)] += took(before, result)
+                    if before is not None and before["spec"]["template"] != result["spec"]["template"]:
+                        one.restarted.add(key.removeprefix(MARK))
         return result
 
     cluster.patch = noting  # type: ignore[method-assign]
@@ -384,6 +393,7 @@ def check(one: Play, scene: dict[str, Any], run: Told, others: list[Told]) -> No
             fewer = [other for other in on_it if scene["workflows"][other.flow]["shape"] == SCALES_TO_TWO]
             scaled = any(at <= first for other in fewer for at in one.effects[other.uid])
             assert scaled or says["maxUnavailablePercent"] == 50, told
+    assert run.status.get("highRisk") or run.uid not in one.restarted, run.name
     check_approval(scene, run, others, EPOCH + timedelta(seconds=one.effects[run.uid][-1]))
 
 

@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from escalation.played import ROWS as PLAYED
+from escalation.played.alerted import ROWS as ALERTED
+from escalation.played.alerted import Alerted
 from escalation.played.story import Played
 from escalation.rows import Row
 from escalation.tables import ROWS
 
-ALL: list[Row | Played] = [*ROWS, *PLAYED]
+ALL: list[Row | Played | Alerted] = [*ROWS, *PLAYED, *ALERTED]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- classes -->", "<!-- end of classes -->"
 
@@ -27,6 +29,7 @@ def test_each_is_there_once() -> None:
 def test_each_has_a_twin_that_is_another_request() -> None:
     assert [str(row) for row in ROWS if row.twin == row.attempt] == []
     assert [str(row) for row in PLAYED if row.twin is row.attempt] == []
+    assert [str(row) for row in ALERTED if row.twin == row.word] == []
 
 
 def test_the_twin_is_near() -> None:

@@ -24,7 +24,7 @@ from kubernaut.cli.lint.files import text_of
 from kubernaut.cli.objects import WORKFLOW, fetch, parsed
 from kubernaut.cli.output import emit, note, show
 from kubernaut.cli.place import Place
-from kubernaut.cli.surroundings import RUN, memory_of, past_of, runs_of
+from kubernaut.cli.surroundings import RUN, counted, memory_of, past_of, runs_of
 from kubernaut.cli.times import now
 from kubernaut.cli.views import lint as lint_view
 from kubernaut.cli.views import simulation as view
@@ -105,8 +105,11 @@ async def in_cluster(place: Place, wanted: Wanted, given: Workflow | None) -> in
         reads_as = await place.whoami()
     shadow = shadow_of(now(), place.cluster)
 
+    flows: list[Manifest] = []
+
     async def find(name: str) -> Workflow:
-        return parsed(Workflow, await fetch(place.cluster, WORKFLOW, place.namespace, name))
+        flows.append(await fetch(place.cluster, WORKFLOW, place.namespace, name))
+        return parsed(Workflow, flows[-1])
 
     workflow = given or await find(wanted.workflow)
     plan = _compiled(workflow)
@@ -132,7 +135,7 @@ async def in_cluster(place: Place, wanted: Wanted, given: Workflow | None) -> in
         why = f"what {account} may do could not be asked: {error}"
     refused = await serverside.checked(result, shadow, acting) if wanted.server else None
     if wanted.save_state:
-        _save(shadow, wanted.save_state)
+        _save(shadow, [*flows, *counted(runs)], wanted.save_state)
     history = await expected(wanted.dsn, place.namespace, workflow.metadata.name, content_hash(plan.spec))
     whole = Told(result, account, reads_as, _rights(needs), lacks, why, refused, history)
     return _print(whole, wanted.form)
@@ -144,18 +147,15 @@ def in_state(source: str, namespace: str, wanted: Wanted, given: Workflow | None
         objects = snapshots.read(text_of(source))
     except snapshots.StateInvalid as error:
         raise CliError(f"{source}: {error}", error.fix) from None
-    flows = {one["metadata"]["name"]: one for one in objects if one["kind"] == WORKFLOW}
-
-    async def find(name: str) -> Workflow:
-        if name not in flows:
-            there = ", ".join(sorted(flows)) or "none"
-            fix = f"Workflows in {source}: {there}. Or name a file that holds one."
-            raise CliError(f"{source} has no Workflow {name!r}", fix, Exit.NOT_FOUND)
-        return parsed(Workflow, flows[name])
+    flows = [one for one in objects if one["kind"] == WORKFLOW]
 
     async def work() -> int:
-        workflow = given or await find(wanted.workflow)
+        workflow = given or parsed(Workflow, _flow(flows, wanted.workflow, namespace, source))
         where = namespace or workflow.metadata.namespace or "default"
+
+        async def find(name: str) -> Workflow:
+            return parsed(Workflow, _flow(flows, name, where, source))
+
         plan = _compiled(workflow)
         runs = [one for one in objects if one["kind"] == RUN]
         shadow = shadow_of(now(), objects=objects)
@@ -167,6 +167,29 @@ def in_state(source: str, namespace: str, wanted: Wanted, given: Workflow | None
         return _print(whole, wanted.form)
 
     return asyncio.run(work())
+
+
+def _flow(flows: Iterable[Manifest], name: str, namespace: str, source: str) -> Manifest:
+    """Return the Workflow of a state that is meant; one of no namespace may be in any."""
+    places = {
+        str(one["metadata"].get("namespace") or ""): one for one in flows if one["metadata"]["name"] == name
+    }
+    found = [one for where, one in places.items() if not namespace or where in ("", namespace)]
+    if len(found) == 1:
+        return found[0]
+    if found and not namespace:
+        told = ", ".join(sorted(filter(None, places)))
+        raise CliError(f"{source} has Workflows {name!r} in {told}", "Name the namespace with -n.")
+    if found:
+        return places[namespace]
+    there = ", ".join(
+        sorted(
+            f"{one['metadata'].get('namespace', '')}/{one['metadata']['name']}".lstrip("/") for one in flows
+        )
+    )
+    where = f" in namespace {namespace}" if namespace else ""
+    fix = f"Workflows in {source}: {there or 'none'}. Or name a file that holds one."
+    raise CliError(f"{source} has no Workflow {name!r}{where}", fix, Exit.NOT_FOUND)
 
 
 def of_file(name: str) -> Workflow | None:
@@ -222,7 +245,7 @@ async def _simulated(
 
     guards = await _levels(workflow, namespace, shadow)
     params = parse_parameters(plan.spec, values)
-    past = past_of(runs, lambda: shadow.state.now)
+    past = past_of(runs, lambda: shadow.state.now, shadow.assumptions)
     one = driver.Wanted(workflow.metadata.name, namespace, plan, params, guards, find=other, past=past)
     try:
         async with memory_of(wanted.dsn, wanted.keys, shadow.assumptions, now) as memory:
@@ -263,13 +286,15 @@ def _told(need: Need) -> str:
     return f"{told(need.right)}{where}"
 
 
-def _save(shadow: Shadow, path: str) -> None:
+def _save(shadow: Shadow, beside: Iterable[Manifest], path: str) -> None:
+    """Write what was read: objects, and beside them the Workflows and runs that were looked at."""
     first = {**shadow.state.objects, **shadow.state.first}
     own = [
         one
         for one in first.values()
         if one is not None and (one["apiVersion"], one["kind"]) != (API_VERSION, RUN)
     ]
+    own += {one["metadata"]["uid"]: one for one in beside}.values()
     try:
         Path(path).write_text(snapshots.write(own))
     except OSError as error:

@@ -23,6 +23,8 @@ from kubernaut.history.knowngood import KnownGoodStore
 from kubernaut.simulation.assumptions import Assumptions
 
 RUN: Final = "WorkflowExecution"
+_IDENTITY: Final = ("name", "namespace", "uid", "creationTimestamp")
+_ENDS: Final = ("phase", "verdict", "target", "startedAt", "finishedAt", "highRisk")
 #: nothing is forgotten by who only reads
 _KEEP: Final = timedelta(days=36_500)
 
@@ -49,11 +51,36 @@ async def runs_of(cluster: Lists, namespace: str, assumptions: Assumptions) -> l
         return []
 
 
-def past_of(runs: Iterable[Manifest], clock: Callable[[], datetime]) -> PastRuns:
-    """Return what the engine would know of these runs."""
+def counted(runs: Iterable[Manifest]) -> list[Manifest]:
+    """Return of runs what guards look at, and nothing else; those that never began are left out."""
+    return [
+        {
+            **{name: one[name] for name in ("apiVersion", "kind") if name in one},
+            "metadata": {name: one["metadata"][name] for name in _IDENTITY if name in one["metadata"]},
+            "spec": {name: one["spec"][name] for name in ("workflowRef", "dryRun") if name in one["spec"]},
+            "status": {
+                **{name: status[name] for name in _ENDS if name in status},
+                "steps": [
+                    {name: step[name] for name in ("name", "phase", "changed") if name in step}
+                    for step in status.get("steps") or ()
+                ],
+            },
+        }
+        for one in runs
+        if (status := one.get("status") or {}).get("startedAt")
+    ]
+
+
+def past_of(runs: Iterable[Manifest], clock: Callable[[], datetime], assumptions: Assumptions) -> PastRuns:
+    """Return what the engine would know of these runs; what can't be read, as of another version, is said."""
     past = PastRuns(clock)
     for one in runs:
-        past.see(one)
+        try:
+            past.see(one)
+        except (KeyError, TypeError, ValueError):
+            meta = one["metadata"]
+            told = f"run {meta.get('namespace', '')}/{meta['name']}"
+            assumptions.say(f"{told} does not count for guards: this version can't read it")
     past.complete = True
     return past
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from kubernaut import yamltext
 from kubernaut.api.guards import Guards
 from kubernaut.core.guards.levels import Level, Reach, guard_problems
 from kubernaut.metrics import GUARD_LEVELS, GUARDS_INVALID
@@ -29,8 +30,8 @@ def read_level(key: str, text: str) -> Level:
     reach = Reach.NAMESPACE if key.startswith(NAMESPACE) else Reach.CLUSTER
     name = key.removeprefix(NAMESPACE) if reach is Reach.NAMESPACE else ""
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        data = yamltext.load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
         return Level(reach, name, Guards(), f"entry {key} is not YAML: {first}")
     if not isinstance(data, dict):

@@ -22,7 +22,7 @@ from kubernaut.core.recent import Recent
 
 
 class Risk(StrEnum):
-    """How much can go wrong: nothing is changed; undone by us; not undone by us."""
+    """How much can go wrong: nothing is changed; little, and it is undone by us; much, or it is not undone by us."""
 
     NONE = "None"
     LOW = "Low"

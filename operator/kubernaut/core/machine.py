@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import RunPhase, StepPhase, WorkflowExecutionStatus, unbegun
 from kubernaut.api.reasons import Reason
 from kubernaut.core import conditions, ending, limits, outcomes, rolling, scopes, stepping
@@ -69,7 +70,7 @@ def _forward(draft: Draft) -> None:
     timeout = draft.plan.timeout
     deadline = (draft.status.started_at or draft.now) + timeout
     if draft.now >= deadline:
-        ending.stop_short(draft, Reason.RUN_TIMEOUT, f"The run took longer than {timeout}.")
+        ending.stop_short(draft, Reason.RUN_TIMEOUT, f"The run took longer than {format_duration(timeout)}.")
         return
     draft.wakes.append(deadline)
     if _target_lost(draft) or _declined(draft):

@@ -8,7 +8,8 @@ from kubernaut.core.plan import Kind, Plan
 from kubernaut.history.records import StepRecord
 from kubernaut.replaying.effects import forward
 from kubernaut.replaying.playing import Played
-from kubernaut.replaying.recorded import Difference, Ending, Recorded
+from kubernaut.replaying.recalling import NOT_RECORDED
+from kubernaut.replaying.recorded import UNTOLD, Difference, Ending, Recorded
 
 _WITH_REASON = (StepPhase.FAILED, StepPhase.SKIPPED)
 
@@ -23,7 +24,8 @@ def would(played: Played) -> Ending | None:
     status = played.status
     if not played.over:
         return None
-    return Ending(status.phase.value, status.verdict.value if status.verdict else None, status.reason)
+    reason = None if _untold(status.message) else status.reason
+    return Ending(status.phase.value, status.verdict.value if status.verdict else None, reason)
 
 
 def differences(recorded: Recorded, played: Played) -> list[Difference]:
@@ -92,7 +94,8 @@ def _step(name: str, record: StepRecord | None, one: StepStatus | None, played: 
         return branched[0]
     reasons = (record.reason, one.reason) if one.phase in _WITH_REASON else (None, None)
     if before != now or reasons[0] != reasons[1]:
-        told = f"step {name} is {_told(now, reasons[1])} and not {_told(before, reasons[0])}"
+        reason = UNTOLD if _untold(one.message) else reasons[1]
+        told = f"step {name} is {_told(now, reason)} and not {_told(before, reasons[0])}"
         return Difference("StepEndsOtherwise", told, told)
     if record.attempts != one.attempt:
         told = f"step {name} takes {one.attempt} attempts"
@@ -105,6 +108,11 @@ def _branch(name: str, record: StepRecord, one: StepStatus) -> list[Difference]:
         return []
     told = f"step {name} takes {one.branch or 'no case'} and not {record.branch or 'no case'}"
     return [Difference("BranchChanged", told, told)]
+
+
+def _untold(message: str | None) -> bool:
+    """Whether the reason stands for one that was not kept, of an attempt that another one followed then."""
+    return NOT_RECORDED in (message or "")
 
 
 def _told(phase: str, reason: str | None) -> str:

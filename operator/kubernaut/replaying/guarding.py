@@ -12,21 +12,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from pydantic.alias_generators import to_camel
+
 from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.guards import GUARD_APPROVAL, Guards
 from kubernaut.api.reach import namespace_of
+from kubernaut.api.reasons import Reason
 from kubernaut.core.guards.counting import Past
 from kubernaut.core.guards.deciding import Known, Subject, refusal
 from kubernaut.core.guards.facts import Guarded, guarded
 from kubernaut.core.guards.levels import Level, Reach, Refusal, breakers, lookback, wait_at_most
 from kubernaut.core.plan import Plan
-from kubernaut.history.records import RunRecord
+from kubernaut.history.records import RunRecord, StepRecord
 from kubernaut.replaying.recorded import Recorded
 
 #: how much later than a guard allows a run may have begun for other reasons
 SLACK: Final = timedelta(seconds=5)
 _LOOK_AGAIN: Final = timedelta(seconds=10)
 _MOST_LOOKS: Final = 20_000
+#: how a step ends of which owners of fields had their say, and what its message says where it acted all the same
+_BY_OWNERS: Final = (Reason.KEPT_BY_ANOTHER, Reason.PROPOSED, Reason.UNDONE_BY_ANOTHER)
+_OF_OWNERS: Final = ("may set back", "the sync of ")
 _WIDER: Final = "a guard of the namespace or of the cluster asked then"
 
 
@@ -157,6 +163,28 @@ def blind(old: Guards | None, new: Guards | None) -> str:
     if percent is not None and (was is None or percent < was):
         return "how much of its target was unavailable (maxUnavailablePercent)"
     return ""
+
+
+def doubt(old: Guards | None, new: Guards | None, step: StepRecord) -> str:
+    """Return what is not known of how a step ends, for guards had their say in that and are declared otherwise now.
+
+    They were asked before its requests, about objects that are not recorded; that they were shows by its end.
+    """
+    before, now, told = old or Guards(), new or Guards(), step.message or ""
+    owned = step.reason in _BY_OWNERS or any(words in told for words in _OF_OWNERS)
+    asked = {
+        ("git_ops", "pause_sync", "oscillation"): owned,
+        ("max_unavailable_percent",): step.reason == Reason.TOO_FEW_HEALTHY,
+        ("protected_namespaces", "protected_labels"): step.reason == Reason.PROTECTED,
+        ("respect_budgets",): "respectBudgets of" in told,
+    }
+    names = [
+        to_camel(name)
+        for group, spoke in asked.items()
+        for name in group
+        if spoke and getattr(before, name) != getattr(now, name)
+    ]
+    return f"what step {step.name} would have come to with another {' and '.join(names)}" if names else ""
 
 
 def subject(run: RunRecord, plan: Plan, target: str) -> Subject:

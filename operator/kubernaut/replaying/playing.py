@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import (
     Control,
     ResolvedTarget,
@@ -27,7 +28,7 @@ from kubernaut.core.plan import Kind, Plan
 from kubernaut.core.run import Act, Decision, Facts, Run, Seen, Watched
 from kubernaut.core.unfolding import Unfolded, unfold
 from kubernaut.history.records import StepRecord
-from kubernaut.replaying import effects
+from kubernaut.replaying import effects, guarding
 from kubernaut.replaying.effects import Flight
 from kubernaut.replaying.evidence import Evidence
 from kubernaut.replaying.recalling import Place
@@ -329,6 +330,9 @@ class Player:
             self._differs("Retried", what, f"{what}, which failed: {record.reason}")
             self._missing(f"how another attempt of step {name} ends")
             return
+        if self._baseline is not None and not act.undo and (why := self._doubt(record)):
+            self._missing(why)
+            return
         end = self.moved(record.finished_at) if record.finished_at is not None else self.now
         flight = effects.outcome(self.recorded, act, record, self.now, end)
         if act.step.kind is Kind.WORKFLOW and not act.undo and effects.child_name(act):
@@ -337,6 +341,9 @@ class Player:
             return
         self._flights[name] = flight
         self._acted = self._acted or (acts(act.step) and not act.prepare)
+
+    def _doubt(self, record: StepRecord) -> str:
+        return guarding.doubt(self.recorded.plan.spec.guards, self._plan.spec.guards, record)
 
     def _same_act(self, act: Act, action: str) -> bool:
         """Whether a step does what it did, while all before it was as it was; else what it does is not known."""
@@ -379,12 +386,13 @@ class Player:
         if known is None or not act.step.timed or known.timeout == timeout:
             return True
         if record.reason == Reason.STEP_TIMEOUT and timeout > known.timeout:
-            self._missing(f"what step {name} would have come to in more than {known.timeout}")
+            more = format_duration(known.timeout)
+            self._missing(f"what step {name} would have come to in more than {more}")
             return False
         if flight.due <= act.deadline or record.reason == Reason.STEP_TIMEOUT:
             return True
         took = f"{record.duration_seconds:.1f} s" if record.duration_seconds is not None else "longer"
-        what = f"step {name} runs into its timeout of {timeout}"
+        what = f"step {name} runs into its timeout of {format_duration(timeout)}"
         self._differs("TimedOut", what, f"{what}: it took {took}")
         self._missing(f"what step {name} leaves behind at its timeout")
         return False

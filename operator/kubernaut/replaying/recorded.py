@@ -32,6 +32,7 @@ _CUT: Final = (
     Reason.TARGET_REPLACED,
     Reason.PROTECTED,
 )
+UNTOLD: Final = "reason not recorded"
 _SAID: Final = "recorded"
 
 
@@ -170,14 +171,16 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends."""
+    """How a run ends; ``reason`` is None where it is that of an attempt which was not kept."""
 
     phase: str
     verdict: str | None
     reason: str | None
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.phase, self.verdict or "", f"({self.reason})") if part)
+        return " ".join(
+            part for part in (self.phase, self.verdict or "", f"({self.reason or UNTOLD})") if part
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Driver:
     run_uid: str = ""
     _objects: dict[Watched, Seen] = field(default_factory=dict)
     _seen: Seen | None = None
+    _labels: Mapping[str, str] = field(default_factory=dict)
     _granted: frozenset[str] = frozenset()
     _waits: str = ""
 
@@ -131,6 +132,7 @@ class Driver:
         target = spec.target
         where = namespace_of(target.api_version, target.kind, wanted.namespace)
         found = await self.shadow.get(ObjectRef(target.api_version, target.kind, where, name))
+        self._labels = found["metadata"].get("labels") or {}
         digest = content_hash(spec)
         status = WorkflowExecutionStatus(
             workflow=ResolvedWorkflow(
@@ -210,14 +212,14 @@ class Driver:
         levels, target, high = self.wanted.levels, run.status.target, self.wanted.plan.high
         if (not levels and not high) or target is None:
             return None
-        labels = None
+        labels = self._labels
         if self._seen is not None and self._seen.manifest is not None:
             labels = self._seen.manifest["metadata"].get("labels") or {}
         where = namespace_of(target.api_version, target.kind, run.namespace)
         told = f"{target.kind} {target.name}"
         subject = Subject(run.uid, run.namespace, self.wanted.workflow, target.uid, told, where, labels)
-        counted = [level for level in levels if not level.guards.stop_while_firing]
-        if len(counted) < len(levels):
+        counted = [_without_alerts(level) for level in levels]
+        if any(level.guards.stop_while_firing for level in levels):
             self.shadow.assumptions.say("no alert that guards look at fires")
         now = self.shadow.state.now
         past = self.wanted.past or PastRuns(lambda: now)
@@ -366,3 +368,8 @@ class Driver:
             state.now - began,
             Radius.of(diffs, mutations),
         )
+
+
+def _without_alerts(level: Level) -> Level:
+    """Return a level that does not look at alerts; all else that it says holds."""
+    return replace(level, guards=level.guards.replace(stop_while_firing=[]))

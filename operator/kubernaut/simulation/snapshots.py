@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import yaml
 
+from kubernaut import yamltext
 from kubernaut.core.errors import KubernautError
+from kubernaut.core.fields import without_nulls
 from kubernaut.core.ports import Manifest
 
 #: stands for each value of a Secret in a file
@@ -33,8 +35,8 @@ def read(text: str) -> list[Manifest]:
         StateInvalid: the text is none.
     """
     try:
-        data = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        data = json.loads(text) if text.lstrip().startswith("{") else yamltext.load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise StateInvalid(
             "(file)", f"is neither JSON nor YAML: {error}", "Write one List of objects."
         ) from None
@@ -55,7 +57,8 @@ def _checked(at: int, one: Any) -> Manifest:
     meta = one.get("metadata")
     if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not meta["name"]:
         raise StateInvalid(f"{where}.metadata.name", "is required", fix)
-    given = copy.deepcopy(one)
+    # As the API server would have it: what is null is not there.
+    given: Manifest = without_nulls(copy.deepcopy(one))
     # A file written by hand has neither; what refers to an object by its UID must have both.
     given["metadata"].setdefault(
         "uid", f"simulated-{one['kind']}-{meta.get('namespace', '')}-{meta['name']}".lower()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apiserver.acting import await_true, deployment
-from apiserver.cli.space import Space
+from apiserver.cli.space import REMEDIATED, Space
+from kubernaut.api.base import format_time
+from kubernaut.cli import main
 from localrun.audit import AuditLog, Request
 
 GROW: dict[str, Any] = {
@@ -95,5 +98,36 @@ def test_a_saved_state_gives_the_same_answer_without_a_cluster(here: Space, tmp_
     live = json.loads(here.out)
     assert here("simulate", str(flow), "--state", str(path), "-o", "json", "--kubeconfig", "/nowhere") == 0
     saved = json.loads(here.out)
-    for name in ("goesThrough", "verdict", "blastRadius"):
-        assert saved[name] == live[name]
+    assert here("simulate", "grow", "--state", str(path), "-o", "json", "--kubeconfig", "/nowhere") == 0, (
+        here.err
+    )
+    for told in (saved, json.loads(here.out)):
+        for name in ("goesThrough", "verdict", "blastRadius"):
+            assert told[name] == live[name]
+
+
+def test_a_saved_state_holds_the_runs_that_guards_count(here: Space, tmp_path: Path) -> None:
+    spec = {**GROW["spec"], "guards": {"cooldown": "1h"}}
+    here.apply({**GROW, "spec": spec})
+    ran = {"apiVersion": "kubernaut.io/v1alpha1", "kind": "WorkflowExecution", "metadata": {"name": "before"}}
+    here.kubectl("create", "-f", "-", stdin=json.dumps({**ran, "spec": {"workflowRef": {"name": "grow"}}}))
+    uid = json.loads(here.kubectl("get", "deployment", "api", "-o", "json"))["metadata"]["uid"]
+    at = format_time(datetime.now(UTC))
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid": uid}
+    here.patch_status("before", {**REMEDIATED, "target": target, "startedAt": at, "finishedAt": at})
+    path = tmp_path / "state.json"
+    assert here("simulate", "grow", "--save-state", str(path)) == 2, here.out + here.err
+    held = "would wait for its guards: Cooldown 1h of Workflow grow: run"
+    assert held in here.out
+    assert here("simulate", "grow", "--state", str(path), "--kubeconfig", "/nowhere") == 2, (
+        here.out + here.err
+    )
+    assert held in here.out
+
+
+def test_a_file_is_simulated_in_the_namespace_that_it_names(here: Space, tmp_path: Path) -> None:
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(json.dumps({**GROW, "metadata": {"name": "grow", "namespace": here.namespace}}))
+    here.capsys.readouterr()
+    assert main(["simulate", str(flow)]) == 0, here.capsys.readouterr()
+    assert f"~ Deployment {here.namespace}/api" in here.capsys.readouterr().out

@@ -457,3 +457,9 @@ def test_rights_are_those_on_records_and_on_the_kinds_that_may_be_changed() -> N
         *(Right(verb, "", "secrets", ()) for verb in ("list", "get", "create", "patch")),
         *(Right(verb, "apps", "deployments", ()) for verb in ("get", "patch")),
     )
+
+
+def test_dates_and_times_in_a_manifest_are_texts_as_they_are_to_helm() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {since: 2026-01-31, until: 22:00}\n"
+    (one,) = release.objects(release.Revision({}, {"manifest": text}), "shop").values()
+    assert one["data"] == {"since": "2026-01-31", "until": "22:00"}

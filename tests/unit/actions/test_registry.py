@@ -16,6 +16,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core import limits
 from kubernaut.core.action import Action, Idempotency, Risk
 from kubernaut.core.errors import StepError
+from kubernaut.core.guards.risk import high
 from unit.actions.builders import context, deployment
 from unit.actions.fake import FakeCluster
 
@@ -80,6 +81,17 @@ def test_every_action_documents_itself(action: Action[Any]) -> None:
     assert schema["additionalProperties"] is False
     assert all(one.get("description") for one in schema["properties"].values())
     assert limits.outputs_problem(dict.fromkeys(action.outputs, "")) is None
+
+
+def test_drains_deletes_failovers_restores_and_what_acts_on_nodes_are_of_high_risk_and_so_have_a_breaker() -> (
+    None
+):
+    words = ("drain", "delete", "failover", "restore", "remove", "restart", "node")
+    named = [one for one in registry.builtin() if not set(one.name.split("_")).isdisjoint(words)]
+    assert len(named) > 12
+    assert [one.name for one in named if not high(one, ("apps/v1", "Deployment"), {})] == []
+    gentle = ActionRegistry(installed=False).get("scale_deployment")
+    assert not high(gentle, ("apps/v1", "Deployment"), {})
 
 
 def test_no_step_can_name_an_internal_action() -> None:

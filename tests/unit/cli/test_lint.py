@@ -259,3 +259,21 @@ def test_what_pausing_a_sync_needs_is_told_and_where_it_is_declared_in_vain(lint
     assert "pauseSync does nothing unless gitOps" in lint.err
     assert lint(guarded("gitOps: Refuse")) == 0
     assert "PauseSync" not in lint.err
+
+
+def test_what_is_nested_too_deeply_to_be_read_is_told(lint: Lint) -> None:
+    assert lint("a: " + "[" * 3000) == 1
+    lint.finding(1, "NotYaml", "it is nested too deeply")
+
+
+def test_a_letter_that_kubectl_takes_for_a_truth_value_is_told(lint: Lint) -> None:
+    assert lint(GOOD.replace("name: deployment, required: true", "name: n")) == 1
+    lint.finding(7, "spec.parameters[0].name", "valid string", "False")
+    assert (
+        lint(
+            GOOD.replace("name: deployment, required: true", 'name: "n"').replace(
+                "params.deployment", "params.n"
+            )
+        )
+        == 0
+    )

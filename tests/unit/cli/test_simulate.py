@@ -97,10 +97,25 @@ def test_bad_input_exits_1_and_names_the_fix(
     assert "Traceback" not in told
 
 
+def test_a_state_in_yaml_is_read_as_kubectl_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNAUT_DSN", raising=False)
+    text = yaml.safe_dump({"kind": "List", "items": [node(), *rolled_out(), flow()]})
+    at = "2026-03-01T12:00:00Z"
+    path = tmp_path / "state.yaml"
+    # As somebody writes it by hand: kubectl itself writes quotes.
+    path.write_text(text.replace("metadata:\n", f"metadata:\n    creationTimestamp: {at}\n", 1))
+    given = ["simulate", "grow", "--state", str(path), "-p", "size=4", "-n", "shop", "-o", "json"]
+    assert main(given) == 0, capsys.readouterr()
+    assert json.loads(capsys.readouterr().out)["goesThrough"] is True
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("{", "(file): is neither JSON nor YAML"),
+        ("a: " + "[" * 3000, "(file): is neither JSON nor YAML"),
         ("{}", "items: is no list"),
         ('{"items": [{"kind": "Pod"}]}', "items[0].apiVersion: is required"),
         ('{"items": [{"kind": "Pod", "apiVersion": "v1"}]}', "items[0].metadata.name: is required"),
@@ -125,6 +140,29 @@ def test_a_file_that_is_not_there_is_told_before_a_cluster_that_is_not(
     told = capsys.readouterr().err
     assert "there is no file" in told
     assert "nowhere" not in told
+
+
+def two_places(tmp_path: Path) -> str:
+    """Return a state that has a Workflow of the same name in two namespaces, and what it acts on in one."""
+    elsewhere = flow(steps=[{"name": "back", "action": "rollback_deployment"}])
+    elsewhere["metadata"] |= {"namespace": "store", "uid": "uid-other"}
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps({"kind": "List", "items": [node(), *rolled_out(), flow(), elsewhere]}))
+    return str(path)
+
+
+def test_of_workflows_with_one_name_that_of_the_namespace_is_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNAUT_DSN", raising=False)
+    given = ["simulate", "grow", "--state", two_places(tmp_path), "-p", "size=4"]
+    assert main([*given, "-n", "shop"]) == 0
+    assert "spec.replicas: 2 -> 4" in capsys.readouterr().out
+    assert main(given) == 1
+    assert "has Workflows 'grow' in shop, store" in capsys.readouterr().err
+    assert main([*given, "-n", "mill"]) == 4
+    assert "has no Workflow 'grow' in namespace mill" in (told := capsys.readouterr().err)
+    assert "shop/grow, store/grow" in " ".join(told.split())
 
 
 # Guards, and what is remembered
@@ -183,6 +221,13 @@ def test_guards_count_the_runs_that_went_before_and_say_what_they_would_say(
     assert f"The run would wait for its guards: {says}" in told
 
 
+def test_guards_that_look_at_alerts_too_say_all_else_that_they_say(guarded: Guard) -> None:
+    guards = {"cooldown": "30m", "stopWhileFiring": [{"alert": "Down"}]}
+    told = guarded(a_run("new", 5), guards=guards, code=2)
+    assert "The run would wait for its guards: Cooldown 30m of Workflow grow" in told
+    assert "no alert that guards look at fires" in told
+
+
 @pytest.mark.parametrize(
     "guards",
     [{"cooldown": "3m"}, {"maxPerHour": 3}, {"storm": {"runs": 2, "within": "10m", "cooldown": "1h"}}],
@@ -199,6 +244,41 @@ def test_runs_that_never_acted_or_of_other_workflows_do_not_count_as_in_a_run(gu
     other = a_run("other", 5)
     other["spec"]["workflowRef"]["name"] = "another"
     assert "would end Succeeded" in guarded(declined, other, guards={"cooldown": "30m"})
+
+
+def test_a_run_that_another_version_wrote_is_said_not_to_count_and_stops_nothing(guarded: Guard) -> None:
+    odd = [a_run("newer", 5, phase="Hibernating"), a_run("odd", 5, startedAt="yesterday")]
+    told = guarded(*odd, guards={"cooldown": "30m"})
+    assert "would end Succeeded" in told
+    for name in ("newer", "odd"):
+        assert f"run shop/{name} does not count for guards: this version can't read it" in told
+
+
+def test_what_is_null_in_a_state_is_not_there(guarded: Guard) -> None:
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "api", "namespace": "shop"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"},
+            "minReplicas": None,
+            "maxReplicas": 3,
+        },
+    }
+    step = {"name": "scale", "action": "scale_deployment", "with": {"replicas": 4, "autoscaler": "Ignore"}}
+    told = guarded(objects=[*rolled_out(), scaler], steps=[step], guards={"gitOps": "Act"})
+    assert "HorizontalPodAutoscaler api scales Deployment shop/api from 4 to 3" in told
+
+
+def test_what_is_protected_is_declined_at_once_and_waits_for_no_window(guarded: Guard) -> None:
+    objects = rolled_out()
+    (target,) = (one for one in objects if one["kind"] == "Deployment")
+    target["metadata"]["labels"] = {"tier": "gold"}
+    closed = {"name": "freeze", "type": "Closed", "start": "00:00", "end": "24:00"}
+    guards = {"protectedLabels": [{"key": "tier"}], "changeWindows": [closed]}
+    told = guarded(objects=objects, guards=guards, code=2)
+    assert "The run would end Failed, Declined: " in told
+    assert "label tier: 'gold' is protected by guards of Workflow grow" in told
 
 
 def test_a_breaker_that_is_open_has_a_person_asked(guarded: Guard) -> None:

@@ -218,7 +218,7 @@ def test_a_run_that_takes_too_long_stops_short() -> None:
     story.after("10m")
     assert story.phases == {"w": "Skipped", "a": "Skipped"}
     assert story.end_state == ("Failed", "NotFixed", "RunTimeout")
-    assert story.run.status.message == "The run took longer than 0:10:00."
+    assert story.run.status.message == "The run took longer than 10m."
 
 
 def test_a_run_that_stops_short_finishes_what_was_begun_and_begins_nothing() -> None:

@@ -6,14 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from builders import NOW, FakeCatalogue, WorkflowBuilder, a_story, a_workflow
+from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.content import content_hash
+from kubernaut.core.run import Outcome, OutcomeKind
 from kubernaut.history.facts import content_of
 from kubernaut.history.records import RunRecord
 from kubernaut.replaying.recorded import Result
 from kubernaut.replaying.replay import Replay
-from replayed import recorded
+from replayed import recorded, replayed
 from unit.replaying.test_replay import a_check, guarded, said, shifted
 
 STORM = {"runs": 3, "within": "10m", "cooldown": "1h"}
@@ -140,3 +144,54 @@ def test_a_run_that_would_have_been_asked_is_not_counted_as_if_it_had_ended_badl
     found = broken((0, True), (5, True), (10, True), (15, True), badRuns=2)
     assert asks(found)[2]
     assert found[2].would is None
+
+
+# What is asked before requests
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "guards", "name"),
+    [
+        (Reason.KEPT_BY_ANOTHER, "kept", {"gitOps": "Act"}, "gitOps"),
+        (Reason.PROPOSED, "proposed", {"gitOps": "PauseSync"}, "gitOps"),
+        (Reason.UNDONE_BY_ANOTHER, "undone", {"oscillation": {"cooldown": "1m"}}, "oscillation"),
+        (Reason.TOO_FEW_HEALTHY, "too few", {"maxUnavailablePercent": 90}, "maxUnavailablePercent"),
+        (Reason.PROTECTED, "protected", {"protectedLabels": []}, "protectedLabels"),
+        (Reason.PRECONDITION_FAILED, "(respectBudgets of x)", {"respectBudgets": False}, "respectBudgets"),
+        (None, "Application argocd/shop may set back spec.replicas", {"gitOps": "Act"}, "gitOps"),
+        (None, "the sync of Application argocd/shop is paused until then", {"gitOps": "Act"}, "gitOps"),
+    ],
+)
+def test_what_a_guard_had_its_say_about_is_not_known_where_that_guard_is_declared_otherwise(
+    reason: Reason | None, message: str, guards: dict[str, Any], name: str
+) -> None:
+    declared: dict[str, Any] = {
+        "gitOps": "Refuse",
+        "maxUnavailablePercent": 50,
+        "respectBudgets": True,
+        "protectedLabels": [{"key": "tier"}],
+    }
+    old = a_workflow().step("only").set(guards=declared)
+    story = a_story(old)
+    story.decide()
+    if reason is None:
+        story.end("only", Outcome(OutcomeKind.DONE, message, None, True, ("replicas: 1 -> 2",)))
+    else:
+        story.failed("only", reason, message)
+    record = recorded(story.run, old.spec(), NOW)
+    other = a_workflow().step("only").set(guards={**declared, **guards})
+    found = replayed(record, old.spec(), other.spec())
+    assert found.verdict == "Unknown"
+    assert found.unknown == f"what step only would have come to with another {name}"
+    alike = a_workflow().step("only").set(guards={**declared, "waitAtMost": "5m"})
+    assert replayed(record, old.spec(), alike.spec()).verdict == "Same"
+
+
+def test_what_no_guard_had_its_say_about_is_the_same_whatever_is_declared() -> None:
+    old = a_workflow().step("only")
+    story = a_story(old)
+    story.decide()
+    story.done("only")
+    record = recorded(story.run, old.spec(), NOW)
+    other = a_workflow().step("only").set(guards={"gitOps": "Act", "oscillation": {"cooldown": "1m"}})
+    assert replayed(record, old.spec(), other.spec()).verdict == "Same"

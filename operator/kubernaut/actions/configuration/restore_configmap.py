@@ -16,7 +16,7 @@ from kubernaut.actions.objects import known_name, named, rights
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
-from kubernaut.core.action import ActionParameters, StepContext
+from kubernaut.core.action import ActionParameters, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.marker import MAX_BEFORE_IMAGE
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
@@ -85,6 +85,8 @@ class RestoreConfigMap(MarkedAction[RestoreConfigMapParameters, Manifest | None]
 
     name: ClassVar = "restore_configmap"
     summary: ClassVar = "Put back a ConfigMap's data from a kept copy, or single keys"
+    # All who use it get what was, whatever else has changed meanwhile.
+    risk: ClassVar = Risk.HIGH
     workload: ClassVar = _CONFIG_MAP
     parameters = RestoreConfigMapParameters
     example: ClassVar = {"name": "settings", "from": "settings-good"}

@@ -21,7 +21,7 @@ from kubernaut.api.base import DnsName
 from kubernaut.api.duration import Duration, format_duration
 from kubernaut.api.names import LABEL_REMEMBER
 from kubernaut.api.reasons import Reason
-from kubernaut.core.action import ActionParameters, Done, StepContext
+from kubernaut.core.action import ActionParameters, Done, Risk, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.memory import KnownGood
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
@@ -131,6 +131,8 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
 
     name: ClassVar = "restore_last_known_good"
     summary: ClassVar = "Give an object that is not well the fields back that changed since it was"
+    # Which fields these are nobody has said before.
+    risk: ClassVar = Risk.HIGH
     parameters = RestoreLastKnownGoodParameters
     example: ClassVar = {"kind": "ConfigMap", "name": "settings"}
     outputs: ClassVar[Mapping[str, str]] = {

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import yaml
 
+from kubernaut import yamltext
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Manifest, ObjectRef
@@ -136,7 +137,7 @@ def objects(revision: Revision, namespace: str) -> dict[tuple[str, str, str, str
     """
     found: dict[tuple[str, str, str, str], Manifest] = {}
     try:
-        for document in yaml.safe_load_all(str(revision.release.get("manifest") or "")):
+        for document in yamltext.load_all(str(revision.release.get("manifest") or "")):
             if document is None:
                 continue
             # Only what JSON can say can have come from Helm's templates.

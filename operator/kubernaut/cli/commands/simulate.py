@@ -76,7 +76,8 @@ def simulate(
     if not state:
         # A file that is not there is told before a cluster that is not.
         given = of_file(workflow)
-        return within(kubeconfig, context, namespace, lambda place: in_cluster(place, wanted, given))
+        where = namespace or (given.metadata.namespace if given is not None else "")
+        return within(kubeconfig, context, where, lambda place: in_cluster(place, wanted, given))
     if server or save_state:
         flag = "--server" if server else "--save-state"
         raise CliError(f"{flag} needs a cluster, and --state uses none", "Leave one of both out.")

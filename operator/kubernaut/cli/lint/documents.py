@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import yaml
 
+from kubernaut.yamltext import ApiLoader
+
 _TOKEN: Final = re.compile(r"[^.\[\]]+")
 
 
@@ -18,16 +20,6 @@ class NotYaml(Exception):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
-
-
-class _ApiLoader(yaml.SafeLoader):
-    """Reads what the API server reads: a date stays a string, a key may be there once only."""
-
-
-_ApiLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +51,12 @@ class Document:
 def read(text: str, source: str) -> list[Document]:
     """Read all documents of a text; the items of a ``List`` count as documents, empty documents do not.
 
+    A key may be there once only.
+
     Raises:
         NotYaml: with the line.
     """
-    loader = _ApiLoader(text)
+    loader = ApiLoader(text)
     found: list[Document] = []
     try:
         while loader.check_node():
@@ -75,6 +69,8 @@ def read(text: str, source: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise NotYaml(error.problem or str(error), mark.line + 1 if mark else 1) from None
+    except RecursionError:
+        raise NotYaml("it is nested too deeply", 1) from None
     except (yaml.YAMLError, ValueError) as error:
         raise NotYaml(str(error).splitlines()[0], 1) from None
     finally:

@@ -86,7 +86,7 @@ def _default(one: Mapping[str, Any]) -> str:
 _RISKS = {
     "None": "changes nothing",
     "Low": "what it changes is put back by a rollback",
-    "High": "what it does can't be put back",
+    "High": "it reaches far, or can't be put back; a breaker counts its bad ends",
 }
 _ONCE = {
     "ReadOnly": "it changes nothing",
