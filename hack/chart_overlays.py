@@ -20,6 +20,8 @@ from localcluster.progress import Progress
 ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "charts" / "kubernaut"
 OVERLAYS: Final = ("minimal", "ha", "namespaced")
+#: what goes beside each of them, from one template
+MONITORING: Final = "monitoring"
 #: cases that are no overlay
 SNAPSHOTS: Final = ("default", "everything", "cloudnativepg")
 NAMESPACE: Final = "kubernaut-system"
@@ -79,6 +81,12 @@ def rendered(program: Path, name: str) -> list[Manifest]:
     return [plain(manifest) for manifest in template(program, *arguments) if not is_hook(manifest)]
 
 
+def monitoring(program: Path) -> list[Manifest]:
+    """Return what has an overlay scraped, alerted on and shown; it is the same for all of them."""
+    shown = ("--values", str(values_of(MONITORING)), "--show-only", f"templates/{MONITORING}.yaml")
+    return [plain(manifest) for manifest in template(program, *shown)]
+
+
 def overlay(program: Path, name: str) -> list[Manifest]:
     """Return the objects of an overlay, with its namespace."""
     namespace = yaml.safe_load((ROOT / "manifests" / "base" / "namespace.yaml").read_text())
@@ -88,6 +96,7 @@ def overlay(program: Path, name: str) -> list[Manifest]:
 def files(program: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file that is rendered, and its text."""
     found = {ROOT / "manifests" / name / "install.yaml": overlay(program, name) for name in OVERLAYS}
+    found[ROOT / "manifests" / MONITORING / "install.yaml"] = monitoring(program)
     for name in SNAPSHOTS:
         found[ROOT / "tests" / "golden" / "chart" / f"{name}.yaml"] = rendered(program, name)
     for path, manifests in found.items():

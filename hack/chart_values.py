@@ -195,6 +195,7 @@ def _network() -> dict[str, Schema]:
         "networkPolicy.notificationsTo": _OBJECTS,
         "networkPolicy.notificationsPorts": {"type": "array", "items": _PORT},
         "networkPolicy.tracingTo": _OBJECTS,
+        "networkPolicy.alertmanagerTo": _OBJECTS,
         "networkPolicy.extraEgress": _OBJECTS,
     }
 

@@ -2,6 +2,6 @@
 
 from monitoring.alertmanager import LocalAlertmanager
 from monitoring.prometheus import LocalPrometheus
-from monitoring.promtool import Refused, promtool
+from monitoring.tools import Refused, amtool, promtool
 
-__all__ = ["LocalAlertmanager", "LocalPrometheus", "Refused", "promtool"]
+__all__ = ["LocalAlertmanager", "LocalPrometheus", "Refused", "amtool", "promtool"]

@@ -178,8 +178,8 @@ class Settings(BaseSettings):
     alertmanager_url: str | None = Field(
         None,
         pattern="^https?://",
-        description="the Alertmanager that guards ask (stopWhileFiring) and where silence_alert makes its silences, "
-        "as in http://alertmanager.monitoring:9093",
+        description="the Alertmanager that is asked whether the alert of a run still fires, that guards ask "
+        "(stopWhileFiring), and where silence_alert makes its silences, as in http://alertmanager.monitoring:9093",
     )
     alerts_port: int | None = Field(
         None,

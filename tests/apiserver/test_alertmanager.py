@@ -1,8 +1,9 @@
-"""silence_alert against a real Alertmanager, that of Debian, unpacked and never installed."""
+"""silence_alert, and the configuration that docs show, against a real Alertmanager: Debian's, unpacked only."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from kubernaut.core.errors import Unavailable, UnknownOutcome
 from kubernaut.core.ports import HttpAnswer, HttpRequest
 from kubernaut.outside.client import HttpClient
 from kubernaut.outside.hosts import Hosts
-from monitoring import LocalAlertmanager
+from monitoring import LocalAlertmanager, amtool
 from unit.actions.builders import context
 from unit.actions.fake import FakeCluster
 
@@ -114,3 +115,18 @@ async def test_a_silence_whose_answer_was_lost_is_found_again(url: str) -> None:
         await silence_alert.perform(FakeCluster(), here, PARAMETERS)
     assert (await silence_alert.perform(FakeCluster(), here, PARAMETERS)).acted
     assert len(await outside.ask("GET", "/api/v2/silences")) == 1
+
+
+def test_the_configuration_that_is_shown_tells_us_and_whoever_was_told_before(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "alerts.md").read_text()
+    (shown,) = re.findall(r"^```yaml\n(route:.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(shown)
+    amtool("check-config", str(path))
+
+    def told(*labels: str) -> str:
+        said = amtool("config", "routes", "test", f"--config.file={path}", *labels)
+        return said.partition("Warning")[0].strip()
+
+    assert told("alertname=KubePodNotReady", "namespace=shop") == "kubernaut,default"
+    assert told("alertname=Watchdog") == "default"

@@ -53,3 +53,19 @@ def test_a_field_that_there_is_not_is_refused(admin: Client, manifest: Manifest)
     answer = tried(admin, PLURALS[manifest["kind"]], wrong)
     assert not answer.ok
     assert "syncPolicies" in answer.message
+
+
+@pytest.mark.parametrize("manifest", ours(), ids=lambda one: f"{one['kind']} {one['metadata']['name']}")
+def test_applied_a_second_time_nothing_changes(admin: Client, manifest: Manifest) -> None:
+    meta = manifest["metadata"]
+    kinds = f"/apis/{manifest['apiVersion']}/namespaces/{meta['namespace']}/{PLURALS[manifest['kind']]}"
+    first, second = (apply(admin, f"{kinds}/{meta['name']}", manifest) for _ in range(2))
+    assert first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
+
+
+def apply(admin: Client, path: str, manifest: Manifest) -> Manifest:
+    query = {"fieldManager": "argocd-controller", "force": "true"}
+    answer = admin.request("PATCH", path, manifest, content_type="application/apply-patch+yaml", **query)
+    assert answer.ok, answer.message
+    body: Manifest = answer.body
+    return body

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +32,7 @@ def helm() -> Path:
     return chart.helm()
 
 
-@pytest.mark.parametrize("name", [*chart.OVERLAYS, *chart.SNAPSHOTS, "trial"])
+@pytest.mark.parametrize("name", [*chart.OVERLAYS, *chart.SNAPSHOTS, chart.MONITORING, "trial"])
 def test_lint_finds_nothing(helm: Path, name: str) -> None:
     command = [str(helm), "lint", "--strict", str(chart.CHART), "--values", str(chart.values_of(name))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -48,12 +50,25 @@ def by_name(manifests: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[
     }
 
 
+def kustomized(cluster: Cluster, folder: Path, kustomization: dict[str, Any]) -> list[dict[str, Any]]:
+    """Build a kustomization of a user's, whose ``../kubernaut`` is this repository."""
+    here = os.path.relpath(chart.ROOT, folder)
+    listed = [path.replace("../kubernaut", here, 1) for path in kustomization["resources"]]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({**kustomization, "resources": listed}))
+    return list(yaml.safe_load_all(cluster.run_kubectl("kustomize", str(folder))))
+
+
+@pytest.mark.parametrize("beside", [(), (chart.MONITORING,)], ids=["alone", "with monitoring"])
 @pytest.mark.parametrize("name", chart.OVERLAYS)
-def test_kustomize_builds_what_helm_renders(helm: Path, cluster: Cluster, name: str) -> None:
-    built = cluster.run_kubectl("kustomize", str(chart.ROOT / "manifests" / name))
-    values = ("--values", str(chart.values_of(name)))
+def test_kustomize_builds_what_helm_renders(
+    helm: Path, cluster: Cluster, tmp_path: Path, name: str, beside: tuple[str, ...]
+) -> None:
+    resources = [f"../kubernaut/manifests/{one}" for one in (name, *beside)]
+    built = kustomized(cluster, tmp_path, {"resources": resources})
+    values = [part for one in (name, *beside) for part in ("--values", str(chart.values_of(one)))]
     expected = by_name([chart.plain(one) for one in chart.template(helm, *values) if not chart.is_hook(one)])
-    found = by_name(list(yaml.safe_load_all(built)))
+    found = by_name(built)
+    assert len(built) == len(found)
     namespace = found.pop(("Namespace", "", SYSTEM))
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert found.keys() == expected.keys()
@@ -63,6 +78,29 @@ def test_kustomize_builds_what_helm_renders(helm: Path, cluster: Cluster, name: 
             assert found[key]["spec"] == manifest["spec"]
         else:
             assert found[key] == manifest
+
+
+def test_nothing_but_monitoring_needs_kinds_of_others(cluster: Cluster) -> None:
+    for name in chart.OVERLAYS:
+        built = yaml.safe_load_all(cluster.run_kubectl("kustomize", str(chart.ROOT / "manifests" / name)))
+        assert not {one["kind"] for one in built} & set(ELSEWHERE), name
+
+
+def test_the_kustomization_of_the_page_changes_images_and_labels(cluster: Cluster, tmp_path: Path) -> None:
+    page = (chart.ROOT / "docs" / "install.md").read_text()
+    (shown,) = re.findall(r"^```yaml\n(apiVersion: kustomize.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    built = kustomized(cluster, tmp_path, yaml.safe_load(shown))
+    images = {
+        container["image"]
+        for one in built
+        if one["kind"] in ("StatefulSet", "Deployment")
+        for container in one["spec"]["template"]["spec"]["containers"]
+    }
+    assert images == {f"registry.example.com/kubernaut/{name}:0.1.0" for name in ("operator", "analyst")}
+    assert {one["kind"] for one in built if one["metadata"].get("labels", {}).get("release")} == {
+        "ServiceMonitor",
+        "PrometheusRule",
+    }
 
 
 def test_the_base_has_the_rights_and_policies_of_the_chart(helm: Path, cluster: Cluster) -> None:
@@ -151,6 +189,19 @@ def test_in_namespaced_mode_the_operator_may_do_nothing_elsewhere(helm: Path) ->
     groups = {group for name in bound for rule in roles[name] for group in rule["apiGroups"]}
     assert bound
     assert groups == {"admissionregistration.k8s.io"}
+
+
+def test_where_alertmanager_is_asked_the_network_policy_lets_it_be_asked(helm: Path) -> None:
+    def ports(*settings: str) -> list[int]:
+        given = [part for one in settings for part in ("--set", one)]
+        policy = by_name(chart.template(helm, *given))["NetworkPolicy", SYSTEM, "kubernaut-operator"]
+        return [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+
+    assert 9093 not in ports()
+    asked = "operator.settings.alertmanagerUrl="
+    assert 9093 in ports(f"{asked}http://alertmanager.monitoring:9093")
+    assert 80 in ports(f"{asked}http://alertmanager.example.com/alertmanager")
+    assert 443 in ports(f"{asked}https://alertmanager.example.com", "networkPolicy.apiServerPorts={6443}")
 
 
 def test_secrets_and_random_values_are_not_rendered(helm: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from monitoring.definitions import definitions
 GROUP = "/apis/monitoring.coreos.com/v1"
 KINDS = {"ServiceMonitor": "servicemonitors", "PrometheusRule": "prometheusrules"}
 Manifest = dict[str, Any]
-CASES = ("ha", "everything")
+CASES = (chart.MONITORING, "everything")
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +57,39 @@ def test_the_prometheus_operator_takes_what_the_chart_renders(helm: Path, admin:
         assert "unknown field" in created(admin, {**manifest, "spec": {**manifest["spec"], "nonsense": 1}})
 
 
+@pytest.mark.usefixtures("operators_kinds")
+def test_kustomize_applies_it_and_a_second_time_nothing_changes(cluster: Cluster) -> None:
+    folder = ("-k", str(chart.ROOT / "manifests" / chart.MONITORING))
+
+    def applied() -> dict[str, str]:
+        told = cluster.run_kubectl(
+            "apply", "--server-side", "--field-manager=chart-test", *folder, "-o", "json"
+        )
+        return {
+            f"{one['kind']} {one['metadata']['name']}": one["metadata"]["resourceVersion"]
+            for one in json.loads(told)["items"]
+        }
+
+    try:
+        first = applied()
+        assert set(first) == {
+            "ServiceMonitor kubernaut",
+            "PrometheusRule kubernaut",
+            "ConfigMap kubernaut-dashboard-operations",
+            "ConfigMap kubernaut-dashboard-effectiveness",
+        }
+        assert applied() == first
+    finally:
+        cluster.run_kubectl("delete", "--ignore-not-found", *folder)
+
+
 # Rules
 
 
 @pytest.fixture(scope="module")
 def rules(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The alerts of the chart in a file as Prometheus reads it."""
-    (rule,) = [one for one in monitors(helm, "ha") if one["kind"] == "PrometheusRule"]
+    (rule,) = [one for one in monitors(helm, chart.MONITORING) if one["kind"] == "PrometheusRule"]
     path = tmp_path_factory.mktemp("rules") / "rules.yaml"
     path.write_text(yaml.safe_dump(rule["spec"]))
     return path

@@ -13,7 +13,7 @@ import pytest
 
 from e2e.alerting import Teller, alert, payload, taking_alerts
 from e2e.websteps import acting, note
-from e2e.world import Place, World, until, web
+from e2e.world import Place, Run, World, until, web
 from escalation.played.alerted import ROWS, Alerted
 from kubernaut.core.ports import Manifest
 from localrun.process import Operator
@@ -174,6 +174,30 @@ def test_an_alert_that_fires_anew_is_the_same_incident_within_the_cooldown_and_a
         first["metadata"]["labels"]["kubernaut.io/incident"]
         == (second["metadata"]["labels"]["kubernaut.io/incident"])
     )
+
+
+def test_the_next_run_by_an_alert_waits_after_one_that_did_not_help_and_a_person_s_does_not(
+    place: Place, teller: Teller
+) -> None:
+    trigger = {"alert": {"matchLabels": {"alertname": "Broken"}}, "parameters": NAMED, "cooldown": "10m"}
+    place.workflow(
+        note("only"), parameters=[{"name": "deployment", "required": True}], target=TARGET, triggers=[trigger],
+        verify={"expect": ["target.spec.paused"], "stabilization": "0s", "timeout": "100ms"},
+    )  # fmt: skip
+    labels = {"namespace": place.namespace, "deployment": "web"}
+    assert teller.tell(alert(minutes_ago=60, labels=labels))["alerts"] == {"started": 1}
+    (first,) = ended(place)
+    assert first["status"]["verdict"] == "NotFixed"
+    assert teller.tell(alert(minutes_ago=60, ended_ago=40, labels=labels))["alerts"] == {"resolved": 1}
+    again = alert(minutes_ago=5, labels=labels)
+    assert teller.tell(again)["alerts"] == {"started": 1}
+    (second,) = [run for run in runs(place) if run["metadata"]["uid"] != first["metadata"]["uid"]]
+    held = Run(place, second).held("BackingOff")
+    assert f"did not help (run {first['metadata']['name']} ended" in held
+    assert place.run("by-hand", deployment="web").end()["verdict"] == "NotFixed"
+    assert not place.get("WorkflowExecution", second["metadata"]["name"])["status"].get("steps")
+    over(teller, again)
+    assert Run(place, second).end()["verdict"] == "SelfHealed"
 
 
 def test_what_was_resolved_starts_nothing_and_ends_a_run_that_did_not_begin(

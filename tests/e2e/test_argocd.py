@@ -26,8 +26,9 @@ GIT = "argocd-controller"
 PEOPLE = ("kubectl-client-side-apply", "unknown")
 ACTIONS = FOLDER / "WorkflowExecution" / "actions"
 #: ha and namespaced narrow or need what others here rely on; tests/apiserver/test_chart.py applies them twice
-FOLDERS = ("base", "minimal", "remember", "tenant", "tenant/before-images", "samples", "argocd")
-ELSEWHERE = ("argoproj.io/v1alpha1",)
+FOLDERS = ("base", "minimal", "monitoring", "remember", "tenant", "tenant/before-images", "samples", "argocd")
+#: kinds that this cluster has not; tests/apiserver/test_monitoring.py and test_argocd_kinds.py apply them twice
+ELSEWHERE = ("argoproj.io/v1alpha1", "monitoring.coreos.com/v1")
 NAMESPACED = ("Workflow", "Role", "RoleBinding", "ServiceAccount")
 WEB = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
 

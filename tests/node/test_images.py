@@ -15,6 +15,7 @@ import yaml
 
 from apiserver.acting import Place, await_true
 from image import KINDS, build_or_cached, pods
+from image.layers import read_archive
 from kubernaut.api.rbac import tenant_manifests
 from localcluster import Cluster
 from localcluster.errors import ClusterError
@@ -117,6 +118,30 @@ print(sorted(os.listdir("/usr/bin")), os.path.exists("/bin/sh"))
         "[]",
         "['python3', 'python3.11'] False",
     ]
+
+
+def test_the_bill_of_materials_lists_just_what_is_in_it(cluster: Cluster, operator: Manifest) -> None:
+    script = """
+import importlib.metadata, json, re
+with open("/usr/share/kubernaut/sbom.cdx.json") as file:
+    listed = [one["purl"] for one in json.load(file)["components"]]
+there = [
+    "pkg:pypi/" + re.sub(r"[-_.]+", "-", one.metadata["Name"]).lower() + "@" + one.version
+    for one in importlib.metadata.distributions()
+]
+print(sorted(one for one in listed if one.startswith("pkg:pypi/")) == sorted(there), len(there) > 30)
+print(sorted({one.split("/")[0] for one in listed}), sorted(set(listed) ^ set(there))[:3])
+"""
+    name = operator["metadata"]["name"]
+    told = cluster.run_kubectl("exec", name, *SYSTEM, "--", "/usr/bin/python3", "-c", script)
+    assert told.splitlines()[0] == "True True", told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_says_what_it_is(kind: str) -> None:
+    _, config = read_archive(build_or_cached(kind))
+    assert config["config"]["Labels"] == KINDS[kind].labels()
+    assert config["config"]["User"] == "65532:65532"
 
 
 def test_it_heals_a_deployment(cluster: Cluster, operator: Manifest, place: Place) -> None:

@@ -28,11 +28,12 @@ from localcluster.names import resolving
 from localpostgres import LocalPostgres
 from localpostgres.relay import relayed
 from localrun.audit import AuditLog, Request
+from node.connecting import connect
+from node.leavings import OURS, in_its_namespace, new_since, of_the_release
 from node.walk import type_again, walk
 
 Manifest = dict[str, Any]
 SYSTEM = chart.NAMESPACE
-OURS = "app.kubernetes.io/instance=kubernaut"
 TARGETS = ("a", "b", "c", "d")
 STEPS = 15
 # Helm 4.2.1 waits out its whole patience for a hook that was deleted before it looked, or was never there; what it
@@ -301,10 +302,12 @@ def at_work(place: Installation, namespace: str) -> list[str]:
 def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     namespace, other = place.namespace(), place.namespace()
     given = values(namespace, other, **with_history("first"))
+    before = in_its_namespace(place.cluster)
     # The values of the README's walk, and what these tests want beyond.
     walk = ("--values", str(chart.values_of("trial")))
     place.helm("install", "kubernaut", str(place.previous()), *walk, *given, "--wait", "--timeout=2m")
     assert "kubernaut-0.0.9" in place.helm("list")
+    its_test_fails_while_it_does_not_act(place)
     assert "the operator is ready and acts" in place.helm(
         "test", "kubernaut", "--logs", f"--timeout={PATIENCE}"
     )
@@ -346,18 +349,41 @@ def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
     # Helm does not wait for what the garbage collector takes away.
     await_true(lambda: place.names("pods", "-n", SYSTEM, "-l", OURS) == [], "pods stay")
-    assert left_over(place) == {
+    assert new_since(before, place.cluster) == {
+        *place.names("discoveredpatterns", "-n", SYSTEM),
+        "persistentvolumeclaim/data-kubernaut-postgres-0",
+        "secret/kubernaut-signing",
+    }
+    assert of_the_release(place.cluster) == {
         "customresourcedefinition.apiextensions.k8s.io/discoveredpatterns.kubernaut.io",
         "customresourcedefinition.apiextensions.k8s.io/workflowexecutions.kubernaut.io",
         "customresourcedefinition.apiextensions.k8s.io/workflows.kubernaut.io",
         "persistentvolumeclaim/data-kubernaut-postgres-0",
         "secret/kubernaut-signing",
     }
-    assert place.names("lease", "-n", SYSTEM) == []
     assert not place.get("kwfe", "heal", "-n", namespace)["metadata"].get("finalizers")
     every_right_of_the_cleanup_was_used(place)
     place.cluster.run_kubectl("delete", "pvc", "data-kubernaut-postgres-0", "-n", SYSTEM)
     place.cluster.run_kubectl("delete", "namespace", namespace, other, "--timeout=60s")
+
+
+def its_test_fails_while_it_does_not_act(place: Installation) -> None:
+    for acting in ("off", "on"):
+        switch = {"data": {"acting": acting, "by": "a test", "reason": "a test"}}
+        place.cluster.run_kubectl(
+            *(
+                "patch",
+                "cm",
+                "kubernaut-switch",
+                "-n",
+                SYSTEM,
+                "--type=merge",
+                f"--patch={json.dumps(switch)}",
+            )
+        )
+        if acting == "off":
+            with pytest.raises(AssertionError, match="the operator does not act"):
+                place.helm("test", "kubernaut", f"--timeout={PATIENCE}")
 
 
 def every_right_of_the_cleanup_was_used(place: Installation) -> None:
@@ -407,11 +433,13 @@ def test_in_namespaced_mode_it_heals_there_and_leaves_nothing(place: Installatio
                 place.cluster.run_kubectl(*asked)
     place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
     await_true(lambda: place.names("pods,pvc", "-n", SYSTEM, "-l", OURS) == [], "pods or claims stay")
-    assert left_over(place) == set()
+    assert of_the_release(place.cluster) == set()
 
 
-def test_the_readmes_walk_goes_as_it_is_shown(place: Installation) -> None:
-    """All of it but for the cluster and the images, which are there already."""
+def test_the_walks_of_the_readme_and_of_alerts_go_as_they_are_shown(
+    place: Installation, tmp_path: Path
+) -> None:
+    """All of them but for the cluster and the images, which are there already."""
     (_, *consoles) = walk((chart.ROOT / "README.md").read_text(), "Install it, and have a Deployment healed")
     tools = chart.helm().parent, place.cluster.kubectl.parent, Path(sys.executable).parent
     path = ":".join([*map(str, tools), os.environ["PATH"]])
@@ -440,6 +468,9 @@ def test_the_readmes_walk_goes_as_it_is_shown(place: Installation) -> None:
             if typed.command.startswith(beginning):
                 await_true(holds, f"not yet, for {typed.command!r}")
         type_again(typed, chart.ROOT, environment)
+    run = connect(place.cluster, tmp_path, environment)
+    assert run["spec"]["trigger"]["type"] == "Alert"
+    assert run["status"]["phase"] == "Succeeded", run["status"]
     place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
 
 
@@ -448,10 +479,3 @@ def pods(place: Installation) -> list[Manifest]:
         "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=kubernaut-operator"
     )["items"]
     return found
-
-
-def left_over(place: Installation) -> set[str]:
-    """Return what there still is of the release, of all kinds, in all namespaces."""
-    kinds = place.cluster.run_kubectl("api-resources", "--verbs=list", "-o", "name").split()
-    asked = [kind for kind in kinds if kind != "events" and not kind.startswith(("events.", "metrics."))]
-    return set(place.names(",".join(asked), "-A", "-l", OURS))

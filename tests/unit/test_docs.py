@@ -23,6 +23,7 @@ from kubernaut.cli.lint.check import check_text
 from kubernaut.cluster.levels import levels_of
 from kubernaut.core.compiling import compile_plan
 from kubernaut.intake.payload import read
+from localcluster import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -166,6 +167,16 @@ def test_values_of_the_chart_that_are_set_exist() -> None:
         for part in re.sub(r"\[\d+\].*", "", name).split("."):
             assert part in place, f"{where} sets {name}"
             place = place[part]
+
+
+def test_the_version_that_is_said_to_be_proved_is_the_one_that_tests_run_on() -> None:
+    page = (ROOT / "docs/clusters.md").read_text()
+    (minor, proved) = re.findall(r"^\| ([\d.]+) \| proved: .* on (v[\d.]+) ", page, re.MULTILINE)[0]
+    assert proved == versions.KUBERNETES
+    assert proved.startswith(f"v{minor}.")
+    about = yaml.safe_load((ROOT / "charts/kubernaut/Chart.yaml").read_text())
+    (oldest,) = re.findall(r"^\| ([\d.]+) to [\d.]+ \| expected", page, re.MULTILINE)
+    assert about["kubeVersion"].startswith(f">={oldest}.")
 
 
 def workflows() -> Iterator[tuple[str, str]]:

@@ -142,6 +142,12 @@ key: dsn
 {{- $found | toJson -}}
 {{- end }}
 
+{{- /* The port of a URL. */}}
+{{- define "kubernaut.portOf" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end }}
+
 {{- define "kubernaut.deleteHook" -}}
 helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded

@@ -1,4 +1,4 @@
-"""Prometheus' own judgement of rules and of pages of metrics."""
+"""Prometheus' own judgement of rules and of pages of metrics, and Alertmanager's of a configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from monitoring.programs import programs
 
 
 class Refused(Exception):
-    """promtool found something wrong; the message is what it said."""
+    """promtool or amtool found something wrong; the message is what it said."""
 
 
 def promtool(*arguments: str, given: str = "") -> str:
@@ -18,7 +18,16 @@ def promtool(*arguments: str, given: str = "") -> str:
         Refused: it found something wrong.
         localcluster.errors.ClusterError: the program can't be had.
     """
-    command = [str(programs() / "promtool"), *arguments]
+    return _judged("promtool", *arguments, given=given)
+
+
+def amtool(*arguments: str) -> str:
+    """Run amtool; return what it said. Raises as promtool does."""
+    return _judged("amtool", *arguments)
+
+
+def _judged(program: str, *arguments: str, given: str = "") -> str:
+    command = [str(programs() / program), *arguments]
     done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
     said = done.stdout + done.stderr
     if done.returncode != 0:
