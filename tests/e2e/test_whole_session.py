@@ -56,7 +56,7 @@ def test_every_right_of_the_operator_is_used_and_none_lacks(world: World) -> Non
     own = [request for request in world.requests() if request.user == OPERATOR and request.resource]
     used = {(request.group, request.what, request.verb) for request in own if request.code < 400}
     refused = Counter(
-        (r.verb, r.what, r.namespace, r.name)
+        (r.verb, r.what, r.namespace or r.refused_in, r.name, r.code, r.at)
         for r in own
         if r.code in (401, 403)
         and (r.namespace or r.refused_in) not in world.refusing
