@@ -12,12 +12,6 @@ from typing import Any, Final
 
 #: seconds of processor time from which on a collection counts as long
 LONG: Final = 0.025
-#: so many more objects made than gone before the newest are looked through: Python's 700 are made by a handful of
-#: requests, and a tenth of a busy operator's processor time went into looking for cycles that are not there
-NEWEST: Final = 5_000
-#: and so many times that before those that outlived it are, with fewer times in between than Python has: a
-#: collection of a hundred thousand that are all alive holds the loop
-OLDER: Final = 5
 #: how many objects more than twice those of the start may be set aside before all are looked through once
 SLACK: Final = 300_000
 
@@ -34,17 +28,13 @@ class ShortCollections:
         self._slack = slack
         self._most: int | None = None
         self._began = 0.0
-        self._thresholds = gc.get_threshold()
 
     def install(self) -> None:
         """Begin."""
-        self._thresholds = gc.get_threshold()
-        gc.set_threshold(NEWEST, OLDER, OLDER)
         gc.callbacks.append(self._on_collection)
 
     def remove(self) -> None:
-        """End; collections are as frequent as before."""
-        gc.set_threshold(*self._thresholds)
+        """End."""
         gc.callbacks.remove(self._on_collection)
 
     def set_aside(self) -> None:

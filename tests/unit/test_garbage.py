@@ -36,17 +36,6 @@ def test_what_a_long_collection_found_alive_is_set_aside(installed: ShortCollect
     assert gc.get_freeze_count() >= before + len(kept)
 
 
-def test_the_newest_objects_are_looked_through_seldom_and_as_often_as_before_afterwards() -> None:
-    before = gc.get_threshold()
-    collections = ShortCollections()
-    collections.install()
-    try:
-        assert gc.get_threshold()[0] > 5 * before[0]
-    finally:
-        collections.remove()
-    assert gc.get_threshold() == before
-
-
 def test_a_short_collection_sets_nothing_aside() -> None:
     collections = ShortCollections(long=60.0)
     collections.set_aside()
