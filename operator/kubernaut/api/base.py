@@ -25,15 +25,19 @@ from kubernaut.api.markers import Rule
 DnsLabel = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
-DnsName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
-]
+_DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+DnsName = Annotated[str, StringConstraints(pattern=_DNS_NAME, min_length=1, max_length=253)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-zA-Z0-9_]*$", min_length=1, max_length=63)]
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Value = Annotated[str, StringConstraints(max_length=1024)]
 Message = Annotated[str, StringConstraints(max_length=1024)]
 ReasonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9]*)$", max_length=64)]
 Uid = Annotated[str, StringConstraints(max_length=64)]
+
+
+def could_be_a_name(text: str) -> bool:
+    """Whether a text is what ``DnsName`` takes: could name a ServiceAccount, a Workflow, or most other objects."""
+    return len(text) <= 253 and re.fullmatch(_DNS_NAME[1:-1], text) is not None
 
 
 def _plain_number(value: Any) -> Any:

@@ -114,6 +114,11 @@ def test_another_account_and_namespace(rbac: Rbac) -> None:
     assert found["Role"]["metadata"]["namespace"] == "store"
 
 
+@pytest.mark.parametrize("name", ["Bad Name", "a.", "-a", "a" * 254, "a/b"])
+def test_what_can_not_be_an_account_is_refused(rbac: Rbac, name: str) -> None:
+    assert "can't be the name of a ServiceAccount" in rbac(workflow(), f"--account={name}", code=1)
+
+
 def test_json_is_a_list_that_kubectl_takes(rbac: Rbac) -> None:
     found = json.loads(rbac(workflow(), "-o", "json"))
     assert (found["apiVersion"], found["kind"]) == ("v1", "List")

@@ -53,10 +53,16 @@ def rbac(
     the parameters given with -p does; else the rule holds for all of the kind. What is in no namespace is given by a
     ClusterRole.
     """
+    from kubernaut.api.base import could_be_a_name
     from kubernaut.cli.lint.files import text_of
     from kubernaut.cli.place import within
     from kubernaut.cli.roles import Wanted, of_cluster, of_text
 
+    if account and not could_be_a_name(account):
+        raise CliError(
+            f"--account: {account[:80]!r} can't be the name of a ServiceAccount",
+            "Use lower-case letters, digits, dots and dashes, at most 253, with no dot or dash at either end.",
+        )
     wanted = Wanted(tuple(param or ()), account, before_images, output)
     if file:
         return of_text(text_of(file), file, workflow, namespace, wanted)
