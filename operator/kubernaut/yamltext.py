@@ -36,10 +36,10 @@ ApiLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]$")
 
 
 def load(text: str) -> Any:
-    """Read one document; raises yaml.YAMLError or ValueError."""
+    """Read one document; raises yaml.YAMLError, ValueError or, of one nested too deeply, RecursionError."""
     return yaml.load(text, ApiLoader)
 
 
 def load_all(text: str) -> Iterator[Any]:
-    """Read all documents; raises yaml.YAMLError or ValueError."""
-    return iter(yaml.load_all(text, ApiLoader))
+    """Read all documents; raises as ``load`` does."""
+    yield from yaml.load_all(text, ApiLoader)

@@ -463,3 +463,11 @@ def test_dates_and_times_in_a_manifest_are_texts_as_they_are_to_helm() -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {since: 2026-01-31, until: 22:00}\n"
     (one,) = release.objects(release.Revision({}, {"manifest": text}), "shop").values()
     assert one["data"] == {"since": "2026-01-31", "until": "22:00"}
+
+
+def test_a_manifest_nested_too_deeply_is_told() -> None:
+    text = "a: " + "[" * 5_000 + "]" * 5_000
+    with pytest.raises(StepError, match="can't be read"):
+        release.objects(
+            release.Revision({"metadata": {"labels": {"version": "3"}}}, {"manifest": text}), "shop"
+        )

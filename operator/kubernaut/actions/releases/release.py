@@ -145,7 +145,7 @@ def objects(revision: Revision, namespace: str) -> dict[tuple[str, str, str, str
             meta = one["metadata"]
             where = str(meta.get("namespace") or namespace)
             found[str(one["apiVersion"]), str(one["kind"]), where, str(meta["name"])] = one
-    except (KeyError, TypeError, ValueError, yaml.YAMLError):
+    except (KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError):
         raise StepError(
             f"the manifest of revision {revision.number} can't be read; look at it with `helm get manifest`",
             reason=Reason.PRECONDITION_FAILED,
