@@ -11,7 +11,6 @@ may be repeated. A 401 is answered before anything is done, so that request is s
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from kubernaut import __version__
+from kubernaut.api.base import could_be_a_name
 from kubernaut.cluster import errors
 from kubernaut.cluster.account import AccountCluster, OperatorCluster
 from kubernaut.cluster.breaker import Breaker
@@ -46,7 +46,6 @@ CONNECT_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 150.0
 #: and one whose headers do not come: they do not wait for anything to happen
 WATCH_ANSWER_SECONDS: Final = 15.0
-_ACCOUNT_PART: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 # So long after it was last away a server may still be starting.
 _DOUBT_SECONDS: Final = 30.0
 _TOKEN_SECONDS: Final = 10.0
@@ -203,7 +202,7 @@ class ApiConnection:
             Invalid: that can't be the name of a ServiceAccount.
         """
         for part in (namespace, service_account):
-            if not _ACCOUNT_PART.fullmatch(part):
+            if not could_be_a_name(part):
                 raise Invalid(f"{part[:80]!r} can't be the name of a namespace or a ServiceAccount")
         return AccountCluster(self, f"system:serviceaccount:{namespace}:{service_account}")
 
