@@ -67,8 +67,7 @@ class WholeRuns:
         await self._client.send("POST", RUNS, made)
         await self._own.patch(f"{RUNS}/{name}/status", {"status": claimed(ended)})
         await self._steps(steps, f"{DEPLOYMENTS}/{target(Change.SCALE, number % self._targets)}")
-        gone = {key: None for key in claimed(ended) if key not in ended}
-        await self._own.patch(f"{RUNS}/{name}/status", {"status": {**ended, **gone}})
+        await self._own.patch(f"{RUNS}/{name}/status", {"status": ended})
 
     async def _steps(self, steps: int, path: str) -> None:
         replicas = await self._first(path)
