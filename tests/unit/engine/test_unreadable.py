@@ -92,20 +92,23 @@ async def test_a_shard_that_is_taken_over_is_driven_though_one_of_its_runs_can_n
         assert bench.world.stored("run")["phase"] == "Succeeded"
 
 
+def lists_fail(world: World, times: int) -> None:
+    """Have so many of the next lists fail as nobody thought of."""
+    original, left = world.cluster.list_pages, iter(range(times))
+
+    def failing(*args: Any, **more: Any) -> Any:
+        if next(left, None) is not None:
+            raise RuntimeError("nobody thought of this")
+        return original(*args, **more)
+
+    world.cluster.list_pages = failing  # type: ignore[method-assign]
+
+
 async def test_a_shard_that_could_not_be_taken_up_for_a_reason_nobody_thought_of_is_taken_up_later() -> None:
     bench = Half(World())
     two(bench.world, {})
     async with bench.running():
-        original, failures = bench.world.cluster.list_pages, 1
-
-        def failing(*args: Any, **more: Any) -> Any:
-            nonlocal failures
-            if failures:
-                failures -= 1
-                raise RuntimeError("nobody thought of this")
-            return original(*args, **more)
-
-        bench.world.cluster.list_pages = failing  # type: ignore[method-assign]
+        lists_fail(bench.world, 1)
         bench.shards.gain(WEB)
         await asyncio.sleep(60)
         assert bench.world.stored("run")["phase"] == "Succeeded"
@@ -115,16 +118,7 @@ async def test_listing_goes_on_after_an_error_that_nobody_thought_of() -> None:
     bench = Bench(World())
     bench.world.workflow(scale("one", 2))
     async with bench.running() as engine:
-        original, failures = bench.world.cluster.list_pages, 2
-
-        def failing(*args: Any, **more: Any) -> Any:
-            nonlocal failures
-            if failures:
-                failures -= 1
-                raise RuntimeError("nobody thought of this")
-            return original(*args, **more)
-
-        bench.world.cluster.list_pages = failing  # type: ignore[method-assign]
+        lists_fail(bench.world, 2)
         every = engine._parts.settings.relist.total_seconds()
         await asyncio.sleep(3 * (every + AGAIN))
         bench.world.run("run", finalizers=[FINALIZER])
