@@ -87,8 +87,8 @@ def _walk(known: Any, live: Any, path: fields.Path) -> Iterator[tuple[fields.Pat
 
 
 def _by_name(items: Any) -> dict[str, Any] | None:
-    """Return a list of maps by their names; None where it is no such list."""
-    if not isinstance(items, list) or not items or not all(isinstance(item, Mapping) for item in items):
+    """Return a list of maps by their names, an empty one as one of none; None where it is no such list."""
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         return None
     names = [item.get("name") for item in items]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
