@@ -49,6 +49,16 @@ class Feed:
         with self._changed:
             return list(self._versions[key])
 
+    def newest(self, namespace: str) -> list[Manifest]:
+        """Return the newest version of each object of a namespace that nobody has deleted."""
+        with self._changed:
+            newest = [found[-1] for key, found in self._versions.items() if key[0] == namespace and found]
+            return [
+                thing
+                for thing in newest
+                if thing["metadata"]["uid"] not in self._gone and "deletionTimestamp" not in thing["metadata"]
+            ]
+
     def arrived(self, key: Key) -> float:
         """Return the monotonic time at which the newest version arrived."""
         with self._changed:

@@ -74,6 +74,7 @@ class World:
         assert cluster.audit_log is not None
         self._audit = AuditLog(cluster.audit_log)
         self._requests: list[Request] = []
+        self._answered: set[str] = set()
         # Namespaces in which a test has the operator refused on purpose.
         self.refusing: set[str] = set()
         self.outages: list[tuple[datetime, datetime]] = []
@@ -157,7 +158,10 @@ class World:
 
     def requests(self) -> list[Request]:
         """Return all requests of the session that the API server has logged so far."""
-        self._requests.extend(self._audit.read())
+        for request in self._audit.read():
+            self._requests.append(request)
+            if request.resource == "workflowexecutions" and request.answer:
+                self._answered.add(request.answer.get("metadata", {}).get("resourceVersion", ""))
         return self._requests
 
     def watches(self, user: str) -> int:
@@ -166,10 +170,21 @@ class World:
         return sum(request.user == user for request in self._audit.begun)
 
     def persisted(self, namespace: str, *, user: str | None = None) -> list[Request]:
-        """Return the operator's requests that changed an object of a namespace."""
+        """Return the operator's requests that changed an object of a namespace.
+
+        A watch may bring what a request changed before the request is in the log, so this waits until the log holds
+        what made each run as it was last seen.
+        """
+        seen = {run["metadata"]["resourceVersion"] for run in self.runs.newest(namespace)}
+
+        def logged() -> bool:
+            self.requests()
+            return seen <= self._answered
+
+        until(f"the audit log holds what made the runs of {namespace} as they are seen", logged)
         return [
             request
-            for request in self.requests()
+            for request in self._requests
             if request.by == OPERATOR
             and request.persisted
             and request.namespace == namespace
