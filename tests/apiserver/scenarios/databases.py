@@ -54,31 +54,27 @@ def define_clusters(place: Place) -> None:
 def instance(
     place: Place, name: str, labels: dict[str, str], annotations: dict[str, str] | None = None
 ) -> None:
-    """Create the pod of an instance and its volume, and wait until it is ready."""
-    claim = {
-        "resources": {"requests": {"storage": "1Gi"}},
-        "accessModes": ["ReadWriteOnce"],
-        "storageClassName": "",
-    }
-    place.create(
-        "v1",
-        "persistentvolumeclaims",
-        {"metadata": {"name": f"pgdata-{name}", "labels": labels}, "spec": claim},
-    )
-    volume = {
-        "capacity": {"storage": "1Gi"},
-        "accessModes": ["ReadWriteOnce"],
-        "hostPath": {"path": "/tmp"},
-        "claimRef": {"namespace": place.namespace, "name": f"pgdata-{name}"},
-        "persistentVolumeReclaimPolicy": "Retain",
-    }
+    """Create the volume of an instance, and its pod once the volume is bound."""
+    claim = f"pgdata-{name}"
+    storage = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
     owner = place.get("v1", "namespaces", place.namespace)["metadata"]
     owners = [{"apiVersion": "v1", "kind": "Namespace", "name": owner["name"], "uid": owner["uid"]}]
     meta = {"name": f"{place.namespace}-{name}", "ownerReferences": owners}
+    volume = {
+        **storage,
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": "/tmp"},
+        "claimRef": {"namespace": place.namespace, "name": claim},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    # A claim that was there before its volume waits for the next round of the binder, and its pod for the scheduler's.
     place.create("v1", "persistentvolumes", {"metadata": meta, "spec": volume})
+    wanted = {**storage, "volumeName": meta["name"], "resources": {"requests": {"storage": "1Gi"}}}
+    place.create("v1", "persistentvolumeclaims", {"metadata": {"name": claim, "labels": labels}, "spec": wanted})
+    await_true(lambda: _bound(place, claim), f"the volume of {name} is not bound")
     spec = {
         "containers": [{"name": "postgres", "image": "kubernaut.local/pause:1"}],
-        "volumes": [{"name": "pgdata", "persistentVolumeClaim": {"claimName": f"pgdata-{name}"}}],
+        "volumes": [{"name": "pgdata", "persistentVolumeClaim": {"claimName": claim}}],
         "terminationGracePeriodSeconds": 0,
     }
     place.create(
@@ -86,6 +82,11 @@ def instance(
         "pods",
         {"metadata": {"name": name, "labels": labels, "annotations": annotations or {}}, "spec": spec},
     )
+
+
+def _bound(place: Place, claim: str) -> bool:
+    phase: str = place.get("v1", "persistentvolumeclaims", claim).get("status", {}).get("phase", "")
+    return phase == "Bound"
 
 
 def _ready(place: Place) -> bool:
