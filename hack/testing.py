@@ -66,7 +66,7 @@ NODE = Stage("node", ("tests/node",), "the demo, on a real node")
 RIGHTS = Stage("rights", ("tests/rights",), "what is granted is what all stages used")
 #: what runs after one another, and within one of these what runs beside one another: those mostly wait
 PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
-    ((UNIT, PROPERTY, DATABASE, API_SERVER), (NODE, FAULTS), (E2E, FAILOVER)),
+    ((UNIT, PROPERTY, DATABASE, API_SERVER, FAULTS), (NODE,), (E2E, FAILOVER)),
     ((RIGHTS,),),
 )
 STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)

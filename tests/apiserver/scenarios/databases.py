@@ -67,10 +67,12 @@ def instance(
         "claimRef": {"namespace": place.namespace, "name": claim},
         "persistentVolumeReclaimPolicy": "Retain",
     }
-    # A claim that was there before its volume waits for the next round of the binder, and its pod for the scheduler's.
+    # A claim that was there before its volume waits for the binder's next round, and its pod for the scheduler's.
     place.create("v1", "persistentvolumes", {"metadata": meta, "spec": volume})
     wanted = {**storage, "volumeName": meta["name"], "resources": {"requests": {"storage": "1Gi"}}}
-    place.create("v1", "persistentvolumeclaims", {"metadata": {"name": claim, "labels": labels}, "spec": wanted})
+    place.create(
+        "v1", "persistentvolumeclaims", {"metadata": {"name": claim, "labels": labels}, "spec": wanted}
+    )
     await_true(lambda: _bound(place, claim), f"the volume of {name} is not bound")
     spec = {
         "containers": [{"name": "postgres", "image": "kubernaut.local/pause:1"}],
