@@ -5,9 +5,9 @@
     python hack/testing.py --no-coverage   a little faster
 
 Coverage is that of the tests of units and of the database: measuring takes processor time, which a real cluster needs
-for itself, and property tests go the same ways a thousand times. Stages that mostly wait run beside each other, and
-those that only compute take the time the others leave; what all but the first lane say comes when they are over. Ends
-with one line ``N passed, N failed`` over all stages, and with 1 where anything failed or coverage fell short.
+for itself, and property tests go the same ways a thousand times. Stages that mostly wait run beside each other; what
+all but the first say comes when they are over. Ends with one line ``N passed, N failed`` over all stages, and with 1
+where anything failed or coverage fell short.
 """
 
 from __future__ import annotations
@@ -39,24 +39,17 @@ COVERAGE_OF_CORE = 95
 
 @dataclass(frozen=True)
 class Stage:
-    """Tests that run together.
-
-    Attributes:
-        workers: how many processes share them; 0 where they can't be shared.
-        measured: whether their coverage counts.
-        yields: whether they leave the processors to what runs beside them and has to answer in time.
-    """
+    """Tests that run together; ``workers`` processes where they can, ``measured`` where their coverage counts."""
 
     name: str
     folders: tuple[str, ...]
     told: str
     workers: int = 0
     measured: bool = False
-    yields: bool = False
 
 
-UNIT = Stage("unit", ("tests/unit",), "no cluster, no database", 2, True, yields=True)
-PROPERTY = Stage("property", ("tests/property",), "what holds for all that is generated", 2, yields=True)
+UNIT = Stage("unit", ("tests/unit",), "no cluster, no database", 2, True)
+PROPERTY = Stage("property", ("tests/property",), "what holds for all that is generated", 2)
 DATABASE = Stage("database", ("tests/database",), "a real Postgres with pgvector", 0, True)
 API_SERVER = Stage("apiserver", ("tests/apiserver",), "a real kube-apiserver")
 E2E = Stage("e2e", ("tests/e2e",), "the real operator on a real cluster")
@@ -66,7 +59,8 @@ NODE = Stage("node", ("tests/node",), "the demo, on a real node")
 RIGHTS = Stage("rights", ("tests/rights",), "what is granted is what all stages used")
 #: what runs after one another, and within one of these what runs beside one another: those mostly wait
 PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
-    ((UNIT, PROPERTY, DATABASE, API_SERVER, FAULTS), (NODE,), (E2E, FAILOVER)),
+    ((UNIT, PROPERTY),),
+    ((DATABASE, API_SERVER, FAULTS), (NODE, FAILOVER), (E2E,)),
     ((RIGHTS,),),
 )
 STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)
@@ -143,9 +137,7 @@ class Run:
         print(f"== {stage.name}: {stage.told}", file=out, flush=True)
         began, busy = time.monotonic(), processors()
         measured = ["-m", "coverage", "run"] if self.coverage and stage.measured else []
-        # Alone, it has the processors whatever its priority.
-        priority = ["nice", "-n", "15"] if stage.yields else []
-        python = [*priority, sys.executable, *measured, "-m", "pytest"]
+        python = [sys.executable, *measured, "-m", "pytest"]
         workers = ["-n", str(stage.workers)] if stage.workers else []
         options = ["-q", *workers, f"--junitxml={report(stage)}", "--durations=5"]
         command = [*python, *folders, *options, *self.extra]
