@@ -74,11 +74,11 @@ def measure(draft: Draft, since: datetime) -> Measured | None:
             found.append(_unknown(metric, error.reason, str(error)))
             continue
         seen = draft.facts.metrics.get(query)
-        if seen is None or seen.asked_at < since:
+        if seen is None or seen.asked_at <= draft.now - METRIC_LOOK or seen.asked_at < since:
             draft.questions.add(Question(query, since))
-        else:
+        if seen is not None and seen.asked_at >= since:
             found.append(_judged(draft, metric, seen))
-    if draft.questions:
+    if len(found) < len(draft.plan.metrics):
         return None
     lacks = sorted((lack for _, lack in found if lack is not None), key=lambda lack: not lack.known)
     return Measured(tuple(status for status, _ in found), lacks[0] if lacks else None)
