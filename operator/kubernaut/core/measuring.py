@@ -19,6 +19,7 @@ from kubernaut.core.errors import StepError
 from kubernaut.core.expressions import VALUE
 from kubernaut.core.features import Feature
 from kubernaut.core.plan import PlannedMetric
+from kubernaut.core.redacting import redacted
 from kubernaut.core.run import MetricSeen, Question, Sample
 
 #: how often a metric is asked for while it is waited for
@@ -125,7 +126,8 @@ def _as_expected(draft: Draft, metric: PlannedMetric, value: float) -> bool:
 
 def _not_met(metric: PlannedMetric, bad: list[Sample], count: int) -> str:
     first = bad[0]
-    labels = f" ({first.labels[:_LABELS]})" if first.labels else ""
+    # Others wrote the labels, as they did what Prometheus says.
+    labels = f" ({redacted(first.labels)[:_LABELS]})" if first.labels else ""
     others = f" in each of {count} samples, of which {len(bad)} differ" if count > 1 else ""
     return (
         f"metric {metric.name} is {write(first.value)}{labels}, but {metric.expect.text} is expected{others}"
@@ -140,7 +142,7 @@ def _unknown(
     metric: PlannedMetric, reason: Reason, why: str, count: int = 0, *, again: bool = True
 ) -> tuple[MetricStatus, Lack]:
     status = MetricStatus(name=metric.name, state=MetricState.UNKNOWN, samples=count, reason=reason.value)
-    return status, Lack(False, reason, f"metric {metric.name} is not known: {why}", again)
+    return status, Lack(False, reason, f"metric {metric.name} is not known: {redacted(why)}", again)
 
 
 def write(value: float) -> str:

@@ -101,12 +101,13 @@ def _measured(draft: Draft, timeout: timedelta, window: timedelta) -> Sequence[M
     """
     if not draft.plan.metrics:
         return ()
-    since, healthy = draft.status.verify_since or draft.now, draft.status.healthy_since
-    deadline = limit = since + timeout
+    began, healthy = draft.status.verify_since or draft.now, draft.status.healthy_since
+    deadline = limit = began + timeout
+    end = limit if healthy is None else healthy + window
     if healthy is not None:
-        limit = max(deadline, healthy + window + _GRACE)
-        since = healthy + window if draft.now >= healthy + window else since
-    measured = measuring.measure(draft, since)
+        limit = max(deadline, end + _GRACE)
+    # What decides was asked for once it was time to decide.
+    measured = measuring.measure(draft, max(at for at in (began, end, limit) if at <= draft.now))
     if measured is None:
         _await_answers(draft, limit)
         return None
@@ -148,10 +149,10 @@ def _worse_by_metrics(draft: Draft, timeout: timedelta) -> bool:
     """Whether metrics decide where nobody can tell of the alert: one that is known to be bad is more than that."""
     if not draft.plan.metrics:
         return False
-    since = draft.status.verify_since or draft.now
-    measured = measuring.measure(draft, since)
+    deadline = (draft.status.verify_since or draft.now) + timeout
+    measured = measuring.measure(draft, deadline)
     if measured is None:
-        _await_answers(draft, since + timeout)
+        _await_answers(draft, deadline)
         return True
     if measured.lack is None or not measured.lack.known:
         return False

@@ -224,8 +224,8 @@ class RunReconciler:
         self, live: LiveRun, status: WorkflowExecutionStatus
     ) -> WorkflowExecutionStatus:
         """Return a status which has just said that expectations are not met, with who has undone the changes."""
-        unmet = Reason.EXPECTATION_NOT_MET.value
-        if status.reason != unmet or live.stored.reason == unmet:
+        unmet = (Reason.EXPECTATION_NOT_MET, Reason.METRIC_NOT_MET)
+        if status.reason not in unmet or live.stored.reason == status.reason:
             return status
         told = await self._performer.undone(live)
         return status.replace(message=limits.message(f"{status.message} {told}")) if told else status

@@ -122,6 +122,17 @@ def test_no_sample_and_what_is_no_number_are_never_success(
     assert "error-rate" in told(story)
 
 
+def test_when_time_is_over_it_is_asked_once_more_and_that_decides() -> None:
+    story = acted()
+    story.after("4m58s")
+    answers(story, 0.31)
+    story.after("2s")
+    assert story.run.status.phase == "Verifying"
+    assert asked(story) == {ERRORS}
+    answers(story, 0.01)
+    assert story.end_state == ("Succeeded", "Remediated", "ExpectationMet")
+
+
 @pytest.mark.parametrize("reason", [Reason.METRICS_UNAVAILABLE, Reason.METRIC_REFUSED])
 def test_what_can_not_be_known_is_asked_again_until_time_is_over(reason: Reason) -> None:
     story = acted()
@@ -325,3 +336,12 @@ def test_a_query_that_can_not_be_had_is_inconclusive_in_the_end() -> None:
     assert told(story).startswith(
         "Metric error-rate is not known: expression 'target.metadata.labels.job' failed"
     )
+
+
+def test_what_others_wrote_is_told_without_its_secrets() -> None:
+    story = acted()
+    story.after("5m")
+    answers(story, 0.31, labels='url="postgres://me:hidden@db", password="hunter2"')
+    assert "error-rate is 0.31" in told(story)
+    assert "hidden" not in told(story)
+    assert "hunter2" not in told(story)
