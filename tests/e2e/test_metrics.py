@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -124,57 +125,66 @@ def verdict(ended: Manifest) -> tuple[str, str]:
     return ended["verdict"], ended["reason"]
 
 
+@pytest.fixture(scope="module")
+def begun(world: World, measured: Measured) -> dict[str, Run]:
+    """Runs of all kinds, side by side: nearly all that they do is to wait."""
+    spec = yaml.safe_load(SAMPLE.read_text())["spec"]
+    names = ("well", "ill", "mended", "missing", "wrong", "served", "idle")
+    places = {name: world.place() for name in names}
+    seen = {"well": 0.01, "ill": 0.31, "mended": 0.5, "wrong": 0.01, "served": 0.0}
+    measured.is_seen(*((places[name], ratio) for name, ratio in seen.items()))
+    runs = {
+        "well": repaired(places["well"], window="2s"),
+        "ill": repaired(places["ill"]),
+        "mended": repaired(places["mended"], timeout="1m"),
+        "missing": repaired(places["missing"]),
+        "wrong": repaired(places["wrong"], query="sum(shop_error_ratio", timeout="5m"),
+    }
+    for name in ("served", "idle"):
+        verify = spec["verify"] | {"expect": [], "stabilization": "0s", "timeout": "4s"}
+        places[name].workflow(note("only"), parameters=spec["parameters"], verify=verify)
+        runs[name] = places[name].run(deployment="web")
+    runs["mended"].wait(lambda one: (one.get("status") or {}).get("phase") == "Verifying", "it is verified")
+    measured.is_seen((places["mended"], 0.02))
+    return runs
+
+
 def test_a_metric_that_is_as_expected_is_evidence_and_one_that_is_not_is_told_with_its_value(
-    world: World, measured: Measured
+    world: World, begun: dict[str, Run]
 ) -> None:
-    well, ill, mended = world.place(), world.place(), world.place()
-    measured.is_seen((well, 0.01), (ill, 0.31), (mended, 0.5))
-    runs = [repaired(well, window="2s"), repaired(ill), repaired(mended, timeout="1m")]
-    runs[2].wait(lambda run: (run.get("status") or {}).get("phase") == "Verifying", "it is verified")
-    measured.is_seen((mended, 0.02))
-    first, second, third = (run.end() for run in runs)
-    assert verdict(first) == verdict(third) == ("Remediated", "ExpectationMet")
-    assert first["metrics"] == [{"name": "error-ratio", "state": "Held", "value": "0.01", "samples": 1}]
-    assert third["metrics"][0]["value"] == "0.02"
-    assert verdict(second) == ("NotFixed", "MetricNotMet")
-    assert "metric error-ratio is 0.31, but value < params.most is expected" in second["message"]
-    told = world.kubernaut("why", "run", "-n", ill.namespace)
+    well, ill, mended = (begun[name].end() for name in ("well", "ill", "mended"))
+    assert verdict(well) == verdict(mended) == ("Remediated", "ExpectationMet")
+    assert well["metrics"] == [{"name": "error-ratio", "state": "Held", "value": "0.01", "samples": 1}]
+    assert mended["metrics"][0]["value"] == "0.02"
+    assert verdict(ill) == ("NotFixed", "MetricNotMet")
+    assert "metric error-ratio is 0.31, but value < params.most is expected" in ill["message"]
+    told = world.kubernaut("why", "run", "-n", begun["ill"].place.namespace)
     assert "error-ratio: NotMet, 0.31" in told.stdout, told
 
 
 def test_a_metric_that_is_not_there_and_a_query_that_is_none_are_inconclusive_and_say_what_to_do(
-    world: World, measured: Measured
+    world: World, begun: dict[str, Run]
 ) -> None:
-    missing, wrong = world.place(), world.place()
-    measured.is_seen((wrong, 0.01))
-    runs = [repaired(missing), repaired(wrong, query="sum(shop_error_ratio", timeout="5m")]
-    first, second = (run.end() for run in runs)
-    assert verdict(first) == ("Inconclusive", "MetricMissing")
-    assert first["message"] == "Metric error-ratio is not known: its query gives no sample."
-    assert verdict(second) == ("Inconclusive", "MetricRefused")
-    assert "Prometheus refuses its query" in second["message"]
-    assert "parse error" in second["message"]
-    assert "Correct the query" in condition({"status": second}, "Ready")["message"]
+    missing, wrong = begun["missing"].end(), begun["wrong"].end()
+    assert verdict(missing) == ("Inconclusive", "MetricMissing")
+    assert missing["message"] == "Metric error-ratio is not known: its query gives no sample."
+    assert verdict(wrong) == ("Inconclusive", "MetricRefused")
+    assert "Prometheus refuses its query" in wrong["message"]
+    assert "parse error" in wrong["message"]
+    assert "Correct the query" in condition({"status": wrong}, "Ready")["message"]
     # What the history keeps tells it, too.
-    (row,) = world.await_rows([missing.get("WorkflowExecution", "run")["metadata"]["uid"]])
+    (row,) = world.await_rows([begun["missing"].uid])
     assert row["verdict"] == "Inconclusive"
+    assert json.loads(row["facts"])["metrics"] == missing["metrics"]
 
 
 def test_the_query_of_the_sample_finds_that_no_request_failed_and_knows_nothing_where_there_was_none(
-    world: World, measured: Measured
+    begun: dict[str, Run],
 ) -> None:
-    spec = yaml.safe_load(SAMPLE.read_text())["spec"]
-    served, idle = world.place(), world.place()
-    measured.is_seen((served, 0.0))
-    runs = []
-    for place in (served, idle):
-        verify = spec["verify"] | {"expect": [], "stabilization": "0s", "timeout": "4s"}
-        place.workflow(note("only"), parameters=spec["parameters"], verify=verify)
-        runs.append(place.run(deployment="web"))
-    first, second = (run.end() for run in runs)
-    assert verdict(first) == ("Remediated", "ExpectationMet")
-    assert [(one["name"], one["value"]) for one in first["metrics"]] == [("error-rate", "0")]
-    assert verdict(second) == ("Inconclusive", "MetricMissing")
+    served, idle = begun["served"].end(), begun["idle"].end()
+    assert verdict(served) == ("Remediated", "ExpectationMet")
+    assert [(one["name"], one["value"]) for one in served["metrics"]] == [("error-rate", "0")]
+    assert verdict(idle) == ("Inconclusive", "MetricMissing")
 
 
 def test_an_operator_killed_within_the_window_asks_again_and_ends_it(
