@@ -138,7 +138,7 @@ def read(status: int, body: bytes) -> tuple[Sample, ...]:
     """
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     whole = isinstance(found, dict) and found.get("status") in ("success", "error")
     if status in _REFUSED:

@@ -168,6 +168,7 @@ async def test_an_answer_that_may_not_count_does_not(
         (200, "[]", "none of Prometheus"),
         (200, '{"status": "success"}', "has no data"),
         (200, "x" * 2**21, "larger than"),
+        (200, "[" * 100_000, "none of Prometheus"),
     ],
 )
 async def test_an_answer_that_is_none_is_told(server: Server, status: int, body: str, says: str) -> None:
