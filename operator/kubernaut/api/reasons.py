@@ -370,7 +370,7 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.METRIC_MISSING: ReasonInfo(
         _C.CONFIGURATION,
-        "Ask Prometheus the query of the metric named, and have what it selects scraped; the range has to hold samples.",
+        "Ask Prometheus the query of the metric named; have what it selects scraped, and its range hold samples.",
     ),
     Reason.METRIC_REFUSED: ReasonInfo(
         _C.CONFIGURATION, "Correct the query of the metric named, or have it give fewer samples (sum, max)."
