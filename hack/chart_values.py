@@ -196,6 +196,7 @@ def _network() -> dict[str, Schema]:
         "networkPolicy.notificationsPorts": {"type": "array", "items": _PORT},
         "networkPolicy.tracingTo": _OBJECTS,
         "networkPolicy.alertmanagerTo": _OBJECTS,
+        "networkPolicy.prometheusTo": _OBJECTS,
         "networkPolicy.extraEgress": _OBJECTS,
     }
 

@@ -278,8 +278,9 @@ class WorkflowBuilder:
         self._spec.setdefault("parameters", []).append({"name": name, "type": type_, **more})
         return self
 
-    def verify(self, *expect: str, stabilization: str = "0s", timeout: str = "5m") -> Self:
-        return self.set(verify={"expect": list(expect), "stabilization": stabilization, "timeout": timeout})
+    def verify(self, *expect: str, stabilization: str = "0s", timeout: str = "5m", **more: Any) -> Self:
+        times = {"stabilization": stabilization, "timeout": timeout}
+        return self.set(verify={"expect": list(expect), **times, **more})
 
     def rolling_back(self) -> Self:
         return self.set(onFailure="Rollback")
@@ -374,22 +375,13 @@ class Story:
     unfenced: frozenset[str] = frozenset()
     guards: Guarded | None = None
     alert: AlertSeen | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     def decide(self, told: Mapping[str, Outcome] | None = None, **outcomes: Outcome) -> Decided:
         """Decide once; what must be stored first is stored, and the acts are under way."""
         told = dict(told or {}) | {name.replace("_", "-"): outcome for name, outcome in outcomes.items()}
-        facts = Facts(
-            told,
-            frozenset(self.flying),
-            self.target,
-            self.hold,
-            self.objects,
-            self.granted,
-            self.off,
-            self.unfenced,
-            self.guards,
-            self.alert,
-        )
+        seen = (self.target, self.hold, self.objects, self.granted, self.off, self.unfenced, self.guards)
+        facts = Facts(told, frozenset(self.flying), *seen, self.alert, self.metrics)
         self.unfenced -= {name for name, outcome in told.items() if not outcome.transient}
         self.last = advance(self.run, self.plan, facts, self.now)
         self.run = replace(self.run, status=self.last.status)

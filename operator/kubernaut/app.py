@@ -66,7 +66,7 @@ from kubernaut.intake.intake import Intake
 from kubernaut.loop import on_signals, unless_closed, unless_kopf_ends
 from kubernaut.metrics import WATCH_CANARY, show_breaker
 from kubernaut.server.health import HealthServer
-from kubernaut.services import alerts_of, notifier_of, proposals_of, traced, web_of
+from kubernaut.services import alerts_of, metrics_of, notifier_of, proposals_of, traced, web_of
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +158,7 @@ class Application:
             capacities,
             guards,
             AlertStates(self._alerts, utcnow, asks),
+            metrics_of(self._settings, utcnow, self.queue.add),
         )
 
     def _permissions(self, guards: Guarding) -> PermissionWatch:

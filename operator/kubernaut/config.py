@@ -181,6 +181,30 @@ class Settings(BaseSettings):
         description="the Alertmanager that is asked whether the alert of a run still fires, that guards ask "
         "(stopWhileFiring), and where silence_alert makes its silences, as in http://alertmanager.monitoring:9093",
     )
+    prometheus_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="the Prometheus (or what speaks its API) that is asked for the metrics upon which verdicts rest "
+        "(verify.metrics), as in http://prometheus.monitoring:9090; unset: such verdicts are Inconclusive",
+    )
+    prometheus_namespace_parameter: str = Field(
+        "",
+        pattern="^$|^[a-zA-Z_][a-zA-Z0-9_]*$",
+        description="parameter by which the namespace of a run is sent with its queries, as in namespace, for a "
+        "prom-label-proxy or the like that restricts them to it; unset: a Workflow can ask for any metric there is",
+    )
+    prometheus_token: Path | None = Field(
+        None, description="file (of a mounted Secret) with a bearer token for it, read each time"
+    )
+    prometheus_ca: Path | None = Field(
+        None, description="certificates (PEM) of which one has to have signed its own; unset: the system's"
+    )
+    prometheus_breaker_failures: int = Field(
+        3, ge=1, description="failures in a row after which Prometheus counts as away"
+    )
+    prometheus_breaker_probe: Span = Field(
+        timedelta(seconds=5), description="how often a Prometheus that is away is tried again"
+    )
     alerts_port: int | None = Field(
         None,
         ge=0,
@@ -287,6 +311,26 @@ class Settings(BaseSettings):
             raise ValueError(
                 "KUBERNAUT_LEASE_DURATION must be at least 1s, and at least three times KUBERNAUT_LEASE_RENEW"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_prometheus_needs(self) -> Self:
+        if self.prometheus_namespace_parameter in (
+            "query",
+            "time",
+            "timeout",
+            "limit",
+            "stats",
+            "lookback_delta",
+        ):
+            raise ValueError(
+                "KUBERNAUT_PROMETHEUS_NAMESPACE_PARAMETER names a parameter of Prometheus' own; "
+                "name the one that restricts queries, as in namespace"
+            )
+        given = ("namespace_parameter", "token", "ca")
+        without = [name for name in given if getattr(self, f"prometheus_{name}")]
+        if without and self.prometheus_url is None:
+            raise ValueError(f"KUBERNAUT_PROMETHEUS_{without[0].upper()} needs KUBERNAUT_PROMETHEUS_URL")
         return self
 
     @model_validator(mode="after")

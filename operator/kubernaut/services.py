@@ -9,10 +9,13 @@ from kubernaut import tracing
 from kubernaut.cluster.alertmanager import Alertmanager
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.client import ApiConnection
+from kubernaut.cluster.prometheus import Access, Prometheus
 from kubernaut.config import Settings
 from kubernaut.core.errors import KubernautError
 from kubernaut.engine.engine import Engine
 from kubernaut.engine.guarding import NoAlerts
+from kubernaut.engine.keys import RunKey
+from kubernaut.engine.measuring import Metrics, NoMetrics
 from kubernaut.engine.posting import Poster, host_of
 from kubernaut.engine.proposing import Nobody, Webhook
 from kubernaut.metrics import show_breaker
@@ -129,3 +132,22 @@ def alerts_of(settings: Settings, clock: Callable[[], datetime]) -> Alertmanager
     source = Alertmanager(settings.alertmanager_url, clock)
     show_breaker("alertmanager", lambda: source.breaker.state)
     return source
+
+
+def metrics_of(settings: Settings, clock: Callable[[], datetime], wake: Callable[[RunKey], None]) -> Metrics:
+    """Return who is asked for the metrics of verdicts."""
+    if settings.prometheus_url is None:
+        return Metrics(NoMetrics(clock), wake)
+    access = Access(
+        settings.prometheus_url,
+        settings.prometheus_namespace_parameter,
+        settings.prometheus_token,
+        settings.prometheus_ca,
+    )
+    breaker = Breaker(
+        "Prometheus",
+        fail_max=settings.prometheus_breaker_failures,
+        probe_every=settings.prometheus_breaker_probe.total_seconds(),
+    )
+    show_breaker("prometheus", lambda: breaker.state)
+    return Metrics(Prometheus(access, clock, breaker), wake)

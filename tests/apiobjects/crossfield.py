@@ -28,6 +28,7 @@ def cross_field_cases() -> Iterator[Mutant]:
     yield from _parameters()
     yield from _storms()
     yield from _triggers()
+    yield from _expectations()
     for length, valid in ((63, True), (64, False)):
         named = _workflow()
         named["metadata"] = named["metadata"] | {"name": "a" * length}
@@ -44,6 +45,20 @@ def _triggers() -> Iterator[Mutant]:
         ("empty ones", {"matchLabels": {}, "matchers": []}, False),
     ):
         yield Mutant(f"a trigger of {told}", _workflow(triggers=[{"alert": alert}]), valid)
+
+
+def _expectations() -> Iterator[Mutant]:
+    expect, metrics = ["true"], [{"name": "up", "query": "up", "expect": "value > 0.0"}]
+    for told, verify, valid in (
+        ("the target", {"expect": expect}, True),
+        ("metrics", {"metrics": metrics}, True),
+        ("metrics and nothing of the target", {"expect": [], "metrics": metrics}, True),
+        ("both", {"expect": expect, "metrics": metrics}, True),
+        ("nothing", {}, False),
+        ("empty lists", {"expect": [], "metrics": []}, False),
+        ("a metric twice", {"metrics": metrics * 2}, False),
+    ):
+        yield Mutant(f"verify of {told}", _workflow(verify=verify), valid)
 
 
 def _kinds_of_steps() -> Iterator[Mutant]:

@@ -164,6 +164,13 @@ def full_workflow() -> Object:
         "timeout": "1h",
         "verify": {
             "expect": ["target.status.readyReplicas == target.spec.replicas"],
+            "metrics": [
+                {
+                    "name": "error-rate",
+                    "query": "='sum(rate(errors_total{namespace=\"' + run.namespace + '\"}[1m]))'",
+                    "expect": "value < 0.05",
+                }
+            ],
             "stabilization": "10s",
             "timeout": "5m",
         },
@@ -255,6 +262,9 @@ def full_execution() -> Object:
         "finishedAt": _MICRO,
         "verifySince": _MICRO,
         "healthySince": _MICRO,
+        "metrics": [
+            {"name": "error-rate", "state": "Held", "value": "0.01", "samples": 1, "reason": "MetricMissing"}
+        ],
         "rollbackSince": _MICRO,
         "workflow": {
             "name": "crash-loop",

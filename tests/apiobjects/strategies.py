@@ -18,6 +18,7 @@ from kubernaut.api.names import API_VERSION
 from kubernaut.api.steps import ALTERNATE_TOLD, KINDS_TOLD
 from kubernaut.api.steps import KINDS as STEP_KINDS
 from kubernaut.api.triggers import SAYS_SOMETHING
+from kubernaut.api.workflow import EXPECTS_SOMETHING
 
 Schema = dict[str, Any]
 Strategy = st.SearchStrategy[Any]
@@ -157,6 +158,10 @@ def _say_something(value: Any) -> Any:
     return value if said else value | {"matchLabels": {"alertname": "Broken"}}
 
 
+def _expect_something(value: Any) -> Any:
+    return value if value.get("expect") or value.get("metrics") else value | {"expect": ["true"]}
+
+
 # How an object is made to keep a rule, by the rule's message; a rule without an entry here fails the tests.
 _KEEPING: dict[str, Callable[[Strategy, dict[str, Strategy]], Strategy]] = {
     "set exactly one of duration and until": _one_of("duration", "until"),
@@ -171,6 +176,7 @@ _KEEPING: dict[str, Callable[[Strategy, dict[str, Strategy]], Strategy]] = {
     "onUnknown needs an action": _without("onUnknown", lambda step: "action" not in step),
     SAYS_SOMETHING: lambda strategy, fields: strategy.map(_say_something),
     ALERT_TOLD: _keep_alert,
+    EXPECTS_SOMETHING: lambda strategy, fields: strategy.map(_expect_something),
     "a required parameter has no default": _without("default", lambda one: bool(one.get("required"))),
 }
 _BY_TYPE: dict[str, Callable[[Schema], Strategy]] = {

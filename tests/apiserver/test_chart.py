@@ -191,17 +191,18 @@ def test_in_namespaced_mode_the_operator_may_do_nothing_elsewhere(helm: Path) ->
     assert groups == {"admissionregistration.k8s.io"}
 
 
-def test_where_alertmanager_is_asked_the_network_policy_lets_it_be_asked(helm: Path) -> None:
+@pytest.mark.parametrize(("service", "port"), [("alertmanager", 9093), ("prometheus", 9090)])
+def test_who_is_asked_may_be_reached_by_the_network_policy(helm: Path, service: str, port: int) -> None:
     def ports(*settings: str) -> list[int]:
         given = [part for one in settings for part in ("--set", one)]
         policy = by_name(chart.template(helm, *given))["NetworkPolicy", SYSTEM, "kubernaut-operator"]
-        return [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+        return [one["port"] for rule in policy["spec"]["egress"] for one in rule["ports"]]
 
-    assert 9093 not in ports()
-    asked = "operator.settings.alertmanagerUrl="
-    assert 9093 in ports(f"{asked}http://alertmanager.monitoring:9093")
-    assert 80 in ports(f"{asked}http://alertmanager.example.com/alertmanager")
-    assert 443 in ports(f"{asked}https://alertmanager.example.com", "networkPolicy.apiServerPorts={6443}")
+    assert port not in ports()
+    asked = f"operator.settings.{service}Url="
+    assert port in ports(f"{asked}http://{service}.monitoring:{port}")
+    assert 80 in ports(f"{asked}http://{service}.example.com/{service}")
+    assert 443 in ports(f"{asked}https://{service}.example.com", "networkPolicy.apiServerPorts={6443}")
 
 
 def test_secrets_and_random_values_are_not_rendered(helm: Path) -> None:

@@ -78,6 +78,7 @@ OBJECTS: dict[str, tuple[Manifest, ...]] = {
 # Whose rights are tried, but which can't run here: what they need besides.
 ELSEWHERE = {
     "database-failover": "CloudNativePG",
+    "error-rate": "a Prometheus; tests/e2e/test_metrics.py has one",
     "guarded": "the day: it acts within its change window only",
     "last-known-good": "an operator that remembers; tests/e2e/test_remembering.py has one",
     "look-inside": "a kubelet; tests/node/test_actions_debugging.py has one",

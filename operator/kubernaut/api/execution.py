@@ -14,6 +14,7 @@ from kubernaut.api.base import (
     ApiModel,
     Condition,
     Count,
+    DnsLabel,
     DnsName,
     Flag,
     Identifier,
@@ -26,7 +27,7 @@ from kubernaut.api.base import (
 from kubernaut.api.markers import ListMap, ListSet, Rule
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.steps import ActionName, StepName, StepPath
-from kubernaut.api.workflow import MAX_STEPS, HistoryLimit, TtlSeconds
+from kubernaut.api.workflow import MAX_METRICS, MAX_STEPS, HistoryLimit, TtlSeconds
 
 MAX_RECORDS: Final = MAX_STEPS + 32
 # More than two full forEach; the admission policy compares each answer with each, within a budget.
@@ -371,6 +372,29 @@ def unbegun(name: str) -> StepStatus:
     return StepStatus(name=name)
 
 
+class MetricState(StrEnum):
+    """What is known of a metric."""
+
+    HELD = "Held"
+    NOT_MET = "NotMet"
+    UNKNOWN = "Unknown"
+
+
+class MetricStatus(ApiModel):
+    """What a metric was like when the verdict was given."""
+
+    name: DnsLabel
+    """Its name in spec.verify.metrics of the Workflow."""
+    state: MetricState
+    """Held: every sample was as expected. NotMet: one was not. Unknown: nobody can tell."""
+    value: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """The first sample that was not as expected, else the first, as Prometheus writes it."""
+    samples: Count = 0
+    """How many samples the query gave."""
+    reason: ReasonName | None = None
+    """Why nobody can tell."""
+
+
 class WorkflowExecutionStatus(ApiModel):
     """What the run did and how it is; bounded by design, details live in the history."""
 
@@ -393,6 +417,8 @@ class WorkflowExecutionStatus(ApiModel):
     """Since when the result is being verified."""
     healthy_since: Time | None = None
     """Since when all that is expected holds without a break."""
+    metrics: Annotated[list[MetricStatus], Field(max_length=MAX_METRICS), ListMap("name")] | None = None
+    """What the metrics of verify were like when the verdict was given."""
     rollback_since: Time | None = None
     """Since when the run puts back what it changed."""
     workflow: ResolvedWorkflow | None = None

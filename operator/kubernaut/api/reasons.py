@@ -118,6 +118,11 @@ class Reason(StrEnum):
     ALERT_RESOLVED_AFTER = "AlertResolvedAfter"
     ALERT_STILL_FIRING = "AlertStillFiring"
     ALERT_UNKNOWN = "AlertUnknown"
+    METRIC_NOT_MET = "MetricNotMet"
+    METRIC_MISSING = "MetricMissing"
+    METRIC_REFUSED = "MetricRefused"
+    METRIC_NOT_ASKED = "MetricNotAsked"
+    METRICS_UNAVAILABLE = "MetricsUnavailable"
     NO_EXPECTATION = "NoExpectation"
     NO_CASE = "NoCase"
     CARRIED_OVER = "CarriedOver"
@@ -357,6 +362,24 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     Reason.ALERT_UNKNOWN: ReasonInfo(
         _C.INFRASTRUCTURE,
         "Have Alertmanager tell what is resolved (send_resolved), or be asked (KUBERNAUT_ALERTMANAGER_URL).",
+    ),
+    Reason.METRIC_NOT_MET: ReasonInfo(
+        _C.EFFECT,
+        "The repair did not help as far as the metric named tells. Look for another cause, or give verify.timeout "
+        "more than the range of its query, which reaches back to before the act.",
+    ),
+    Reason.METRIC_MISSING: ReasonInfo(
+        _C.CONFIGURATION,
+        "Ask Prometheus the query of the metric named; have what it selects scraped, and its range hold samples.",
+    ),
+    Reason.METRIC_REFUSED: ReasonInfo(
+        _C.CONFIGURATION, "Correct the query of the metric named, or have it give fewer samples (sum, max)."
+    ),
+    Reason.METRIC_NOT_ASKED: ReasonInfo(
+        _C.CONFIGURATION, "Have KUBERNAUT_PROMETHEUS_URL of the operator name a Prometheus."
+    ),
+    Reason.METRICS_UNAVAILABLE: ReasonInfo(
+        _C.INFRASTRUCTURE, "Make Prometheus answer, and in full, at KUBERNAUT_PROMETHEUS_URL of the operator."
     ),
     Reason.EXPECTATION_NOT_MET: ReasonInfo(_C.EFFECT, "The repair did not help; look for another cause."),
 }

@@ -45,9 +45,13 @@ from kubernaut.api.triggers import MAX_TRIGGERS, WorkflowTrigger
 MAX_STEPS: Final = 1000
 MAX_NAME: Final = 63
 MAX_REVISIONS: Final = 10
+MAX_METRICS: Final = 8
+MAX_QUERY: Final = 2048
+EXPECTS_SOMETHING: Final = "verify needs expect or metrics, or nothing would be verified"
 _SECRET: Final = re.compile(r"([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/([-._a-zA-Z0-9]+)")
 
 TtlSeconds = Annotated[int, Field(ge=0, le=315_360_000), UNQUOTED]
+Query = Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUERY)]
 HistoryLimit = Annotated[int, Field(ge=0, le=10_000), UNQUOTED]
 
 
@@ -101,15 +105,43 @@ class Target(ApiModel):
     """Name; a leading = makes it CEL, as in =params.deployment."""
 
 
-class Verify(ApiModel):
-    """What must hold on the target after the last step, and for how long."""
+class Metric(ApiModel):
+    """A metric of Prometheus that has to be as expected after the last step."""
 
-    expect: Annotated[list[Expression], Field(min_length=1, max_length=16)]
+    name: DnsLabel
+    """What it is called in messages and in the run's status."""
+    query: Query
+    """An instant query in PromQL; a leading = makes it CEL that gives one, as in ='up{job="' + params.job + '"}'."""
+    expect: Expression
+    """CEL on value, a double, as in value < 0.05; every sample that the query gives has to satisfy it."""
+
+
+class Verify(ApiModel):
+    """What must hold on the target, and of metrics, after the last step, and for how long."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.expect) && self.expect.size() > 0) || (has(self.metrics) && self.metrics.size() > 0)",
+            EXPECTS_SOMETHING,
+        ),
+    )
+
+    expect: Annotated[list[Expression], Field(max_length=16)] = Field(default_factory=list)
     """CEL on the target; all of it has to hold."""
+    metrics: Annotated[list[Metric], Field(max_length=MAX_METRICS), ListMap("name")] = Field(
+        default_factory=list
+    )
+    """Metrics that Prometheus is asked for once that holds; what can't be known is never success."""
     stabilization: Duration = timedelta(0)
     """How long it has to hold without a break."""
     timeout: Duration = timedelta(minutes=5)
     """When waiting for it ends, and the verdict is NotFixed."""
+
+    @model_validator(mode="after")
+    def _expects_something(self) -> Self:
+        if not self.expect and not self.metrics:
+            raise ValueError(EXPECTS_SOMETHING)
+        return self
 
 
 class Lifecycle(StrEnum):

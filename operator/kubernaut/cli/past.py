@@ -50,6 +50,7 @@ def as_run(record: RunRecord) -> tuple[WorkflowExecution, list[Row]]:
         "finishedAt": record.finished_at,
         "reason": record.reason or None,
         "message": record.message,
+        "metrics": (record.facts or {}).get("metrics"),
         "steps": [_step(step) for step in record.steps],
     }
     if record.service_account and record.content_hash:

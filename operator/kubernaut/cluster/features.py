@@ -67,6 +67,9 @@ FLAGS: Final[Mapping[Feature, Flag]] = {
     Feature.NOTIFICATIONS: Flag(
         "Nobody is notified that a person is waited for; who still is once it is on again is told then.", True
     ),
+    Feature.METRICS: Flag(
+        "Prometheus is not asked; a run whose verdict rests upon a metric ends as Inconclusive.", True
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from kubernaut.api.workflow import MAX_STEPS, Parameter, WorkflowSpec, parse_par
 from kubernaut.core import limits
 from kubernaut.core.compiling_steps import Resolve, Scope, StepCompiler, no_step
 from kubernaut.core.expressions import (
+    VALUE,
     Compiled,
     ExpressionInvalid,
     Language,
@@ -31,6 +32,7 @@ from kubernaut.core.plan import (
     Kind,
     Plan,
     PlanInvalid,
+    PlannedMetric,
     PlannedStep,
     Problem,
 )
@@ -54,7 +56,7 @@ def compile_plan(spec: WorkflowSpec, catalogue: Catalogue) -> Plan:
     last = Scope(spec.finally_, "spec.finally", parent=FINALLY, outer=main.full, last=True)
     steps += compiler.scope(last)
     target_name = compiler.target_name()
-    expect = compiler.expectations(main)
+    expect, metrics = compiler.expectations(main), compiler.metrics(main)
     outputs = compiler.outputs(main)
     compiler.check_defaults()
     compiler.check_guards()
@@ -64,12 +66,13 @@ def compile_plan(spec: WorkflowSpec, catalogue: Catalogue) -> Plan:
         raise PlanInvalid(compiler.problems)
     used = frozenset().union(*(step.outputs_used for step in steps), *(e.steps for e in expect))
     used |= frozenset().union(*(e.steps for _, value in outputs for e in value.expressions))
+    used |= frozenset().union(*(e.steps for one in metrics for e in (one.expect, *one.query.expressions)))
     ordered = tuple(
         replace(step, position=at, outputs_matter=step.name in used) for at, step in enumerate(steps)
     )
     groups = frozenset(step.parent for step in ordered if step.parent not in (MAIN, FINALLY))
     high = frozenset(step.action.name for step in ordered if step.high and step.action is not None)
-    return Plan(spec, ordered, target_name, expect, outputs, groups, high, triggers)
+    return Plan(spec, ordered, target_name, expect, outputs, groups, high, triggers, metrics)
 
 
 class Compiler:
@@ -169,6 +172,33 @@ class Compiler:
             if expression is not None:
                 self.resolve(f"spec.verify.expect[{at}]", expression, main.full)
         return tuple(expression for expression in found if expression is not None)
+
+    def metrics(self, main: Scope) -> tuple[PlannedMetric, ...]:
+        found: list[PlannedMetric] = []
+        for at, metric in enumerate(self.spec.verify.metrics if self.spec.verify else ()):
+            path = f"spec.verify.metrics[{at}]"
+            query = self.template(f"{path}.query", metric.query)
+            if any(e.type_name not in ("STRING", "DYN") for e in query.expressions):
+                (one,) = query.expressions
+                message = f"{one.text!r}: it gives {one.type_name}, but PromQL is a string."
+                self.fail(Reason.INVALID_EXPRESSION, f"{path}.query", message)
+            expect = self._expected_of_metric(f"{path}.expect", metric.expect)
+            for where, expressions in (("query", query.expressions), ("expect", (expect,) if expect else ())):
+                for one in expressions:
+                    self.resolve(f"{path}.{where}", one, main.full)
+            if expect is not None:
+                found.append(PlannedMetric(metric.name, query, expect))
+        return tuple(found)
+
+    def _expected_of_metric(self, path: str, text: str) -> Compiled | None:
+        try:
+            return self.language(VALUE).condition(text)
+        except ExpressionInvalid as error:
+            # CEL compares numbers of one type only, and who writes value < 5 does not think of types.
+            hint = "; value is a double: write 5.0 for 5, and double(params.most) for an integer"
+            told = f"{text!r}: {error}{hint if '(double, int)' in str(error) else ''}."
+            self.fail(Reason.INVALID_EXPRESSION, path, told)
+            return None
 
     def outputs(self, main: Scope) -> tuple[tuple[str, Template], ...]:
         found: list[tuple[str, Template]] = []

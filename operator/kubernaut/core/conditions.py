@@ -94,6 +94,8 @@ def _verdict_told(status: WorkflowExecutionStatus) -> str:
     match status.verdict:
         case Verdict.REMEDIATED if status.reason == Reason.ALERT_RESOLVED_AFTER:
             return "Its alert was resolved after the act; the Workflow declares no expectation."
+        case Verdict.REMEDIATED if status.metrics:
+            return f"What is expected held after the act, to the end of the window. {status.message or ''}".strip()
         case Verdict.REMEDIATED:
             return "Every expectation held on the target after the act, for the whole stabilization window."
         case Verdict.NO_ACTION_REQUIRED:

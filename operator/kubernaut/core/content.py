@@ -9,15 +9,18 @@ from typing import Final
 from kubernaut.api.workflow import WorkflowSpec
 
 # Fields that came when there were contents already: left out at their default, so that these keep their hash.
-_LATER: Final = ("triggers",)
+_LATER: Final = (("triggers",), ("verify", "metrics"))
 
 
 def canonical(spec: WorkflowSpec) -> str:
     """Return the spec as JSON with sorted keys and no blanks; equal specs give equal texts."""
     content = spec.wire()
-    for name in _LATER:
-        if not content[name]:
-            del content[name]
+    for *above, name in _LATER:
+        within = content
+        for one in above:
+            within = within.get(one) or {}
+        if not within.get(name, True):
+            del within[name]
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -3,8 +3,9 @@
 What an expression can see: ``params.NAME`` (typed as declared), ``target`` (the target as the Workflow's own
 account sees it), ``steps.NAME.outputs`` and ``steps.NAME.phase`` of steps it depends on, ``run.name``,
 ``run.namespace`` and ``run.uid``. A step whose name is not an identifier is ``steps['roll-back']``. Some places see
-more: steps of a forEach ``item`` and ``index``, a wait for an object ``object``, a retry condition ``failure``, and
-steps under finally ``run.outcome`` and ``run.verdict``. Parameters of a trigger see ``alert`` and ``owner`` alone.
+more: steps of a forEach ``item`` and ``index``, a wait for an object ``object``, a retry condition ``failure``, what
+is expected of a metric ``value``, and steps under finally ``run.outcome`` and ``run.verdict``. Parameters of a
+trigger see ``alert`` and ``owner`` alone.
 """
 
 from __future__ import annotations
@@ -52,11 +53,13 @@ ITEM: Final = "item"
 INDEX: Final = "index"
 OBJECT: Final = "object"
 FAILURE: Final = "failure"
+VALUE: Final = "value"
 _MORE: Final = {
     ITEM: cel.Type.DYN,
     INDEX: cel.Type.INT,
     OBJECT: cel.Type.DYN,
     FAILURE: cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+    VALUE: cel.Type.DOUBLE,
 }
 _TEXTS: Final = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
 # What the parameters of a trigger see.
@@ -180,7 +183,7 @@ class Language:
     """The CEL environment of one place in a Workflow: its parameters, and what this place sees beside them."""
 
     def __init__(self, parameters: Sequence[Parameter], *more: str) -> None:
-        """Make the environment; ``more`` are of ITEM, INDEX, OBJECT and FAILURE."""
+        """Make the environment; ``more`` are of ITEM, INDEX, OBJECT, FAILURE and VALUE."""
         variables = {"steps": cel.Type.Map(cel.Type.STRING, cel.Type.DYN), "target": cel.Type.DYN}
         variables["run"] = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
         variables.update({name: _MORE[name] for name in more})

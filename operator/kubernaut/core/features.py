@@ -26,6 +26,7 @@ class Feature(StrEnum):
     GITOPS = "gitops"
     ALERTS = "alerts"
     NOTIFICATIONS = "notifications"
+    METRICS = "metrics"
 
 
 def used_by(spec: WorkflowSpec) -> frozenset[Feature]:
@@ -40,5 +41,6 @@ def used_by(spec: WorkflowSpec) -> frozenset[Feature]:
         Feature.CAPACITIES: any(step.resources for step in steps),
         Feature.PRIORITIES: spec.priority != 0,
         Feature.ALERTS: bool(spec.triggers),
+        Feature.METRICS: spec.verify is not None and bool(spec.verify.metrics),
     }
     return frozenset(feature for feature, used in uses.items() if used)

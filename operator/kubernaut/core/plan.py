@@ -150,6 +150,15 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedMetric:
+    """A metric that has to be as expected after the act."""
+
+    name: str
+    query: Template
+    expect: Compiled
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run follows.
 
@@ -159,6 +168,7 @@ class Plan:
         high: the actions of high risk among them.
         outputs: what the run as a whole gives.
         triggers: what starts runs without a person.
+        metrics: what has to be as expected beside the target.
     """
 
     spec: WorkflowSpec
@@ -169,6 +179,7 @@ class Plan:
     groups: frozenset[str] = frozenset()
     high: frozenset[str] = frozenset()
     triggers: tuple[PlannedTrigger, ...] = ()
+    metrics: tuple[PlannedMetric, ...] = ()
 
     @property
     def timeout(self) -> timedelta:

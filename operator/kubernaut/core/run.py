@@ -181,6 +181,40 @@ class AlertSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample of what a query gave: its value, and what it is the value of, in words."""
+
+    value: float
+    labels: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSeen:
+    """The answer to a query, or why there is none.
+
+    Attributes:
+        asked_at: when it was asked.
+        reason: why nothing is known, or None.
+        told: the same in words.
+        again: whether asking again may help.
+    """
+
+    asked_at: datetime
+    samples: tuple[Sample, ...] = ()
+    reason: Reason | None = None
+    told: str = ""
+    again: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query of which an answer is needed that was asked for at this time or later."""
+
+    query: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is seen from outside: any of it may be lost, doubled or late.
 
@@ -195,6 +229,7 @@ class Facts:
         unfenced: steps that an earlier owner of the run may have begun; a request of theirs may still be on its way.
         guards: what guards say of the run, or None where it has none.
         alert: the alerts that started it, or None where none did.
+        metrics: by query, the last answers that were had.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
@@ -207,6 +242,7 @@ class Facts:
     unfenced: frozenset[str] = frozenset()
     guards: Guarded | None = None
     alert: AlertSeen | None = None
+    metrics: Mapping[str, MetricSeen] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +275,7 @@ class Decision:
         objects: other objects that must be seen (and watched).
         wants: scarce resources that steps wait for or hold; what is not wanted any more is given back.
         wake_at: when to decide again though nothing happens, or None.
+        questions: what has to be asked of Prometheus for the run to move on.
     """
 
     status: WorkflowExecutionStatus
@@ -248,3 +285,4 @@ class Decision:
     objects: frozenset[Watched] = frozenset()
     wants: tuple[Want, ...] = ()
     wake_at: datetime | None = None
+    questions: frozenset[Question] = frozenset()

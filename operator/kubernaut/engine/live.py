@@ -12,7 +12,7 @@ from kubernaut.api.names import ANNOTATION_REPLACED_BY
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.recent import Recent
-from kubernaut.core.run import Hold, Outcome, Run, Seen, Watched
+from kubernaut.core.run import Hold, MetricSeen, Outcome, Run, Seen, Watched
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.views import Views, newer
 
@@ -27,6 +27,8 @@ class LiveRun:
         tasks: effects under way, by step.
         recalled: what was found done when the run was taken up again, until it is decided upon.
         views: the target and other objects, as seen since the last act.
+        answers: by query, the last answers of Prometheus; facts, so a restart asks again.
+        asking: by query, what is being asked of it.
         granted: steps that hold the scarce resources they want.
         unfenced: steps that an earlier owner may have begun, a request of theirs being on its way still.
         waiting: set when something happened that a worker on this run must notice.
@@ -51,6 +53,8 @@ class LiveRun:
     tasks: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)
     recalled: dict[str, Outcome] = field(default_factory=dict)
     views: Views = field(default_factory=Views)
+    answers: dict[str, MetricSeen] = field(default_factory=dict)
+    asking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     granted: frozenset[str] = frozenset()
     unfenced: frozenset[str] = frozenset()
     waiting: asyncio.Event = field(default_factory=asyncio.Event)

@@ -9,6 +9,7 @@ from kubernaut.cluster.collections import Event
 from kubernaut.core.guards.deciding import Alerts
 from kubernaut.core.guards.levels import Level
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
+from kubernaut.core.run import MetricSeen
 
 
 class OperatorCluster(Cluster, Protocol):
@@ -69,6 +70,14 @@ class WiderGuards(Protocol):
 
     def levels(self, namespace: str) -> tuple[Level, ...]:
         """Return those that hold in a namespace, the namespace's own first; none where nobody declared any."""
+        ...
+
+
+class MetricSource(Protocol):
+    """Where metrics are known."""
+
+    async def ask(self, query: str, namespace: str) -> MetricSeen:
+        """Return what a query of a run in a namespace gives now, or why not. Never raises, answers within seconds."""
         ...
 
 

@@ -17,6 +17,7 @@ from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want, Watched
 from kubernaut.core.storing import worth_telling
 from kubernaut.core.unfenced import left_behind
+from kubernaut.engine import measuring
 from kubernaut.engine.alerting import AlertStates
 from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claims
@@ -25,6 +26,7 @@ from kubernaut.engine.guarding import Guarding, NoAlerts
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.measuring import Metrics, NoMetrics
 from kubernaut.engine.ports import Accounts, OperatorCluster
 from kubernaut.engine.starting import Starter
 from kubernaut.engine.store import StatusStore
@@ -80,8 +82,10 @@ class RunReconciler:
         capacities: Capacities | None = None,
         guards: Guarding | None = None,
         alerts: AlertStates | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._guards = guards
+        self._metrics = metrics or Metrics(NoMetrics(clock), lambda _: None)
         self._alerts = alerts or AlertStates(NoAlerts(), clock, asks=False)
         self._own: OperatorCluster = accounts.own()
         self._claims = claims
@@ -141,6 +145,7 @@ class RunReconciler:
         live.left = True
         live.views.keep_only(())
         live.recent.clear()
+        measuring.forget(live)
         self._locks.release(live.key)
         # A run that goes on elsewhere, or after a restart, keeps what it holds.
         self._capacities.release(live.key, over=live.stored.phase.final)
@@ -211,6 +216,7 @@ class RunReconciler:
             live.unfenced,
             self._guards.facts(live) if self._guards is not None else None,
             self._alerts.seen(live),
+            dict(live.answers),
         )
         return advance(live.view(), live.plan, facts, self._clock())
 
@@ -218,8 +224,8 @@ class RunReconciler:
         self, live: LiveRun, status: WorkflowExecutionStatus
     ) -> WorkflowExecutionStatus:
         """Return a status which has just said that expectations are not met, with who has undone the changes."""
-        unmet = Reason.EXPECTATION_NOT_MET.value
-        if status.reason != unmet or live.stored.reason == unmet:
+        unmet = (Reason.EXPECTATION_NOT_MET, Reason.METRIC_NOT_MET)
+        if status.reason not in unmet or live.stored.reason == status.reason:
             return status
         told = await self._performer.undone(live)
         return status.replace(message=limits.message(f"{status.message} {told}")) if told else status
@@ -292,6 +298,7 @@ class RunReconciler:
         live.views.keep_only(wanted)
         for key in wanted:
             self._lookout.ensure(live, key)
+        self._metrics.ask(live, decision.questions)
         seconds = self._seconds_until(decision.wake_at)
         if any(live.views.seen(key) is None for key in wanted):
             seconds = AGAIN_LATER if seconds is None else min(seconds, AGAIN_LATER)

@@ -38,6 +38,8 @@ def facts_of(run: WorkflowExecution) -> dict[str, Any]:
         }
         facts |= {name: format_time(at) for name, at in times.items() if at is not None}
         facts["highRisk"] = list(status.high_risk or ())
+        if status.metrics:
+            facts["metrics"] = [one.wire() for one in status.metrics]
         if status.target is not None:
             facts["targetApiVersion"] = status.target.api_version
     return facts

@@ -7,11 +7,19 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
 
-from kubernaut.api.execution import RunPhase, StepPhase, StepStatus, Verdict, WorkflowExecutionStatus
+from kubernaut.api.execution import (
+    MetricState,
+    RunPhase,
+    StepPhase,
+    StepStatus,
+    Verdict,
+    WorkflowExecutionStatus,
+)
 from kubernaut.api.reasons import GUARD_REASONS, Reason
 from kubernaut.core.errors import StepError
 from kubernaut.core.expressions import FAILURE, Compiled, Scope
 from kubernaut.core.plan import Plan
+from kubernaut.core.run import MetricSeen, Sample
 from kubernaut.core.unfolding import ITEMS
 from kubernaut.history.records import StepRecord
 from kubernaut.replaying import effects
@@ -58,6 +66,8 @@ class Evidence:
         """
         if place is Place.EXPECT:
             return self._expected(expression)
+        if place is Place.METRIC:
+            return self._recorded.metrics[name].state is MetricState.HELD
         key: Key = (place.value, name, expression.text, what if place is Place.ITEMS else "")
         beside = seen(expression, scope)
         if self._known is not None:
@@ -168,12 +178,47 @@ class Evidence:
         since = self._recorded.time("verifySince")
         if declared is None or run.finished_at is None:
             return None
-        if run.reason in (Reason.ALERT_STILL_FIRING, Reason.ALERT_UNKNOWN) and since is not None:
+        decided = run.reason in (Reason.ALERT_STILL_FIRING, Reason.ALERT_UNKNOWN) or self._by_metrics
+        if decided and since is not None:
             # They held when time was over, which was a little before the run ended.
             return min(self._end, since + declared.timeout)
         if run.verdict not in verdicts:
             return None
         return self._recorded.time("healthySince") or self._end
+
+    @property
+    def _by_metrics(self) -> bool:
+        """Whether the run ended because of a metric, all else being as expected."""
+        return any(one.state is not MetricState.HELD for one in self._recorded.metrics.values())
+
+    @property
+    def _waited(self) -> bool:
+        """Whether what is expected was waited for until its time was over."""
+        since, declared = self._recorded.time("verifySince"), self._recorded.plan.spec.verify
+        return since is not None and declared is not None and self._end >= since + declared.timeout
+
+    def metrics(self) -> dict[str, MetricSeen]:
+        """Return the metrics as they are asked for now, by their names.
+
+        Raises:
+            Unrecorded: one was not looked at by then, or is another one now.
+        """
+        then, here = self._recorded.plan.spec.verify, self._plan.spec.verify
+        asked = {one.name: one for one in then.metrics} if then is not None else {}
+        found: dict[str, MetricSeen] = {}
+        for metric in here.metrics if here is not None else ():
+            told, status = f"what metric {metric.name} was", self._recorded.metrics.get(metric.name)
+            if status is None or asked.get(metric.name) != metric:
+                raise Unrecorded(told)
+            if why := self.diverged():
+                raise Unrecorded(f"{told} after {why}")
+            now = self._clock.now
+            if self._met is None or not self._clock.moved(self._met) <= now <= self._clock.moved(self._end):
+                raise Unrecorded(f"{told} at another time than {self._end:%H:%M:%S}")
+            reason = Reason(status.reason) if status.reason else None
+            samples = (Sample(0.0),) if reason is None else ()
+            found[metric.name] = MetricSeen(now, samples, reason, "as recorded", again=self._waited)
+        return found
 
     @cached_property
     def _end(self) -> datetime:
@@ -221,6 +266,8 @@ class Evidence:
         if self._met is not None and here is not None and now < self._clock.moved(since + here.timeout):
             # There is time left, so it does not matter yet.
             return False
+        if self._recorded.metrics:
+            raise Unrecorded(f"{told} before metrics were looked at")
         if self._met is not None and declared is not None and declared.stabilization:
             raise Unrecorded(f"{told} before {self._met:%H:%M:%S}")
         if not old <= new:

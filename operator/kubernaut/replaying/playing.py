@@ -25,7 +25,7 @@ from kubernaut.core.guards.levels import Refusal
 from kubernaut.core.guards.risk import acts
 from kubernaut.core.machine import advance, claim
 from kubernaut.core.plan import Kind, Plan
-from kubernaut.core.run import Act, Decision, Facts, Run, Seen, Watched
+from kubernaut.core.run import Act, Decision, Facts, MetricSeen, Run, Seen, Watched
 from kubernaut.core.unfolding import Unfolded, unfold
 from kubernaut.history.records import StepRecord
 from kubernaut.replaying import effects, guarding
@@ -93,6 +93,7 @@ class Player:
         self._halted: set[str] = set()
         self._later = [(one.started_at, one.name) for one in recorded.run.steps if one.started_at is not None]
         self._acted = False
+        self._metrics: Mapping[str, MetricSeen] = {}
         self._granted: frozenset[str] = frozenset()
         self._looked_at: frozenset[Watched] = frozenset()
         self._shape = unfold(plan, {one.name: one for one in self._run.status.steps})
@@ -147,6 +148,7 @@ class Player:
             granted=self._granted,
             guards=guarded,
             alert=self.recorded.alert,
+            metrics=self._metrics,
         )
         before = self._run.status
         self._run = replace(self._run, control=self._control())
@@ -164,7 +166,9 @@ class Player:
         if self._played.unknown:
             raise Unrecorded(self._played.unknown)
         wanted = frozenset(want.step for want in decision.wants)
-        more = wanted - self._granted or decision.objects - self._looked_at
+        more = wanted - self._granted or decision.objects - self._looked_at or decision.questions
+        if decision.questions:
+            self._metrics = self._evidence.metrics()
         self._granted, self._looked_at = wanted, decision.objects
         # What is watched, and what people say, has a run decided anew; here all of it is there from the beginning.
         watched = bool(decision.objects or self._run.control.interventions)

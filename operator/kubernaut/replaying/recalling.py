@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from kubernaut.core.action import Action, ActionParameters
 from kubernaut.core.expressions import FAILURE, INDEX, ITEM, Compiled, Scope, Template, Variables
-from kubernaut.core.plan import ANY, Plan, PlannedStep
+from kubernaut.core.plan import ANY, Plan, PlannedMetric, PlannedStep
 from kubernaut.replaying.recorded import Unrecorded
 
 #: in the place of a failure of which only is known that another attempt followed
@@ -34,6 +34,7 @@ class Place(Enum):
     WITH = "with"
     ITEMS = "items"
     EXPECT = "verify.expect"
+    METRIC = "verify.metrics"
     OUTPUT = "outputs"
 
 
@@ -121,7 +122,15 @@ def remembering(plan: Plan, stage: Stage) -> Plan:
     """Return a plan that decides alike, whose expressions are answered from the record where they have to be."""
     expect = tuple(_Remembered(one, stage, Place.EXPECT, "") for one in plan.expect)
     outputs = tuple((name, _template(value, stage, Place.OUTPUT, name)) for name, value in plan.outputs)
-    return replace(plan, steps=tuple(_step(one, stage) for one in plan.steps), expect=expect, outputs=outputs)
+    metrics = tuple(_metric(one, stage) for one in plan.metrics)
+    steps = tuple(_step(one, stage) for one in plan.steps)
+    return replace(plan, steps=steps, expect=expect, outputs=outputs, metrics=metrics)
+
+
+def _metric(metric: PlannedMetric, stage: Stage) -> PlannedMetric:
+    # What was asked is not recorded, only what came of it; so its name stands for the query.
+    expect = _Remembered(metric.expect, stage, Place.METRIC, metric.name, outside=True)
+    return replace(metric, query=Template(metric.name, (), ()), expect=expect)
 
 
 def _step(step: PlannedStep, stage: Stage) -> PlannedStep:

@@ -12,6 +12,7 @@ from kubernaut.api.execution import (
     ApprovalRecord,
     Control,
     Intervention,
+    MetricStatus,
     ParameterValue,
     RunPhase,
     StepPhase,
@@ -93,7 +94,16 @@ class Recorded:
             Reason.ALERT_STILL_FIRING: AlertState.FIRING,
         }
         state = known.get(Reason(self.run.reason)) if self.run.reason else None
+        if state is None and self.metrics and self.run.reason != Reason.ALERT_UNKNOWN:
+            # Metrics decided, which are not looked at while it fires.
+            state = AlertState.RESOLVED
         return AlertSeen(state or AlertState.UNKNOWN, "as recorded", again=False)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, MetricStatus]:
+        """What metrics were like when the verdict was given, by name."""
+        found = [MetricStatus.model_validate(one) for one in self.facts.get("metrics") or ()]
+        return {one.name: one for one in found}
 
     @property
     def alert_told(self) -> bool:

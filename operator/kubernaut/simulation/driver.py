@@ -34,7 +34,7 @@ from kubernaut.core.marker import Signer
 from kubernaut.core.memory import Memory
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef, RevisionEvidence
-from kubernaut.core.run import Decision, Facts, Outcome, Run, Seen, Watched
+from kubernaut.core.run import Decision, Facts, MetricSeen, Outcome, Run, Seen, Watched
 from kubernaut.core.unfolding import unfold
 from kubernaut.engine.effects import Performer
 from kubernaut.engine.guarding import before
@@ -44,7 +44,13 @@ from kubernaut.engine.past import PastRuns
 from kubernaut.engine.ports import Accounts
 from kubernaut.simulation.controllers.settling import Settling
 from kubernaut.simulation.diffs import changes
-from kubernaut.simulation.outside import NothingSeen, OneAccount, SimulatedPauses, SimulatedWeb
+from kubernaut.simulation.outside import (
+    NothingSeen,
+    OneAccount,
+    SimulatedPauses,
+    SimulatedWeb,
+    unknown_metrics,
+)
 from kubernaut.simulation.report import Radius, Result, Step
 from kubernaut.simulation.shadow import Shadow
 from kubernaut.simulation.state import Key
@@ -92,6 +98,7 @@ class Driver:
     _seen: Seen | None = None
     _labels: Mapping[str, str] = field(default_factory=dict)
     _granted: frozenset[str] = frozenset()
+    _metrics: Mapping[str, MetricSeen] = field(default_factory=dict)
     _waits: str = ""
 
     async def follow(self) -> Result:
@@ -205,6 +212,7 @@ class Driver:
             dict(self._objects),
             self._granted,
             guards=self._guards(run),
+            metrics=self._metrics,
         )
 
     def _guards(self, run: Run) -> Guarded | None:
@@ -285,6 +293,11 @@ class Driver:
             looked = True
         for one in sorted(decision.objects - set(self._objects), key=str):
             self._objects[one] = await self._sight(await self._reference(one, run))
+            looked = True
+        if decision.questions:
+            self._metrics = unknown_metrics(
+                decision.questions, self.shadow.state.now, self.shadow.assumptions
+            )
             looked = True
         wanted = frozenset(want.step for want in decision.wants)
         if wanted - self._granted:

@@ -277,3 +277,42 @@ def test_a_letter_that_kubectl_takes_for_a_truth_value_is_told(lint: Lint) -> No
         )
         == 0
     )
+
+
+METRIC = """\
+  verify:
+    metrics:
+    - name: error-rate
+      query: {query}
+      expect: {expect}
+    stabilization: {window}
+"""
+
+
+@pytest.mark.parametrize(
+    ("query", "window", "told"),
+    [
+        ("sum(rate(errors[1m]))", "0s", "looks back 1m, and stabilization is 0s"),
+        (
+            "max_over_time(sum(rate(errors[1m]))[1h30m:30s])",
+            "1h",
+            "looks back 1h30m, and stabilization is 1h",
+        ),
+        ("\"='rate(errors[5m])'\"", "1m", "looks back 5m"),
+        ("sum(rate(errors[1m]))", "90s", ""),
+        ("up", "0s", ""),
+        ("rate(errors[1y])", "0s", ""),
+    ],
+)
+def test_a_window_that_is_shorter_than_what_a_metric_looks_back_is_told_and_is_no_problem(
+    lint: Lint, query: str, window: str, told: str
+) -> None:
+    assert lint(GOOD + METRIC.format(query=query, expect="value < 5.0", window=window)) == 0, lint.out
+    assert (f"metric error-rate {told}" in lint.err) if told else ("looks back" not in lint.err)
+
+
+def test_a_metric_that_does_not_compile_is_named_with_its_line(lint: Lint) -> None:
+    assert lint(GOOD + METRIC.format(query="up", expect="value < 5", window="1m")) == 1
+    assert "workflow.yaml:20" in lint.out
+    assert "spec.verify.metrics[0].expect" in lint.out
+    assert "write 5.0 for 5" in lint.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kubernaut.api.workflow import Metric
 from kubernaut.cli.past import as_run
 from kubernaut.cli.views import why
 from kubernaut.history.records import record_of
@@ -33,3 +34,21 @@ def test_a_run_that_never_began_has_a_past_too() -> None:
     text = rendered(why.trail(again, steps, None, NOW, source="Read from the history."), 120)
     assert "No step has begun." in text
     assert "WorkflowNotFound (Configuration)" in text
+
+
+def test_what_metrics_were_is_told_by_the_object_and_by_the_history() -> None:
+    measured = [
+        {"name": "error-rate", "state": "NotMet", "value": "0.31", "samples": 3},
+        {"name": "up", "state": "Unknown", "reason": "MetricMissing", "samples": 0},
+    ]
+    metric = Metric(name="error-rate", query="rate(errors[1m])", expect="value < 0.05")
+    declared = spec()
+    assert declared.verify is not None
+    declared = declared.replace(verify=declared.verify.replace(metrics=[metric]))
+    original = run({**REPAIRED, "metrics": measured})
+    again, steps = as_run(record_of(original, declared))
+    for found in (original, again):
+        text = " ".join(rendered(why.trail(found, steps, declared, NOW), 120).split())
+        assert "metric error-rate: value < 0.05, where value is rate(errors[1m])" in text
+        assert "measured error-rate: NotMet, 0.31 (3 samples)" in text
+        assert "measured up: Unknown (0 samples), MetricMissing" in text

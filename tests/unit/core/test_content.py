@@ -24,6 +24,13 @@ def test_other_content_has_another_hash() -> None:
     assert content_hash(a_workflow().step("a").spec()) != content_hash(a_workflow().step("b").spec())
 
 
+def test_a_workflow_without_metrics_keeps_the_hash_that_it_had_before_there_were_any() -> None:
+    content = canonical(a_workflow().step("a").verify("true").spec())
+    assert '"verify":{"expect":["true"],"stabilization":"0s","timeout":"5m"}' in content
+    metric = {"name": "up", "query": "up", "expect": "value > 0.0"}
+    assert '"metrics"' in canonical(a_workflow().step("a").verify("true", metrics=[metric]).spec())
+
+
 def test_the_name_of_a_snapshot_holds_workflow_and_hash_and_fits() -> None:
     assert snapshot_name("crash-loop", "0123456789abcdef") == "crash-loop-0123456789"
     assert len(snapshot_name("x" * 253, "0123456789abcdef")) <= 253

@@ -14,6 +14,12 @@ from kubernaut.core.parameters import parse_parameters
 from kubernaut.core.plan import PlanInvalid, Problem
 
 
+def a_metric(**parts: str) -> WorkflowBuilder:
+    """Return a Workflow whose verdict rests upon a metric."""
+    metric = {"name": "up", "query": "up", "expect": "value > 0.0"}
+    return a_workflow().step("a").verify(metrics=[metric | parts])
+
+
 def problems(workflow: WorkflowBuilder) -> list[Problem]:
     with pytest.raises(PlanInvalid) as raised:
         compile_plan(workflow.spec(), FakeCatalogue())
@@ -75,6 +81,18 @@ def test_a_problem_whose_reason_needs_no_mending_has_no_fix() -> None:
         (a_workflow().wait("a", until="1 + 1"), "spec.steps[0].wait.until", "it gives INT"),
         (a_workflow().step("a").verify("true", "'x' == 1"), "spec.verify.expect[1]", "no matching overload"),
         (a_workflow().step("a", when="steps.zz.phase == ''"), "spec.steps[0].when", "there is no step 'zz'"),
+        (a_metric(query="='up' +"), "spec.verify.metrics[0].query", "column"),
+        (a_metric(query="=1 + 1"), "spec.verify.metrics[0].query", "it gives INT, but PromQL is a string"),
+        (a_metric(query="=value"), "spec.verify.metrics[0].query", "undeclared reference to 'value'"),
+        (a_metric(query="=steps.zz.outputs.x"), "spec.verify.metrics[0].query", "there is no step 'zz'"),
+        (
+            a_metric(expect="value + 1.0"),
+            "spec.verify.metrics[0].expect",
+            "it gives DOUBLE, but true or false",
+        ),
+        (a_metric(expect="value < 5"), "spec.verify.metrics[0].expect", "write 5.0 for 5"),
+        (a_metric(expect="value < 'x'"), "spec.verify.metrics[0].expect", "'(double, string)'."),
+        (a_metric(expect="steps.zz.x < value"), "spec.verify.metrics[0].expect", "there is no step 'zz'"),
         (
             a_workflow()
             .parameter("back", "integer", required=True)
@@ -390,3 +408,12 @@ def test_names_too_long_for_the_records_of_very_many_steps_are_refused() -> None
 def test_steps_of_templates_stand_behind_the_step_that_uses_them() -> None:
     plan = using(steps().step("y", needs="x").step("x")).step("after", needs="each").plan()
     assert [step.name for step in plan.steps] == ["each", "each/#/x", "each/#/y", "after"]
+
+
+def test_what_a_metric_refers_to_matters() -> None:
+    plan = a_metric(query="=steps.a.outputs.query").plan()
+    assert [step.outputs_matter for step in plan.steps] == [True]
+    assert [step.outputs_matter for step in a_metric(expect="value > steps.a.outputs.x").plan().steps] == [
+        True
+    ]
+    assert [one.name for one in a_metric().plan().metrics] == ["up"]

@@ -24,9 +24,11 @@ from kubernaut.engine.guarding import Guarding
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.locks import TargetLocks
+from kubernaut.engine.measuring import Metrics, NoMetrics
 from kubernaut.engine.owning import GitOps
 from kubernaut.engine.past import PastRuns
 from kubernaut.engine.pauses import Pauses
+from kubernaut.engine.ports import MetricSource
 from kubernaut.engine.proposing import Nobody, Tells
 from kubernaut.engine.runs import RunReconciler
 from kubernaut.engine.targets import Lookout
@@ -114,6 +116,7 @@ class World:
         self.hold: Hold | None = None
         self.keeper: Keeper = NO_HISTORY
         self.web: Web = NoWeb()
+        self.prometheus: MetricSource = NoMetrics(self.clock)
         self.looks = True
         self.proposals: Tells = Nobody()
         self.woken: list[RunKey] = []
@@ -167,6 +170,7 @@ class World:
             lambda: self.hold,
             self.clock,
             guards=self.guards,
+            metrics=Metrics(self.prometheus, self.woken.append),
         )
 
     def workflow(self, *steps: Manifest, name: str = "fix", **spec: Any) -> None:

@@ -180,3 +180,13 @@ async def test_raised_bounds_let_an_autoscaler_have_what_its_metrics_asked_for_l
     await shadow.patch(ref, {"spec": {"maxReplicas": 6}}, resource_version="7")
     await Settling(shadow).settle()
     assert len(there(shadow, "Pod")) == 4
+
+
+async def test_a_metric_is_not_known_beforehand_and_no_success() -> None:
+    metric = {"name": "error-rate", "query": "errors", "expect": "value < 0.05"}
+    verify = {"expect": ["target.spec.replicas == 3"], "metrics": [metric], "stabilization": "1m"}
+    step = {"name": "grow", "action": "scale_deployment", "with": {"replicas": 3}}
+    result, _ = await simulated(workflow(step, verify=verify), [node(), *rolled_out()])
+    assert result.status.verdict == "Inconclusive"
+    assert result.status.message == "Metric error-rate is not known: a simulation can't know what it will be."
+    assert any("no metric is known beforehand" in one for one in result.assumptions)

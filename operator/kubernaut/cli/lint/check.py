@@ -15,6 +15,7 @@ from kubernaut.api.workflow import Workflow
 from kubernaut.cli.lifecycle import LIFECYCLES
 from kubernaut.cli.lint.documents import Document, NotYaml, read
 from kubernaut.cli.lint.fields import describe, path_of
+from kubernaut.cli.lint.windows import short_windows
 from kubernaut.cluster.levels import levels_of
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.plan import Catalogue, PlanInvalid
@@ -105,7 +106,7 @@ def check(document: Document, catalogue: Catalogue) -> Report:
         (known,),
         (),
         tuple(sorted(found, key=lambda finding: finding.line)),
-        _life(document, known) + _pauses(document, known),
+        _life(document, known) + _pauses(document, known) + _windows(document, known),
     )
 
 
@@ -150,6 +151,15 @@ def _pauses(document: Document, known: str) -> tuple[str, ...]:
             f"{where}: {known}: pauseSync does nothing unless gitOps, here or at a wider level, is PauseSync",
         )
     return ()
+
+
+def _windows(document: Document, known: str) -> tuple[str, ...]:
+    """Say where a window is shorter than what a metric looks back."""
+    try:
+        verify = Workflow.model_validate(document.data).spec.verify
+    except ValidationError:
+        return ()
+    return tuple(short_windows(document, known, verify))
 
 
 def _named(document: Document, known: str) -> list[Finding]:

@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from kubernaut.api.execution import StepPhase, StepStatus, WorkflowExecution
+from kubernaut.api.execution import MetricStatus, StepPhase, StepStatus, WorkflowExecution
 from kubernaut.api.names import FINALIZER
 from kubernaut.api.reasons import explain
-from kubernaut.api.workflow import WorkflowSpec
+from kubernaut.api.workflow import Metric, WorkflowSpec
 from kubernaut.cli.outline import Row, progress
 from kubernaut.cli.text import line, safe
 from kubernaut.cli.times import age, clock, moment
@@ -186,15 +186,30 @@ def _verification(run: WorkflowExecution, spec: WorkflowSpec | None) -> Renderab
     pairs: list[tuple[str, Text]] = []
     if spec and spec.verify:
         pairs += [("expected", safe(line(expression))) for expression in spec.verify.expect]
+        pairs += [("metric", safe(line(_asked(one)))) for one in spec.verify.metrics]
     elif spec:
         pairs.append(("expected", safe("nothing: the Workflow declares no expectation")))
     if status:
         pairs.append(("looked since", safe(moment(status.verify_since))))
         pairs.append(("held since", safe(moment(status.healthy_since))))
+        pairs += [("measured", safe(line(_measured(one)))) for one in status.metrics or ()]
         verified = next((c for c in status.conditions if c.type == "Verified"), None)
         if verified is not None:
             pairs.append(("evidence", safe(line(f"{verified.status.value}: {verified.message}"))))
     return fields(pairs) if any(text.plain for _, text in pairs) else safe("Not begun.")
+
+
+def _asked(metric: Metric) -> str:
+    return f"{metric.name}: {metric.expect}, where value is {metric.query}"
+
+
+def _measured(metric: MetricStatus) -> str:
+    told = f"{metric.name}: {metric.state.value}"
+    if metric.value is not None:
+        told += f", {metric.value}"
+    if metric.samples != 1:
+        told += f" ({metric.samples} samples)"
+    return f"{told}, {metric.reason}" if metric.reason else told
 
 
 def _verdict(run: WorkflowExecution, at: datetime) -> RenderableType:
