@@ -182,23 +182,13 @@ class Compiler:
                 (one,) = query.expressions
                 message = f"{one.text!r}: it gives {one.type_name}, but PromQL is a string."
                 self.fail(Reason.INVALID_EXPRESSION, f"{path}.query", message)
-            expect = self._expected_of_metric(f"{path}.expect", metric.expect)
+            expect = self.condition(f"{path}.expect", metric.expect, VALUE)
             for where, expressions in (("query", query.expressions), ("expect", (expect,) if expect else ())):
                 for one in expressions:
                     self.resolve(f"{path}.{where}", one, main.full)
             if expect is not None:
                 found.append(PlannedMetric(metric.name, query, expect))
         return tuple(found)
-
-    def _expected_of_metric(self, path: str, text: str) -> Compiled | None:
-        try:
-            return self.language(VALUE).condition(text)
-        except ExpressionInvalid as error:
-            # CEL compares numbers of one type only, and who writes value < 5 does not think of types.
-            hint = "; value is a double: write 5.0 for 5, and double(params.most) for an integer"
-            told = f"{text!r}: {error}{hint if '(double, int)' in str(error) else ''}."
-            self.fail(Reason.INVALID_EXPRESSION, path, told)
-            return None
 
     def outputs(self, main: Scope) -> tuple[tuple[str, Template], ...]:
         found: list[tuple[str, Template]] = []

@@ -10,6 +10,7 @@ trigger see ``alert`` and ``owner`` alone.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,11 @@ _ALERT: Final = {
     "owner": _TEXTS,
 }
 _NAME: Final = re.compile(r"""(["'])([a-z][-a-z0-9]*)\1""")
+_COMPLAINT: Final = re.compile(r"^ERROR: .*", re.MULTILINE)
+_MIXES_NUMBERS: Final = re.compile(r"'_.{1,2}_' applied to '\((?:double, int|int, double)\)'")
+_COMPARES_NUMBERS: Final = re.compile(
+    r"'_(?:<|<=|>|>=|==|!=)_' applied to '\((?:double, int|int, double)\)'$"
+)
 
 
 class ExpressionInvalid(KubernautError):
@@ -140,7 +146,7 @@ class Compiled:
         try:
             self._expression = env.compile(text)
         except RuntimeError as error:
-            raise ExpressionInvalid(_reason_of(str(error))) from None
+            raise ExpressionInvalid(_reason_of(str(error))) from error
         self.type_name: str = self._expression.return_type().name()
         bare, literals = _without_literals(text)
         self.steps = _steps_of(bare, literals)
@@ -190,13 +196,15 @@ class Language:
         for parameter in parameters:
             optional = not parameter.required and parameter.default is None
             variables[f"params.{parameter.name}"] = cel.Type.DYN if optional else _TYPES[parameter.type]
+        self._variables = variables
         self._env = cel.NewEnv(variables=variables)
 
     @classmethod
     def of_alerts(cls) -> Language:
         """Return the language of a trigger's parameters: ``alert`` and ``owner``, nothing of a run."""
         made = cls.__new__(cls)
-        made._env = cel.NewEnv(variables=dict(_ALERT))
+        made._variables = dict(_ALERT)
+        made._env = cel.NewEnv(variables=made._variables)
         return made
 
     def value(self, text: str) -> Compiled:
@@ -205,7 +213,20 @@ class Language:
         Raises:
             ExpressionInvalid: it does not compile.
         """
-        return Compiled(self._env, text)
+        try:
+            return Compiled(self._env, text)
+        except ExpressionInvalid as error:
+            if not _only_compares_numbers(str(error.__cause__)):
+                raise
+        return Compiled(self._any_number, text)
+
+    @functools.cached_property
+    def _any_number(self) -> Any:
+        # 5 < 5.5 is defined (cel-spec, "Ordering"), also as the API server has it; this checker refuses what is known
+        # to be that, and takes what is not known.
+        known = (cel.Type.INT, cel.Type.DOUBLE)
+        open_ = {name: cel.Type.DYN if type_ in known else type_ for name, type_ in self._variables.items()}
+        return cel.NewEnv(variables=open_)
 
     def condition(self, text: str) -> Compiled:
         """Compile an expression that must be true or false.
@@ -263,6 +284,12 @@ def template(language: Language, value: Any) -> Template:
     return Template(tree, tuple(found), tuple(paths))
 
 
+def _only_compares_numbers(told: str) -> bool:
+    """Whether all that a compiler says against an expression is that it compares an integer with a double."""
+    complaints = _COMPLAINT.findall(told.removeprefix("INVALID_ARGUMENT: "))
+    return bool(complaints) and all(_COMPARES_NUMBERS.search(one) for one in complaints)
+
+
 def _kind(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
@@ -317,4 +344,5 @@ def _reason_of(text: str) -> str:
     line = re.sub(r"^[A-Z_]+: ", "", line)
     line = re.sub(r"^ERROR: <input>:1:(\d+): ", r"column \1: ", line)
     line = re.sub(r"^ERROR: <input>:(\d+):(\d+): ", r"line \1, column \2: ", line)
-    return re.sub(r" \[[A-Z_]+\]$", "", line)
+    line = re.sub(r" \[[A-Z_]+\]$", "", line)
+    return f"{line}; write 5.0 for 5, and double() around an integer" if _MIXES_NUMBERS.search(text) else line

@@ -69,7 +69,7 @@ def _holds(draft: Draft, timeout: timedelta) -> bool:
         return True
     _restart_window(draft)
     if draft.now >= deadline:
-        message = f"Not met within {timeout}: {unmet}."
+        message = f"Not met within {format_duration(timeout)}: {unmet}."
         give_up(draft, Reason.EXPECTATION_NOT_MET, message, _puts_back(draft))
     else:
         draft.wakes.append(deadline)
@@ -85,10 +85,10 @@ def _resolved(draft: Draft, alert: AlertSeen, timeout: timedelta) -> bool:
     if draft.now < deadline:
         draft.wakes.append(min(draft.now + ALERT_LOOK, deadline) if alert.again else deadline)
     elif alert.state is AlertState.FIRING:
-        message = f"The alert still fires {timeout} after the last step: {alert.told}."
+        message = f"The alert still fires {format_duration(timeout)} after the last step: {alert.told}."
         give_up(draft, Reason.ALERT_STILL_FIRING, message, _puts_back(draft))
     elif not _worse_by_metrics(draft, timeout):
-        message = f"Whether the alert still fires could not be known within {timeout}: {alert.told}."
+        message = f"Whether the alert still fires could not be known within {format_duration(timeout)}: {alert.told}."
         draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.ALERT_UNKNOWN, message)
     return False
 
@@ -173,7 +173,7 @@ def _blind(draft: Draft, timeout: timedelta) -> None:
     """The target can't be seen: no evidence is never success."""
     limit = (draft.status.verify_since or draft.now) + timeout + _GRACE
     if draft.now >= limit:
-        message = f"The target could not be read within {timeout}; there is no evidence whether it helped."
+        message = f"The target could not be read within {format_duration(timeout)}; there is no evidence whether it helped."
         draft.end(RunPhase.FAILED, Verdict.INCONCLUSIVE, Reason.UNAVAILABLE, message)
     else:
         draft.wakes.append(limit)

@@ -312,7 +312,7 @@ def test_a_window_that_is_shorter_than_what_a_metric_looks_back_is_told_and_is_n
 
 
 def test_a_metric_that_does_not_compile_is_named_with_its_line(lint: Lint) -> None:
-    assert lint(GOOD + METRIC.format(query="up", expect="value < 5", window="1m")) == 1
+    assert lint(GOOD + METRIC.format(query="up", expect="value * 2 < 5", window="1m")) == 1
     assert "workflow.yaml:20" in lint.out
     assert "spec.verify.metrics[0].expect" in lint.out
     assert "write 5.0 for 5" in lint.out

@@ -40,7 +40,7 @@ def test_nothing_is_remedied_while_the_alert_fires_though_every_expectation_hold
     assert story.run.status.phase == "Verifying"
     story.after("1m")
     assert story.end_state == ("Failed", "NotFixed", "AlertStillFiring")
-    assert told(story) == "The alert still fires 0:05:00 after the last step: Broken (1 of 2 alerts)."
+    assert told(story) == "The alert still fires 5m after the last step: Broken (1 of 2 alerts)."
 
 
 def test_where_nobody_can_be_asked_it_is_looked_at_when_it_is_told_or_time_is_over() -> None:

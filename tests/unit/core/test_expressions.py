@@ -60,6 +60,36 @@ def test_parameters_have_the_types_that_were_declared(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("params.share < 5", True),
+        ("1 >= params.share && params.count == 3", True),
+        ("params.count < 2.5", False),
+        ("params.share < params.count", True),
+        ("params.count > 1 ? params.share != 0 : params.name == 'x'", True),
+    ],
+)
+def test_numbers_are_compared_whatever_they_are(text: str, value: bool) -> None:
+    assert LANGUAGE.condition(text).holds(scope()) is value
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("params.share * 2 < 1.0", "'_*_' applied to '(double, int)'; write 5.0 for 5"),
+        ("params.count + 0.5 < params.share", "'_+_' applied to '(int, double)'; write 5.0 for 5"),
+        ("params.share < 5 && params.share * 2 > 1.0", "; write 5.0 for 5, and double() around an integer"),
+        ("params.share < 5 && params.name < 5", "'_<_' applied to '(double, int)'"),
+        ("params.name < 5", "'_<_' applied to '(string, int)'"),
+    ],
+)
+def test_what_else_is_wrong_with_numbers_is_told_before_any_run(text: str, told: str) -> None:
+    with pytest.raises(ExpressionInvalid) as found:
+        LANGUAGE.condition(text)
+    assert told in str(found.value)
+
+
+@pytest.mark.parametrize(
     ("text", "steps", "target"),
     [
         ("steps.a.outputs.n > 3", {"a"}, False),

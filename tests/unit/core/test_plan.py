@@ -90,7 +90,7 @@ def test_a_problem_whose_reason_needs_no_mending_has_no_fix() -> None:
             "spec.verify.metrics[0].expect",
             "it gives DOUBLE, but true or false",
         ),
-        (a_metric(expect="value < 5"), "spec.verify.metrics[0].expect", "write 5.0 for 5"),
+        (a_metric(expect="value * 2 < 5"), "spec.verify.metrics[0].expect", "write 5.0 for 5"),
         (a_metric(expect="value < 'x'"), "spec.verify.metrics[0].expect", "'(double, string)'."),
         (a_metric(expect="steps.zz.x < value"), "spec.verify.metrics[0].expect", "there is no step 'zz'"),
         (

@@ -77,7 +77,7 @@ def test_an_expectation_that_is_not_met_in_time_is_not_fixed() -> None:
     assert story.run.status.phase == "Verifying"
     story.after("1s")
     assert story.end_state == ("Failed", "NotFixed", "ExpectationNotMet")
-    assert story.run.status.message == f"Not met within 0:01:00: {HEALTHY}."
+    assert story.run.status.message == f"Not met within 1m: {HEALTHY}."
 
 
 def test_all_expectations_have_to_hold_and_the_first_that_does_not_is_named() -> None:
