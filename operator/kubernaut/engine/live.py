@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.api.names import ANNOTATION_REPLACED_BY
+from kubernaut.core.answered import answered
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.recent import Recent
@@ -36,6 +38,7 @@ class LiveRun:
         shard: where it belongs.
         lease: says why nothing may be sent for it now, or None: its shard is another replica's.
         at_home: says whether a target's key belongs to this replica; else the run is another's from then on.
+        answered: since when, at the latest, answers of people are there, by step.
         left: what it held was released; what a later life of the same run holds is not this one's to release.
     """
 
@@ -59,6 +62,7 @@ class LiveRun:
     look_after: float | None = None
     refusal: str = ""
     recent: Recent = field(default_factory=Recent)
+    answered: Mapping[str, datetime] = field(default_factory=dict)
     left: bool = False
     shard: int = 0
     lease: Callable[[], Hold | None] = lambda: None
@@ -78,6 +82,7 @@ class LiveRun:
             execution,
             status,
             status,
+            answered=answered(manifest),
         )
 
     def observe(self, manifest: Manifest) -> None:
@@ -89,6 +94,7 @@ class LiveRun:
             return
         slim = {k: v for k, v in manifest.items() if k != "status"}
         self.execution = WorkflowExecution.model_validate(slim)
+        self.answered = answered(manifest)
 
     def _changed(self, meta: Mapping[str, Any]) -> bool:
         """Whether anything but the status differs: spec and deletion raise the generation."""
@@ -134,6 +140,7 @@ class LiveRun:
             depth=parent.depth if parent is not None else 0,
             cancelled_for="" if not self.replaced_by else f"Run {self.replaced_by} took its place.",
             paused_for=self.refusal,
+            answered=self.answered,
         )
 
     @property
