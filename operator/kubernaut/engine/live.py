@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.api.names import ANNOTATION_REPLACED_BY
 from kubernaut.core.answered import answered
@@ -17,6 +19,20 @@ from kubernaut.core.recent import Recent
 from kubernaut.core.run import Hold, Outcome, Run, Seen, Watched
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.views import Views, newer
+
+
+class Unreadable(ValueError):
+    """What is stored of a live run can't be read any more, which a later version may have written.
+
+    Attributes:
+        manifest: the run as it is stored.
+        why: what pydantic has against it.
+    """
+
+    def __init__(self, manifest: Manifest, why: ValidationError) -> None:
+        super().__init__(str(why))
+        self.manifest = manifest
+        self.why = why
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -86,14 +102,17 @@ class LiveRun:
         )
 
     def observe(self, manifest: Manifest) -> None:
-        """Take note of the object as read or written; an older view changes nothing."""
+        """Take note of the object as read or written; an older view changes nothing. Raises Unreadable."""
         if manifest["metadata"].get("uid") != self.uid or not newer(manifest, self.resource_version):
             return
         self.resource_version = manifest["metadata"]["resourceVersion"]
         if not self._changed(manifest["metadata"]):
             return
         slim = {k: v for k, v in manifest.items() if k != "status"}
-        self.execution = WorkflowExecution.model_validate(slim)
+        try:
+            self.execution = WorkflowExecution.model_validate(slim)
+        except ValidationError as error:
+            raise Unreadable(manifest, error) from error
         self.answered = answered(manifest)
 
     def _changed(self, meta: Mapping[str, Any]) -> bool:
