@@ -431,12 +431,8 @@ class Story:
 
     def after(self, duration: str) -> Decided:
         """Let time pass, and decide."""
-        self.pass_by(duration)
-        return self.decide()
-
-    def pass_by(self, duration: str) -> None:
-        """Let time pass while nobody looks."""
         self.now += parse_duration(duration)
+        return self.decide()
 
     def sees(self, target: Seen | None) -> Decided:
         self.target = target
@@ -460,7 +456,6 @@ class Story:
         given = [ParameterValue(name=name, value=value) for name, value in parameters.items()]
         record = ApprovalRecord(step=step, decision=decision, by="ada", reason=reason, parameters=given)
         self.control(approvals=[*self.run.control.approvals, record])
-        self.run = replace(self.run, answered={**self.run.answered, step: self.now})
 
     def says(self, step: str, remedy: Remedy, attempt: int = 1) -> Decided:
         """Let a person say what becomes of a failed attempt, and decide."""

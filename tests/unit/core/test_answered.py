@@ -41,7 +41,7 @@ def test_of_who_says_no_time_or_none_that_can_be_read_nothing_is_known() -> None
 def test_who_wrote_something_else_says_nothing_of_an_answer() -> None:
     status = {"manager": "kubernaut", "operation": "Update", "time": "2026-01-01T12:00:00Z"}
     assert answered(run({**status, "fieldsV1": {"f:status": {".": {}, "f:phase": {}}}})) == {}
-    paused = {"f:spec": {"f:control": {"f:paused": {}}}}
+    paused: dict[str, Any] = {"f:spec": {"f:control": {"f:paused": {}}}}
     assert answered(run({**status, "fieldsV1": paused})) == {}
 
 
