@@ -228,7 +228,8 @@ ALERTS: Final = Counter(
 )
 ALERT_REQUESTS: Final = Counter(
     "kubernaut_alert_requests",
-    "Requests to the receiver of alerts, by the status they got.",
+    "Requests to the receiver of alerts, by the status they got; tls where TLS refused the connection, as without a "
+    "certificate that is asked for.",
     ["code"],
     registry=REGISTRY,
 )
@@ -383,7 +384,7 @@ def _from_zero() -> None:
         "deferred",
     ):
         ALERTS.labels(outcome)
-    for code in ("200", "400", "401", "413", "503"):
+    for code in ("200", "400", "401", "413", "503", "tls"):
         ALERT_REQUESTS.labels(code)
     for how in ("given", "own", "expired"):
         TAKEOVERS.labels(how)

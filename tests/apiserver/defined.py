@@ -49,10 +49,25 @@ def _files(definitions: Sequence[Path]) -> list[str]:
 
 def tried(admin: Client, plural: str, manifest: Manifest, namespace: str = "") -> Answer:
     """Apply an object by server-side apply, strictly, and as a dry run."""
-    meta = manifest["metadata"]
-    where = f"/apis/{manifest['apiVersion']}/namespaces/{namespace or meta['namespace']}/{plural}"
     query = {"fieldManager": "test", "dryRun": "All", "fieldValidation": "Strict"}
-    return admin.request("PATCH", f"{where}/{meta['name']}", manifest, content_type=_APPLY, **query)
+    return admin.request("PATCH", _path(plural, manifest, namespace), manifest, content_type=_APPLY, **query)
+
+
+def applied(admin: Client, plural: str, manifest: Manifest, namespace: str = "") -> Manifest:
+    """Apply an object by server-side apply as Argo CD does; return it as it is stored."""
+    query = {"fieldManager": "argocd-controller", "force": "true"}
+    answer = admin.request(
+        "PATCH", _path(plural, manifest, namespace), manifest, content_type=_APPLY, **query
+    )
+    assert answer.ok, answer.message
+    stored: Manifest = answer.body
+    return stored
+
+
+def _path(plural: str, manifest: Manifest, namespace: str) -> str:
+    meta = manifest["metadata"]
+    kinds = f"/apis/{manifest['apiVersion']}/namespaces/{namespace or meta['namespace']}/{plural}"
+    return f"{kinds}/{meta['name']}"
 
 
 def kept(asked: Any, stored: Any) -> Any:

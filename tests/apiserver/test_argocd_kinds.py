@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import definitions
-from apiserver.defined import defined, kept, tried
+from apiserver.defined import applied, defined, kept, tried
 from apiserver.resources import make_namespace
 from apiserver.rest import Client
 from kubernaut.core.ports import Manifest
@@ -57,15 +57,5 @@ def test_a_field_that_there_is_not_is_refused(admin: Client, manifest: Manifest)
 
 @pytest.mark.parametrize("manifest", ours(), ids=lambda one: f"{one['kind']} {one['metadata']['name']}")
 def test_applied_a_second_time_nothing_changes(admin: Client, manifest: Manifest) -> None:
-    meta = manifest["metadata"]
-    kinds = f"/apis/{manifest['apiVersion']}/namespaces/{meta['namespace']}/{PLURALS[manifest['kind']]}"
-    first, second = (apply(admin, f"{kinds}/{meta['name']}", manifest) for _ in range(2))
+    first, second = (applied(admin, PLURALS[manifest["kind"]], manifest) for _ in range(2))
     assert first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
-
-
-def apply(admin: Client, path: str, manifest: Manifest) -> Manifest:
-    query = {"fieldManager": "argocd-controller", "force": "true"}
-    answer = admin.request("PATCH", path, manifest, content_type="application/apply-patch+yaml", **query)
-    assert answer.ok, answer.message
-    body: Manifest = answer.body
-    return body

@@ -9,7 +9,7 @@ import pytest
 
 import chart_overlays as chart
 import definitions
-from apiserver.defined import defined, kept, tried
+from apiserver.defined import applied, defined, kept, tried
 from apiserver.rest import Client
 from kubernaut.core.ports import Manifest
 from localcluster import Cluster
@@ -36,6 +36,17 @@ def test_the_cluster_of_the_chart_is_valid(admin: Client, values: tuple[str, ...
     answer = tried(admin, "clusters", manifest, chart.NAMESPACE)
     assert answer.ok, answer.message
     assert kept(manifest["spec"], answer.body["spec"]) == manifest["spec"], "what was asked for is not stored"
+
+
+@pytest.mark.parametrize("values", [(), FULL], ids=["as the case says", "with all values"])
+def test_applied_a_second_time_nothing_changes(
+    admin: Client, namespace: str, values: tuple[str, ...]
+) -> None:
+    """Nothing here is filled in by CloudNativePG's own webhook, which needs its operator."""
+    manifest = rendered(*values)
+    manifest["metadata"] |= {"namespace": namespace}
+    first, second = (applied(admin, "clusters", manifest) for _ in range(2))
+    assert first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
 
 
 def test_what_is_no_cluster_is_refused(admin: Client) -> None:

@@ -60,7 +60,8 @@ def test_there_is_a_sample_for_each_kind_of_step_and_each_policy() -> None:
     ):
         assert set(everywhere(specs(), field)) >= {value.value for value in values}
     for field in (
-        "object", "mayOverride", "default", "items", "select", "alternate", "resources", "jitterPercent", "rollback",
-        "finally", "outputs", "priority", "lifecycle", "successfulRunsHistoryLimit", "failedRunsHistoryLimit",
+        "object", "mayOverride", "default", "items", "itemsFrom", "select", "alternate", "resources", "jitterPercent",
+        "rollback", "finally", "outputs", "priority", "lifecycle", "successfulRunsHistoryLimit",
+        "failedRunsHistoryLimit",
     ):  # fmt: skip
         assert list(everywhere(specs(), field)), field

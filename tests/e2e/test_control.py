@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from apiserver.resources import allow
 from apiserver.rest import Answer
 from e2e.websteps import gate, note
-from e2e.world import Place, Run, condition, done, effects, phases, steps
+from e2e.world import Place, Run, World, condition, done, effects, phases, steps, until
 
 ASK = {"name": "ask", "approval": {"message": "May it be done?"}}
 
@@ -140,6 +142,27 @@ def test_silence_is_a_denial(place: Place) -> None:
     status = place.run().end()
     assert (status["verdict"], status["reason"]) == ("Declined", "ApprovalExpired")
     assert done(place) == set()
+
+
+def test_while_no_operator_runs_an_approval_counts_only_in_time(world: World) -> None:
+    """What is seen too late is told apart by the time that the API server keeps with it."""
+    early, late = world.place(), world.place()
+    runs = []
+    for place in (early, late):
+        place.workflow({"name": "ask", "approval": {"expiresAfter": "5s"}}, note("last", "ask"))
+        approver(place, "alice")
+        runs.append(place.run())
+    over = [datetime.fromisoformat(run.step_is("ask", "Waiting")["startedAt"]) for run in runs]
+    world.operator.kill()
+    assert answer(runs[0], "alice", "Approve", "alice").ok
+    until("the time is over", lambda: datetime.now(UTC) > max(over) + timedelta(seconds=5))
+    assert answer(runs[1], "alice", "Approve", "alice").ok
+    world.restart_operator()
+    in_time, too_late = (run.end() for run in runs)
+    assert (in_time["phase"], done(early)) == ("Succeeded", {"last"})
+    assert (too_late["verdict"], too_late["reason"]) == ("Declined", "ApprovalExpired")
+    assert "Approve by alice; that was too late" in steps(too_late)["ask"]["message"]
+    assert done(late) == set()
 
 
 @pytest.mark.parametrize("field", ["parameters", "workflowRef", "trigger"])

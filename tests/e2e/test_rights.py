@@ -395,6 +395,9 @@ def test_an_account_that_is_not_there_or_may_not_be_acted_as_is_the_trouble_that
     )
     told = ready(place, "foreign", "False")
     assert "may not act as" in told["message"]
+    # By this the test of the whole session tells refusals that a test wanted from those that nobody expected.
+    refused = [r for r in world.requests() if r.what == "selfsubjectrulesreviews" and r.code == 403]
+    assert place.namespace in {r.refused_in for r in refused}
 
 
 def test_asking_costs_no_right_and_no_write_but_for_what_changed(world: World) -> None:

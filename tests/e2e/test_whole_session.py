@@ -34,7 +34,8 @@ def granted(folder: str, role: str) -> set[Right]:
 
 
 def in_outage(world: World, request: Request) -> bool:
-    """Whether a request came while the API server was stopped or starting: then it knows no roles yet."""
+    """Whether a request came while the API server was stopped or starting: then it knows no roles yet, and does not
+    tell whom somebody could not act as."""
     at = datetime.fromisoformat(request.at)
     return any(began <= at <= ended for began, ended in world.outages)
 

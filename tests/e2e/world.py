@@ -82,6 +82,26 @@ class World:
         self.workflows = Feed(cluster, f"{API}/workflows")
         self._tenant = _tenant(cluster)
         self.operator = self.new_operator(postgres.dsn, {"KUBERNAUT_POLICY_CHECK": "1s"})
+        self._acted_in = self.place(deployment=False)
+        self._act()
+
+    def _act(self) -> None:
+        """Act once as another account, as the operator does, so that refusals of that tell of the account.
+
+        Kubernetes 1.36 knows several ways to act as another. To whom none was granted since the API server started, a
+        refusal tells of the request that was sent, and a review of rights is in no namespace; later it tells of the
+        account that could not be acted as, and of its namespace, which ``Request.refused_in`` has.
+        """
+        token = yaml.safe_load(self.rights.read_text())["users"][0]["user"]["token"]
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": self._acted_in.namespace},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+        with Client(self.rights, self._acted_in.account, token=token) as operator:
+            answer = operator.request("POST", path, review)
+        assert answer.ok, answer
 
     def close(self) -> None:
         """End all that was started."""
@@ -143,12 +163,13 @@ class World:
     @contextlib.contextmanager
     def without_api_server(self) -> Iterator[None]:
         """Have the API server stopped; afterwards the cluster's own controllers work at once again."""
-        self.cluster.stop("kube-apiserver")
         began = datetime.now(UTC)
+        self.cluster.stop("kube-apiserver")
         try:
             yield
         finally:
             self.cluster.start("kube-apiserver")
+            self._act()
             self.outages.append((began, datetime.now(UTC)))
             self.admin.__exit__()
             self.admin = Client(self.cluster.kubeconfig)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
@@ -23,23 +22,33 @@ from image import KINDS, build_or_cached
 from kubernaut.api.rbac import RELEASE_RULES, RELEASE_SYSTEM_RULES
 from localcluster import Cluster, uses
 from localcluster.errors import ClusterError
-from localcluster.images import REGISTRY
 from localcluster.names import resolving
 from localpostgres import LocalPostgres
 from localpostgres.relay import relayed
 from localrun.audit import AuditLog, Request
+from node import eviction
+from node.certified import VALUES, Certificates, only_with_a_certificate
 from node.connecting import connect
+from node.installed import (
+    STEPS,
+    TARGETS,
+    deployment,
+    long_workflow,
+    numbers,
+    run_of,
+    sample,
+    values,
+    volume,
+    with_history,
+)
 from node.leavings import OURS, in_its_namespace, new_since, of_the_release
 from node.walk import type_again, walk
 
 Manifest = dict[str, Any]
 SYSTEM = chart.NAMESPACE
-TARGETS = ("a", "b", "c", "d")
-STEPS = 15
 # Helm 4.2.1 waits out its whole patience for a hook that was deleted before it looked, or was never there; what it
 # does after that is right. Its older way of waiting, which `helm test` can't be told to take, does not.
 PATIENCE = "12s"
-_numbers = itertools.count(1)
 
 
 class Installation:
@@ -87,7 +96,7 @@ class Installation:
         return self.cluster.run_kubectl("get", *arguments, "--ignore-not-found", "-o", "name").split()
 
     def namespace(self) -> str:
-        name = f"shop-{next(_numbers)}"
+        name = f"shop-{next(numbers)}"
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         return name
 
@@ -114,33 +123,6 @@ class Installation:
         return found
 
 
-def image(kind: str) -> Manifest:
-    """Return where the chart finds an image that was built here."""
-    return {"repository": KINDS[kind].reference.removeprefix(f"{REGISTRY}/").rpartition(":")[0]}
-
-
-def values(*namespaces: str, **more: Any) -> list[str]:
-    given = {
-        "image": {"registry": REGISTRY, "pullPolicy": "Never"},
-        "operator.image": image("operator"),
-        "operator.replicas": 2,
-        "operator.settings.policyCheck": "1s",
-        "tenants": [{"namespace": namespace} for namespace in namespaces],
-        **more,
-    }
-    return [part for key, value in given.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
-
-
-def with_history(password: str) -> Manifest:
-    """Return values for a Postgres of the chart's own, on a volume, and an analyst content with two runs."""
-    embedded = {"image": image("postgres"), "password": password, "persistent": True}
-    two = {"name": "KUBERNAUT_ANALYST_MIN_CLUSTER_SIZE", "value": "2"}
-    return {
-        "postgres": {"mode": "embedded", "embedded": embedded},
-        "analyst": {"enabled": True, "image": image("analyst"), "interval": "1s", "extraEnv": [two]},
-    }
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A cluster of its own: what is installed here others must not find there."""
@@ -163,86 +145,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
             # An operator whose rights are deleted under it is refused; that says nothing of what it needs.
             patched.delenv(uses.VARIABLE, raising=False)
             cluster.down()
-
-
-def volume(folder: Path) -> Manifest:
-    """Return a volume on the node, which nothing here would make of a claim by itself."""
-    node = {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": f"volume-{next(_numbers)}"},
-        "spec": {
-            "capacity": {"storage": "2Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "persistentVolumeReclaimPolicy": "Retain",
-            "local": {"path": str(folder)},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [node]}]}},
-        },
-    }
-
-
-def deployment(namespace: str, name: str, image: str, replicas: int = 0) -> Manifest:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "app", "image": image}]},
-            },
-        },
-    }
-
-
-def run_of(namespace: str, name: str, workflow: str, target: str) -> Manifest:
-    return {
-        "apiVersion": "kubernaut.io/v1alpha1",
-        "kind": "WorkflowExecution",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "workflowRef": {"name": workflow},
-            "parameters": [{"name": "deployment", "value": target}],
-        },
-    }
-
-
-def long_workflow(namespace: str) -> Manifest:
-    """Return a Workflow of steps that each leave a trace, with pauses in which much may happen."""
-    steps: list[Manifest] = []
-    for at in range(STEPS):
-        patch = {"metadata": {"annotations": {f"did-{at}": "=run.name"}}}
-        act = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "name": "=params.deployment",
-            "patch": patch,
-        }
-        after = [f"pause-{at - 1}"] if at else []
-        steps += [
-            {"name": f"step-{at}", "action": "patch_resource", "with": act, "dependsOn": after},
-            {"name": f"pause-{at}", "wait": {"duration": "3s"}, "dependsOn": [f"step-{at}"]},
-        ]
-    return {
-        "apiVersion": "kubernaut.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"name": "long", "namespace": namespace},
-        "spec": {
-            "serviceAccountName": "kubernaut-repair",
-            "parameters": [{"name": "deployment", "required": True}],
-            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "=params.deployment"},
-            "steps": steps,
-        },
-    }
-
-
-def sample(workflow: str, namespace: str) -> Manifest:
-    found: Manifest = yaml.safe_load((chart.ROOT / "manifests" / "samples" / f"{workflow}.yaml").read_text())
-    found["metadata"]["namespace"] = namespace
-    return found
 
 
 def heal(place: Installation, workflow: str, *namespaces: str) -> None:
@@ -311,7 +213,10 @@ def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     assert "the operator is ready and acts" in place.helm(
         "test", "kubernaut", "--logs", f"--timeout={PATIENCE}"
     )
+    eviction.one_at_a_time(place.cluster)
+    # The replica that stayed acts meanwhile.
     heal(place, "crash-loop", namespace, other)
+    eviction.again(place.cluster)
     crashes = sample("crash-loop", namespace)
     await_true(lambda: replayed(place, namespace, crashes) == 1, "the history has no run")
     await_true(lambda: learned(place) != [], "the analyst learns nothing")
@@ -412,17 +317,26 @@ def dsn(place: Installation, tmp_path: Path) -> Iterator[str]:
     server.down()
 
 
-def test_in_namespaced_mode_it_heals_there_and_leaves_nothing(place: Installation, dsn: str) -> None:
+def test_in_namespaced_mode_it_heals_there_and_leaves_nothing(
+    place: Installation, dsn: str, tmp_path: Path
+) -> None:
     namespace, other = place.namespace(), place.namespace()
+    certificates = Certificates(tmp_path)
+    place.apply(certificates.secret)
     secret = {"name": "history", "namespace": SYSTEM}
     place.apply({"apiVersion": "v1", "kind": "Secret", "metadata": secret, "stringData": {"dsn": dsn}})
     external = {"mode": "external", "external": {"existingSecret": "history"}}
     more = {"watchNamespaces": [namespace], "crds": {"keep": False}, "operator.spool.persistent": True}
-    given = values(namespace, postgres=external, **more)
+    given = values(namespace, postgres=external, alerts=VALUES, **more)
     place.helm("install", "kubernaut", str(chart.CHART), *given, "--wait", "--timeout=2m")
     heal(place, "scaled-to-zero", namespace)
     repair = sample("scaled-to-zero", namespace)
     await_true(lambda: replayed(place, namespace, repair) == 1, "the history has no run")
+    place.apply(sample("on-alert", namespace))
+    place.cluster.run_kubectl("wait", "kwf/on-alert", "-n", namespace, "--for=condition=Ready")
+    only_with_a_certificate(place.cluster, certificates, namespace)
+    (started,) = place.names("kwfe", "-n", namespace, "-l", "kubernaut.io/alert")
+    assert place.ended(namespace, started.rpartition("/")[2])["phase"] == "Succeeded"
     operator = f"--as=system:serviceaccount:{SYSTEM}:kubernaut-operator"
     for where, may in ((namespace, True), (other, False)):
         asked = ("auth", "can-i", "list", "workflows.kubernaut.io", "-n", where, operator, "--quiet")

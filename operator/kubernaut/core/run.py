@@ -27,6 +27,7 @@ class Run:
         depth: how many runs above this one started each other.
         cancelled_for: why it was cancelled, where that was not a person's wish.
         paused_for: the same of a pause.
+        answered: since when, at the latest, answers to approval steps are there, by step, as far as that is known.
         stored: the status that the API server is known to hold.
         status: the status as known; may be ahead of ``stored``.
     """
@@ -43,6 +44,7 @@ class Run:
     depth: int = 0
     cancelled_for: str = ""
     paused_for: str = ""
+    answered: Mapping[str, datetime] = field(default_factory=dict)
 
     def step(self, name: str) -> StepStatus:
         """Return a step's record; a step that never began has an empty one."""

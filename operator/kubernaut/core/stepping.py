@@ -7,6 +7,7 @@ from kubernaut.api.execution import StepPhase
 from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.reasons import Reason
 from kubernaut.core import awaiting, groups, halting, subflows, unfenced
+from kubernaut.core.answered import answered_by
 from kubernaut.core.draft import Draft
 from kubernaut.core.errors import StepError
 from kubernaut.core.features import Feature
@@ -203,12 +204,18 @@ def hear(draft: Draft) -> None:
 def _await_answer(draft: Draft, step: PlannedStep) -> None:
     approval, record = step.spec.approval, draft.record(step)
     assert approval is not None
+    expiry = (record.started_at or draft.now) + approval.expires_after
     for answer in draft.run.control.approvals:
         if answer.step != step.name:
             continue
         told = f"{answer.decision.value} by {answer.by}" + (f": {answer.reason}" if answer.reason else "")
         if answer.decision is not Answer.APPROVE:
             draft.fail(step, Reason.APPROVAL_DENIED, told)
+            return
+        if draft.now >= expiry and not answered_by(draft.run.answered, step.name, expiry):
+            by = f"{expiry:%Y-%m-%dT%H:%M:%SZ}"
+            late = f"{told}; that was too late, or nobody saw it in time: it had to be there by {by}"
+            draft.fail(step, Reason.APPROVAL_EXPIRED, late)
             return
         try:
             values = overrides(draft.plan.spec, approval.may_override, answer)
@@ -220,7 +227,6 @@ def _await_answer(draft: Draft, step: PlannedStep) -> None:
         draft.succeed(step, message=told)
         draft.forget_params()
         return
-    expiry = (record.started_at or draft.now) + approval.expires_after
     if draft.now >= expiry:
         draft.fail(step, Reason.APPROVAL_EXPIRED, f"nobody answered within {approval.expires_after}")
     else:

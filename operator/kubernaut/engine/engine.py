@@ -21,7 +21,7 @@ from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.keys import Departure, Heartbeat, RunKey, WorkflowKey
 from kubernaut.engine.known import Known
 from kubernaut.engine.listing import Listing
-from kubernaut.engine.live import LiveRun
+from kubernaut.engine.live import LiveRun, Unreadable
 from kubernaut.engine.ownership import Shards
 from kubernaut.engine.parts import Parts
 from kubernaut.engine.queue import KeyedQueue
@@ -98,7 +98,13 @@ class Engine:
             if event == "DELETED":
                 self._departed(key, uid)
             else:
-                self._known.set_apart(key, manifest, error)
+                self._set_apart(key, manifest, error.why if isinstance(error, Unreadable) else error)
+
+    def _set_apart(self, key: RunKey, manifest: Manifest, error: ValueError) -> None:
+        """Leave a run alone that can't be read, also where it could be until now."""
+        if key in self._known.live:
+            self.forget(key)
+        self._known.set_apart(key, manifest, error)
 
     def _see(self, event: str | None, key: RunKey, uid: str, manifest: Manifest) -> None:
         seen = self._known.version(key)
@@ -392,6 +398,11 @@ class Engine:
         self._busy[key] = (live, done)
         try:
             return await self._parts.runs.reconcile(live)
+        except Unreadable as error:
+            # It may be another run of the Workflow that this one looked at.
+            meta = error.manifest["metadata"]
+            self._set_apart(RunKey(meta["namespace"], meta["name"]), error.manifest, error.why)
+            return 0.0
         finally:
             del self._busy[key]
             done.set_result(None)

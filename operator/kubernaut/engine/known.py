@@ -158,8 +158,6 @@ class Known:
             "operator; or delete the run, and take its finalizer off",
             extra={"run": str(key), "uid": meta["uid"], "error": _first(error)},
         )
-        if key in self.live:
-            return
         self._uids[meta["uid"]] = key
         self._odd.add(meta["uid"])
         snapshot = (status.get("workflow") or {}).get("snapshot")

@@ -5,16 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.api.names import ANNOTATION_REPLACED_BY
+from kubernaut.core.answered import answered
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Hold, MetricSeen, Outcome, Run, Seen, Watched
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.views import Views, newer
+
+
+class Unreadable(ValueError):
+    """What is stored of a live run can't be read any more, which a later version may have written.
+
+    Attributes:
+        manifest: the run as it is stored.
+        why: what pydantic has against it.
+    """
+
+    def __init__(self, manifest: Manifest, why: ValidationError) -> None:
+        super().__init__(str(why))
+        self.manifest = manifest
+        self.why = why
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -38,6 +56,7 @@ class LiveRun:
         shard: where it belongs.
         lease: says why nothing may be sent for it now, or None: its shard is another replica's.
         at_home: says whether a target's key belongs to this replica; else the run is another's from then on.
+        answered: since when, at the latest, answers of people are there, by step.
         left: what it held was released; what a later life of the same run holds is not this one's to release.
     """
 
@@ -63,6 +82,7 @@ class LiveRun:
     look_after: float | None = None
     refusal: str = ""
     recent: Recent = field(default_factory=Recent)
+    answered: Mapping[str, datetime] = field(default_factory=dict)
     left: bool = False
     shard: int = 0
     lease: Callable[[], Hold | None] = lambda: None
@@ -82,17 +102,22 @@ class LiveRun:
             execution,
             status,
             status,
+            answered=answered(manifest),
         )
 
     def observe(self, manifest: Manifest) -> None:
-        """Take note of the object as read or written; an older view changes nothing."""
+        """Take note of the object as read or written; an older view changes nothing. Raises Unreadable."""
         if manifest["metadata"].get("uid") != self.uid or not newer(manifest, self.resource_version):
             return
         self.resource_version = manifest["metadata"]["resourceVersion"]
         if not self._changed(manifest["metadata"]):
             return
         slim = {k: v for k, v in manifest.items() if k != "status"}
-        self.execution = WorkflowExecution.model_validate(slim)
+        try:
+            self.execution = WorkflowExecution.model_validate(slim)
+        except ValidationError as error:
+            raise Unreadable(manifest, error) from error
+        self.answered = answered(manifest)
 
     def _changed(self, meta: Mapping[str, Any]) -> bool:
         """Whether anything but the status differs: spec and deletion raise the generation."""
@@ -138,6 +163,7 @@ class LiveRun:
             depth=parent.depth if parent is not None else 0,
             cancelled_for="" if not self.replaced_by else f"Run {self.replaced_by} took its place.",
             paused_for=self.refusal,
+            answered=self.answered,
         )
 
     @property

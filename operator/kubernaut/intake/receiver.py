@@ -28,8 +28,30 @@ LOOK_EVERY: Final = 10.0
 MIN_TOKEN: Final = 16
 
 
+#: what stands in place of a status where TLS refused a connection before there was a request
+NO_HANDSHAKE: Final = "tls"
+
+
 class IntakeInvalid(KubernautError):
     """The receiver can't be set up as the settings say; names the setting."""
+
+
+class _Told(ssl.SSLObject):
+    """A connection whose refusal by TLS is counted and logged: the event loop drops it without a word."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            ALERT_REQUESTS.labels(NO_HANDSHAKE).inc()
+            log.warning(
+                "a connection to the receiver of alerts was refused by TLS: it takes who shows a certificate of "
+                "the authority it knows, where it asks for one",
+                extra={"error": str(error)},
+            )
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +126,7 @@ class Access:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslobject_class = _Told
         if self.client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         self.load(context)

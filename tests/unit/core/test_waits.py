@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from builders import NOW, Story, a_story, a_target, a_workflow
@@ -120,6 +121,41 @@ def test_silence_is_a_denial_when_the_time_is_over() -> None:
     story.after("1s")
     assert story.end_state == ("Failed", "Declined", "ApprovalExpired")
     assert story.step("ask").message == "nobody answered within 0:10:00"
+
+
+def test_an_approval_after_its_time_is_a_denial_though_nobody_saw_the_time_go_by() -> None:
+    story = asking()
+    story.now += timedelta(seconds=601)
+    story.answer("ask", Decision.APPROVE)
+    story.decide()
+    assert story.end_state == ("Failed", "Declined", "ApprovalExpired")
+    late = "that was too late, or nobody saw it in time: it had to be there by "
+    assert late in (story.step("ask").message or "")
+    assert story.begun == []
+
+
+def test_an_approval_in_time_counts_though_it_is_seen_late() -> None:
+    story = asking()
+    story.now += timedelta(seconds=599)
+    story.answer("ask", Decision.APPROVE)
+    story.run = replace(story.run, answered={"ask": story.now - timedelta(seconds=1)})
+    story.after("10m")
+    assert story.begun == ["a"]
+
+
+def test_an_approval_that_is_seen_late_does_not_count_where_its_time_is_not_known() -> None:
+    story = asking()
+    story.answer("ask", Decision.APPROVE)
+    story.after("11m")
+    assert story.end_state == ("Failed", "Declined", "ApprovalExpired")
+
+
+def test_a_denial_counts_whenever_it_comes() -> None:
+    story = asking()
+    story.now += timedelta(seconds=601)
+    story.answer("ask", Decision.DENY)
+    story.decide()
+    assert story.end_state == ("Failed", "Declined", "ApprovalDenied")
 
 
 def test_an_answer_counts_though_it_was_given_before_it_was_asked_for() -> None:

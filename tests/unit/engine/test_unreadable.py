@@ -60,6 +60,42 @@ async def test_it_keeps_no_operator_from_starting_and_no_other_run_from_being_dr
     assert any("mood" in record.error or "Pondering" in record.error for record in caplog.records)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told by the watch", "seen in the answer to a write"])
+async def test_one_that_can_not_be_read_any_more_is_left_alone_amid_its_way(
+    told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    bench = Bench(world)
+    world.workflow(scale("one", 2), {"name": "pause", "wait": {"duration": "30s"}, "dependsOn": ["one"]})
+    world.run("run", finalizers=[FINALIZER])
+    with caplog.at_level(logging.WARNING):
+        async with bench.running():
+            await asyncio.sleep(10)
+            assert world.stored("run")["phase"] == "Running"
+            assert unreadable() == 0
+            # Of the spec, for the status is written as a whole.
+            world.cluster.edit(
+                "WorkflowExecution", "run", {"metadata": {"generation": 9}, "spec": {"mood": "x"}}
+            )
+            before = copy.deepcopy(world.cluster.find("WorkflowExecution", "run"))
+            if told:
+                bench.tell("run", "MODIFIED")
+            await asyncio.sleep(60)
+            assert unreadable() == 1
+            if told:
+                assert world.cluster.find("WorkflowExecution", "run") == before
+            assert world.stored("run")["phase"] == "Running"
+            record = next(one for one in caplog.records if "can't be read" in one.message)
+            assert "reconciliation failed" not in caplog.text
+            assert "mood" in record.error  # type: ignore[attr-defined]
+            # It is looked at when it changes.
+            world.cluster.edit("WorkflowExecution", "run", {"spec": {"mood": None}})
+            bench.tell("run", "MODIFIED")
+            await asyncio.sleep(60)
+            assert world.stored("run")["phase"] == "Succeeded"
+            assert unreadable() == 0
+
+
 async def test_once_it_can_be_read_it_is_driven_and_once_it_is_gone_it_is_forgotten() -> None:
     bench = Bench(World())
     two(bench.world, LATER[0])

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import uvloop
 
+from certificates import Authority, client
 from kubernaut.intake import receiver as module
 from kubernaut.intake.notifications import Taken
 from kubernaut.intake.payload import Notification, PayloadInvalid, read
 from kubernaut.intake.receiver import Access, IntakeInvalid, Receiver
+from kubernaut.metrics import REGISTRY
 
 TOKEN = "0123456789abcdef-one"
 BODY = json.dumps({"version": "4", "receiver": "kubernaut", "alerts": []}).encode()
@@ -178,66 +177,46 @@ def test_tokens_that_are_too_short_are_refused(tmp_path: Path) -> None:
             tokens(tmp_path, *lines).read_tokens()
 
 
-class Authority:
-    """Signs certificates."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.path = folder / f"{name}.pem"
-        made = self._certificate(self._name, self._key, authority=True)
-        self.path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-
-    def _certificate(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        )
-        return builder.sign(self._key, hashes.SHA256())
-
-    def signed(self, name: str) -> tuple[Path, Path]:
-        """Return the files of a certificate and of its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate, secret = self._folder / f"{name}.crt", self._folder / f"{name}.key"
-        made = self._certificate(subject, key, authority=False)
-        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return certificate, secret
+def refused_by_tls() -> float:
+    return REGISTRY.get_sample_value("kubernaut_alert_requests_total", {"code": "tls"}) or 0.0
 
 
-def client(authority: Authority, shown: tuple[Path, Path] | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(authority.path))
-    context.check_hostname = False
-    if shown is not None:
-        context.load_cert_chain(*shown)
-    return context
-
-
-async def test_with_an_authority_of_clients_only_their_certificates_let_in(tmp_path: Path) -> None:
+# The operator runs on uvloop, which has a TLS of its own.
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+async def test_with_an_authority_of_clients_only_their_certificates_let_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     certificate, key = ours.signed("receiver")
     access = Access(certificate=certificate, key=key, client_ca=ours.path)
+
+    async def tried() -> None:
+        async with served(access) as port:
+            shown = client(ours, ours.signed("alertmanager"))
+            assert (await post(port, token="", context=shown))[0] == 200
+            before = refused_by_tls()
+            assert caplog.records == []
+            others = None, theirs.signed("stranger")
+            for at, other in enumerate(others, 1):
+                with pytest.raises(aiohttp.ClientError):
+                    await post(port, token="", context=client(ours, other))
+                assert refused_by_tls() == before + at
+                assert "refused by TLS" in caplog.records[-1].message
+            assert (await post(port, token="", context=shown))[0] == 200
+
+    await asyncio.to_thread(run, tried())
+
+
+async def test_with_an_authority_of_clients_and_tokens_both_are_needed(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    certificate, key = ours.signed("receiver")
+    access = Access(tokens(tmp_path).tokens, certificate, key, ours.path)
     async with served(access) as port:
         shown = client(ours, ours.signed("alertmanager"))
-        assert (await post(port, token="", context=shown))[0] == 200
-        for other in (client(ours, None), client(ours, theirs.signed("stranger"))):
-            with pytest.raises(aiohttp.ClientError):
-                await post(port, token="", context=other)
+        assert (await post(port, context=shown))[0] == 200
+        assert (await post(port, token="", context=shown))[0] == 401
+        with pytest.raises(aiohttp.ClientError):
+            await post(port, context=client(ours, None))
 
 
 async def test_with_a_certificate_of_its_own_it_speaks_tls_and_asks_for_a_token(tmp_path: Path) -> None:
