@@ -140,7 +140,7 @@ SCALING: dict[str, dict[str, Any]] = {
             }
         },
     },
-    "scale_deployment that does not look": scale("one", 5, **{}),
+    "scale_deployment that does not look": scale("one", 5),
 }
 SCALING["scale_deployment that does not look"]["with"] |= {"autoscaler": "Ignore"}
 
