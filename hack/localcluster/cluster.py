@@ -198,6 +198,11 @@ class Cluster:
             self._require_node()
             return second_node.start(self._state)
 
+    def remove_second_node(self) -> None:
+        """End the second node and take everything of it away, if there is one; the cluster stays."""
+        with self._changing():
+            second_node.stop(self._state)
+
     def metrics(self, progress: Progress | None = None) -> None:
         """Start metrics-server, which is built the first time; return when it serves the usage of the real nodes.
 

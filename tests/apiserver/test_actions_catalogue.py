@@ -12,6 +12,7 @@ from apiserver.acting import Place
 from apiserver.scenarios.scenario import (
     Scenario,
     check_every_right_is_needed_and_named,
+    check_it_does_not_run_without,
     check_it_leaves_alone_what_was_mended,
     check_it_mends_once_and_puts_back,
 )
@@ -23,6 +24,9 @@ FAMILIES = [
     for one in pkgutil.iter_modules(scenarios.__path__)
 ]
 SCENARIOS: list[Scenario] = [scenario for family in FAMILIES for scenario in getattr(family, "SCENARIOS", ())]
+
+
+LOSSES = [(scenario, what) for scenario in SCENARIOS for what in scenario.lost]
 
 
 def test_every_action_that_changes_something_has_a_scenario() -> None:
@@ -46,3 +50,10 @@ async def test_every_right_it_declares_is_needed_and_named_where_it_lacks(
 @pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.mended is not None], ids=str)
 async def test_what_another_actor_mended_is_left_alone(place: Place, scenario: Scenario) -> None:
     await check_it_leaves_alone_what_was_mended(scenario, place)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "what"), LOSSES, ids=[f"{scenario} without {what}" for scenario, what in LOSSES]
+)
+async def test_it_does_not_run_without_what_it_is_for(place: Place, scenario: Scenario, what: str) -> None:
+    await check_it_does_not_run_without(scenario, what, place)

@@ -8,7 +8,8 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,14 @@ import yaml
 from e2e.canaries import Canaries, marks
 from e2e.feed import Manifest
 from e2e.websteps import acting, gate, note
-from e2e.world import API, REPAIR, Place, Run, World, web
+from e2e.world import API, REPAIR, Place, Run, World, until, web
+from kubernaut.actions.diagnosis import redaction
+from kubernaut.actions.diagnosis.bundle import collect
+from kubernaut.actions.diagnosis.symptoms import Sample
 from kubernaut.cli import main
+from kubernaut.history.bundles import Bundles, seal
+from kubernaut.history.database import Database
+from kubernaut.history.encryption import KeyRing
 
 PAUSE = "kubernaut.local/pause:1"
 _BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
@@ -144,6 +151,16 @@ def place(world: World) -> Place:
     assert world.admin.request("POST", _BINDINGS, body).ok
     place.await_right(place.account, {"namespace": "", "verb": "patch", "resource": "nodes"}, True)
     return place
+
+
+@pytest.fixture
+def keys(place: Place, tmp_path: Path) -> Iterator[Path]:
+    """The file of keys with which the operator encrypts what it keeps; without one it keeps nothing."""
+    path = tmp_path / "keys"
+    path.write_text(base64.b64encode(os.urandom(32)).decode())
+    env = {"KUBERNAUT_ENCRYPTION_KEYS": str(path)}
+    with place.world.other_operator(place.world.postgres.dsn, env):
+        yield path
 
 
 def _post(place: Place, base: str, plural: str, manifest: Manifest) -> Manifest:
@@ -347,8 +364,9 @@ def _finished(place: Place, name: str) -> Manifest:
     return Run(place, place.get("WorkflowExecution", name)).end(120)
 
 
-def test_no_secret_is_told_whatever_becomes_of_a_run(place: Place, tmp_path: Path) -> None:
+def test_no_secret_is_told_whatever_becomes_of_a_run(place: Place, keys: Path, tmp_path: Path) -> None:
     world, canaries, told = place.world, Canaries(), Told(place)
+    canaries.known("the key that bundles are encrypted with", keys.read_text())
     planted(place, canaries)
     key = place.world.admin.request(
         "GET", "/api/v1/namespaces/kubernaut-system/secrets/kubernaut-signing"
@@ -391,6 +409,8 @@ def test_no_secret_is_told_whatever_becomes_of_a_run(place: Place, tmp_path: Pat
     uids = [one["metadata"]["uid"] for one in place.list("WorkflowExecution")]
     world.await_rows(uids)
     flow, history = tmp_path / "flow.yaml", ("--dsn", world.postgres.dsn)
+    kept = (*history, "--keys", str(keys), "-n", place.namespace)
+    until("what was collected is stored", lambda: world.operator.metric("kubernaut_bundle_backlog") == 0)
     flow.write_text(yaml.safe_dump(_declared(place, "bad")))
     for name in ("dry", "bad", "good", "waits", *named):
         for word in ("why", "status", "watch"):
@@ -405,6 +425,7 @@ def test_no_secret_is_told_whatever_becomes_of_a_run(place: Place, tmp_path: Pat
         ("patterns", "-n", place.namespace),
         ("actions", "run_job"),
         ("history", "-n", place.namespace, "-o", "json", *history),
+        *(("diagnostics", name, *form, *kept) for name in ("good", "bad") for form in ((), ("-o", "json"))),
         ("replay", "-w", str(flow), "-n", place.namespace, "-o", "json", *history),
         ("simulate", str(flow), "--server", "-o", "json", *given),
         *(("simulate", name, *given[-2:]) for name in named),
@@ -417,6 +438,37 @@ def test_no_secret_is_told_whatever_becomes_of_a_run(place: Place, tmp_path: Pat
     )
     hits = canaries.found(texts)
     assert hits == [], "\n".join(hits)
+    keep_unredacted(place, keys, canaries)
+    for form in ((), ("-o", "json")):
+        broken = Told(place)
+        assert broken.command("diagnostics", "good", *form, *kept) == 0
+        hits = canaries.found(broken.texts)
+        missed = {"env of a container", "env PASSWORD of a container"} - {
+            hit.partition(":")[0] for hit in hits
+        }
+        assert not missed, f"in what `diagnostics {' '.join(form)}` shows this is not searched for: {missed}"
+
+
+def keep_unredacted(place: Place, keys: Path, canaries: Canaries) -> None:
+    """Have a bundle in the place of that of run good from which nothing secret was taken."""
+    target = place.get("Deployment", "web") | {"apiVersion": "apps/v1", "kind": "Deployment"}
+    # Run good has taken them away.
+    names = {"WORD": "env of a container", "PASSWORD": "env PASSWORD of a container"}
+    variables = [{"name": name, "value": canaries.values[where]} for name, where in names.items()]
+    target["spec"]["template"]["spec"]["containers"][0]["env"] = variables
+    uid = place.get("WorkflowExecution", "good")["metadata"]["uid"]
+
+    async def keep() -> None:
+        now = datetime.now(UTC)
+        with mock.patch.object(redaction, "manifest", lambda seen: seen):
+            content = await collect(mock.Mock(), Sample(target, [], [], now), logs=False)
+        database = Database(place.world.postgres.dsn, migrating=False, connections=1)
+        try:
+            await Bundles(database).save(seal(KeyRing(keys), uid, "look", now, content))
+        finally:
+            await database.close()
+
+    asyncio.run(keep())
 
 
 def _declared(place: Place, name: str) -> Manifest:

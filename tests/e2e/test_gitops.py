@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from e2e.gitops import Git, grant, install, scale
-from e2e.websteps import note
+from e2e.websteps import acting, note
 from e2e.world import Place, World, condition, steps, until
 from unit.argocd.customizations import FOLDER
 from unit.argocd.customizations import run as run_script
@@ -167,6 +167,25 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.shutdown()
         server.server_close()
         thread.join(10)
+
+
+def test_replicas_of_what_an_autoscaler_will_scale_are_left_to_it_also_before_it_ever_did(
+    place: Place,
+) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    made = {
+        "metadata": {"name": "grows"},
+        "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 9},
+    }
+    path = f"/apis/autoscaling/v2/namespaces/{place.namespace}/horizontalpodautoscalers"
+    assert place.world.admin.request("POST", path, made).ok
+    place.workflow(acting("grow", patch={"spec": {"replicas": 3}}))
+    status = place.run().end()
+    assert (status["verdict"], status["reason"]) == ("Declined", "KeptByAnother")
+    told = f"HorizontalPodAutoscaler {place.namespace}/grows keeps spec.replicas"
+    assert told in steps(status)["grow"]["message"]
+    assert replicas(place) == 1
+    assert place.world.persisted(place.namespace, user=place.account) == []
 
 
 def test_propose_changes_nothing_and_gives_a_manifest_that_applies(place: Place, gits: Gits) -> None:

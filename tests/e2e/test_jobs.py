@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from e2e.websteps import note
-from e2e.world import OPERATOR, REPAIR, Place, phases, steps, until
+from e2e.websteps import gate, note
+from e2e.world import OPERATOR, REPAIR, Place, Run, phases, steps, until
 
 Manifest = dict[str, Any]
 
@@ -139,3 +139,35 @@ def test_a_dry_run_creates_no_job(place: Place) -> None:
     assert [(one.verb, one.by == OPERATOR, one.dry_run) for one in asked if one.mutates] == [
         ("create", True, True)
     ]
+
+
+def still_needed(place: Place) -> Manifest:
+    """Begin a run of a Job and a request, both needed as long as ``web`` has its pods; it waits to be let go on."""
+    needed = {"when": "target.spec.replicas > 0"}
+    url = {"url": "http://hooks.example.invalid/resume"}
+    tell = {"name": "tell", "action": "http_request", "dependsOn": ["gate"], "with": url}
+    place.workflow(gate("gate"), {**job("work", "gate"), **needed}, {**tell, **needed})
+    place.run().step_is("gate", "Waiting")
+    return place.get("Deployment", "web")
+
+
+def test_neither_a_job_nor_a_request_is_sent_that_another_actor_has_made_needless(place: Place) -> None:
+    still_needed(place)
+    place.change("Deployment", "web", {"spec": {"replicas": 0}, "metadata": {"labels": {"go": "on"}}})
+    status = Run(place, place.get("WorkflowExecution", "run")).end()
+    assert phases(status) == {"gate": "Succeeded", "work": "Skipped", "tell": "Skipped"}
+    assert {steps(status)[name]["reason"] for name in ("work", "tell")} == {"WhenFalse"}
+    assert (place.list("Job"), made(place)) == ([], [])
+
+
+def test_neither_a_job_nor_a_request_is_sent_for_a_target_that_was_made_anew(place: Place) -> None:
+    former = still_needed(place)
+    place.delete("Deployment", "web")
+    until("it is gone", lambda: not place.list("Deployment"))
+    # It is as the run waits for it to be, and needs what the former one needed.
+    meta = {"name": "web", "labels": {"go": "on"}}
+    place.create("Deployment", {"metadata": meta, "spec": former["spec"]})
+    status = Run(place, place.get("WorkflowExecution", "run")).end()
+    assert status["reason"] in ("TargetNotFound", "TargetReplaced")
+    assert not {"work", "tell"} & {name for name, phase in phases(status).items() if phase == "Succeeded"}
+    assert (place.list("Job"), made(place)) == ([], [])

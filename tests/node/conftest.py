@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from apiserver.acting import Place, actor
-from apiserver.rest import Client
-from kubernaut.cluster.client import ApiConnection
+from kubernaut.api.crd import KINDS
 from localcluster import Cluster
+from node.placing import placed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have tests of what takes its time by itself, and was begun early, look at it last."""
+    items.sort(key=lambda item: item.get_closest_marker("late") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +28,14 @@ def cluster() -> Iterator[Cluster]:
     assert cluster.has_real_node, "these tests need a node that really runs containers"
     yield cluster
     cluster.down()
+
+
+@pytest.fixture(scope="session")
+def kinds(cluster: Cluster) -> None:
+    """The cluster knows our kinds, so that there can be a run that an action's objects belong to."""
+    cluster.run_kubectl("apply", "-k", str(ROOT / "crds"))
+    names = [f"crd/{kind.crd_name}" for kind in KINDS]
+    cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +56,3 @@ async def restricted(cluster: Cluster, acting: Path) -> AsyncIterator[Place]:
     """The same where Pod Security is enforced at ``restricted``."""
     async with placed(cluster, acting, {"pod-security.kubernetes.io/enforce": "restricted"}) as place:
         yield place
-
-
-@asynccontextmanager
-async def placed(
-    cluster: Cluster, acting: Path, labels: Mapping[str, str] | None = None
-) -> AsyncIterator[Place]:
-    """Make a namespace with these labels; it is deleted afterwards."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    with Client(cluster.kubeconfig) as admin:
-        made = {"metadata": {"name": name, "labels": dict(labels or {})}}
-        assert admin.request("POST", "/api/v1/namespaces", made).ok
-        async with await ApiConnection.load(acting) as connection:
-            yield Place(admin, name, connection)
-        admin.request("DELETE", f"/api/v1/namespaces/{name}")

@@ -1,9 +1,10 @@
-"""drain_node between two kubelets: containers end on one node, and are Ready on the other, as a budget allows."""
+"""drain_node and migrate_workload between two kubelets: containers end on one node, and are Ready on the other."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from apiserver.acting import Place, await_true
+from apiserver.rest import Client
 from kubernaut.actions import pods
 from kubernaut.actions.nodes.drain import DrainNode, DrainNodeParameters
 from kubernaut.api.reasons import Reason
@@ -19,30 +21,34 @@ from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import StepError, Unfinished
 from kubernaut.core.ports import Manifest
 from localcluster import Cluster
+from node import cut_off
+from node.placing import side_by_side
 
 DRAIN = DrainNode()
 # Ready some seconds after it runs, so that a budget really has something to wait for.
 SLOW = ["sh", "-c", "trap 'exit 0' TERM; sleep 2 & wait; touch /tmp/ready; while true; do sleep 0.2; done"]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = Cluster.up("test-node-two", nodes="real")
-    try:
-        cluster.second_node()
-        yield cluster
-    finally:
-        cluster.down()
+@pytest.fixture(scope="module", autouse=True)
+def other(cluster: Cluster) -> Iterator[str]:
+    """Another node, for as long as it is needed: what else is tried here knows of one."""
+    name = cluster.second_node()
+    yield name
+    with Client(cluster.kubeconfig) as admin:
+        there = {"fieldSelector": f"spec.nodeName={name}"}
+        await_true(
+            lambda: not admin.request("GET", "/api/v1/pods", **there).body["items"], f"pods stay on {name}"
+        )
+    cluster.remove_second_node()
 
 
 @pytest.fixture
-def second(cluster: Cluster, place: Place) -> Iterator[str]:
+def second(other: str, place: Place) -> Iterator[str]:
     """The second node; open to pods again after the test, and without any of them."""
-    name = cluster.second_node()
-    yield name
+    yield other
     place.admin.request("DELETE", place.path("apps/v1", "deployments", "api"))
-    place.patch("v1", "nodes", name, {"spec": {"unschedulable": None}})
-    await_true(lambda: not on(place, name), f"pods stay on {name}")
+    place.patch("v1", "nodes", other, {"spec": {"unschedulable": None}})
+    await_true(lambda: not on(place, other), f"pods stay on {other}")
 
 
 def deployed(place: Place, cluster: Cluster, node: str, **pod: Any) -> None:
@@ -215,3 +221,19 @@ async def test_an_undone_drain_opens_the_node_and_evicts_nobody_else(
     again = await DRAIN.undo(account, context(place, target), parameters)
     assert "was put back before" in again.message
     assert moved == {pod["metadata"]["uid"] for pod in place.items("v1", "pods")}
+
+
+def test_what_a_node_without_network_keeps_from_its_database_moves_to_the_other(
+    cluster: Cluster, acting: Path, kinds: None, other: str
+) -> None:
+    # All of them are well before the node's network breaks.
+    cuts = threading.Barrier(2, lambda: cut_off.cut(cluster, off=True))
+    moving = cut_off.scenarios(cluster, f"{cluster.name}-node", other, lambda: cuts.wait(60))
+    assert len(moving) == cuts.parties
+    try:
+        # A simulation takes new pods to get ready, and says so; those that undo brings back there do not.
+        with side_by_side(moving, cluster, acting, beyond=("migrate_workload",)) as outcomes:
+            for outcome in outcomes.values():
+                outcome.result(120)
+    finally:
+        cut_off.cut(cluster, off=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from apiserver.acting import Place, await_true
 from apiserver.scenarios.scenario import RUN
 from kubernaut.actions.jobs.job_spec import RunJobParameters
 from kubernaut.actions.jobs.run_job import RunJob
-from kubernaut.api.crd import KINDS
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, StepContext
@@ -23,19 +20,8 @@ from kubernaut.core.errors import EffectFailed
 from kubernaut.core.ports import Cluster as Port
 from localcluster import Cluster
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("kinds")
 run = RunJob()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = Cluster.up("test-node-jobs")
-    assert cluster.has_real_node, "these tests need a node that really runs containers"
-    cluster.run_kubectl("apply", "-k", str(ROOT / "crds"))
-    names = [f"crd/{kind.crd_name}" for kind in KINDS]
-    cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    yield cluster
-    cluster.down()
 
 
 @pytest.fixture

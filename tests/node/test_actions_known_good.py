@@ -8,14 +8,15 @@ import pytest
 
 from apiserver.acting import Place, await_true
 from apiserver.scenarios.knowngood import DB, SETTINGS, fares, learn
-from apiserver.scenarios.scenario import declared
+from apiserver.scenarios.scenario import RUN, declared
 from kubernaut.actions.knowngood.health import Health
 from kubernaut.actions.registry import ActionRegistry
-from kubernaut.api.names import LABEL_REMEMBER
+from kubernaut.api.names import API_VERSION, LABEL_REMEMBER
 from kubernaut.core.ports import Manifest
 from localcluster import Cluster
 from node.test_actions_workloads import restarted, workload
 
+pytestmark = pytest.mark.usefixtures("kinds")
 restore: Any = ActionRegistry().get("restore_last_known_good")
 LABELS = {LABEL_REMEMBER: "true"}
 # It works with one value only, as many a program does.
@@ -56,7 +57,9 @@ def is_ill(place: Place) -> bool:
 async def check_it_mends(place: Place, target: Manifest, changed: Any) -> None:
     """Act twice, once is done and all is well; undo, and it is as the fault had left it."""
     faulty = declared(changed.read(place))
-    context = place.context(target)
+    # What it was like is kept for a run, and goes with it.
+    run = place.create(API_VERSION, "workflowexecutions", RUN)
+    context = place.context(target, run_uid=run["metadata"]["uid"])
     parameters = restore.parameters()
     account = place.account(restore.rights(context.target, parameters))
     first = await restore.perform(account, context, parameters)

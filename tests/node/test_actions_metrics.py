@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,14 +20,10 @@ HOLDS = "trap 'exit 0' TERM; dd if=/dev/zero bs=40M count=2 2>/dev/null | sleep 
 MIB = 2**20
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = Cluster.up("test-node-metrics", nodes="real")
-    try:
-        cluster.metrics()
-        yield cluster
-    finally:
-        cluster.down()
+@pytest.fixture(scope="module", autouse=True)
+def measured(cluster: Cluster) -> None:
+    """The kubelets' measurements are served."""
+    cluster.metrics()
 
 
 def deploy(place: Place, cluster: Cluster, name: str, script: str, resources: Manifest) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
@@ -47,3 +47,10 @@ def rights(verbs: Iterable[str], api_version: str, kind: str, names: tuple[str, 
     """Return rights on objects of one kind."""
     group, resource = group_of(api_version), resource_of(kind)
     return tuple(Right(verb, group, resource, names) for verb in verbs)
+
+
+def scaling_rights(given: Any) -> tuple[Right, ...]:
+    """Return list on autoscalers where ``given``, fields that are to be written, names replicas: who keeps them."""
+    spec = given.get("spec") if isinstance(given, Mapping) else None
+    scales = isinstance(spec, Mapping) and "replicas" in spec
+    return rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ()) if scales else ()

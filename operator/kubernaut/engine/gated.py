@@ -90,6 +90,8 @@ class GatedCluster(ReadsThrough):
         )
         for one in found:
             self._note(one)
+        if self._owning is not None and not (label_selector or field_selector):
+            self._owning.note_list(api_version, kind, namespace)
         return found
 
     async def patch(

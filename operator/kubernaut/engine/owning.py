@@ -1,7 +1,8 @@
 """Owners of fields, asked for before each request that would change some: whether it may be sent is what guards say.
 
 Nothing is read for an object that has no marks of an owner: what the action itself read tells. Where it has, the
-owner's own object is read, as the same account, once for each effect.
+owner's own object is read, as the same account, once for each effect. An autoscaler that has not scaled yet leaves no
+mark, so where replicas change those of the namespace are listed, unless the action has done so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kubernaut.core.errors import ClusterError, Forbidden, NotFound, StepError
 from kubernaut.core.fields import FieldChange
 from kubernaut.core.gitops import oscillating, pausing
 from kubernaut.core.gitops.changing import by_apply, by_patch, mode, pause_terms, refused, told
-from kubernaut.core.gitops.owners import Owner, Tool, marked, owners
+from kubernaut.core.gitops.owners import AUTOSCALER, REPLICAS, Owner, Tool, marked, owners
 from kubernaut.core.gitops.standing import standing
 from kubernaut.core.guards.levels import Level, protected_labels, protected_namespace
 from kubernaut.core.marker import Signer
@@ -31,7 +32,7 @@ from kubernaut.metrics import CHANGES_UNDONE, OWNED_CHANGES
 
 #: nobody keeps these in Git: they are made from templates, and made anew
 _MADE: Final = frozenset({("v1", "Pod"), ("batch/v1", "Job")})
-_CLAIMS: Final = ("HorizontalPodAutoscaler",)
+_CLAIMS: Final = (AUTOSCALER[1],)
 
 
 class PausesSyncs(Protocol):
@@ -117,6 +118,7 @@ class Owning:
         self._stopped = False
         self._seen: dict[ObjectRef, Manifest] = {}
         self._autoscalers: list[Manifest] = []
+        self._listed: set[str] = set()
         self._said: dict[ObjectRef, Manifest | None] = {}
         self.notes: list[str] = []
 
@@ -127,6 +129,11 @@ class Owning:
         if manifest.get("kind") in _CLAIMS:
             self._autoscalers.append(manifest)
         self._seen[_key(ObjectRef.of(manifest))] = manifest
+
+    def note_list(self, api_version: str, kind: str, namespace: str) -> None:
+        """Take note that all of a kind in a namespace were read: there may have been none."""
+        if (api_version, kind) == AUTOSCALER:
+            self._listed.add(namespace)
 
     # Asked before requests
 
@@ -140,7 +147,7 @@ class Owning:
             ClusterError: it can't be found out whose the fields are.
         """
         seen = await self._as_read(ref, version)
-        if not _owned(ref, seen):
+        if not (_owned(ref, seen) or _scales(body)):
             return
         changed = by_apply(seen, body) if strategic else by_patch(seen, body)
         if changed:
@@ -151,7 +158,7 @@ class Owning:
         """Let a manifest be applied; raises as ``patched``."""
         ref = ObjectRef.of(manifest)
         seen = await self._as_read(ref, version)
-        if not _owned(ref, seen):
+        if not (_owned(ref, seen) or _scales(manifest)):
             return
         changed = by_apply(seen, manifest)
         if changed:
@@ -204,6 +211,8 @@ class Owning:
         self, ref: ObjectRef, seen: Manifest, changed: Sequence[FieldChange], what: str, *, dry: bool
     ) -> None:
         paths = [one.path for one in changed]
+        if REPLICAS in paths:
+            await self._list_autoscalers(ref)
         namespace = self._gitops.argo_namespace
         told_by = owners(seen, paths, argo_namespace=namespace, autoscalers=self._autoscalers)
         found = [await self._standing(owner, ref) for owner in told_by]
@@ -262,6 +271,20 @@ class Owning:
             if line not in self.notes:
                 self.notes.append(line)
 
+    async def _list_autoscalers(self, ref: ObjectRef) -> None:
+        """Read the autoscalers beside an object once an effect; where that may not be, say so."""
+        if ref.namespace in self._listed:
+            return
+        self._listed.add(ref.namespace)
+        try:
+            self._autoscalers += await self._cluster.list(*AUTOSCALER, ref.namespace)
+        except NotFound:
+            # A cluster without that kind has nobody who scales by it.
+            return
+        except Forbidden:
+            told = "the account may not list horizontalpodautoscalers.autoscaling there"
+            self._tell([f"whether an autoscaler keeps spec.replicas of {ref} is not known: {told}"])
+
     async def _standing(self, owner: Owner, target: ObjectRef) -> Owner:
         if owner.ref is None or not owner.undoes or owner.tool is Tool.AUTOSCALER:
             return owner
@@ -282,6 +305,11 @@ def _owned(ref: ObjectRef, seen: Manifest) -> bool:
         return False
     notes = seen["metadata"].get("annotations") or {}
     return marked(seen) or any(key.startswith(MARKER_PREFIX) for key in notes)
+
+
+def _scales(body: Manifest) -> bool:
+    spec = body.get("spec")
+    return isinstance(spec, dict) and "replicas" in spec
 
 
 def _key(ref: ObjectRef) -> ObjectRef:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from apiserver.acting import Place, await_true
-from apiserver.scenarios.scenario import Scenario, Where
+from apiserver.scenarios.scenario import Scenario, Where, deleted, made_anew
 from apiserver.scenarios.storage import bound
 from apiserver.snapshots import SNAPSHOTS, Driver, serve_snapshots
 from kubernaut.core.ports import Manifest
@@ -44,6 +44,8 @@ def without_backup(place: Place) -> bool:
     )
 
 
+CLAIM: Final = Where("v1", "persistentvolumeclaims", "data")
+
 SCENARIOS: Final = (
     Scenario(
         "backup_data",
@@ -51,8 +53,9 @@ SCENARIOS: Final = (
         healthy=backed_up,
         fault=lost,
         symptom=without_backup,
-        changes=(Where("v1", "persistentvolumeclaims", "data"),),
+        changes=(CLAIM,),
         undoes=False,
+        lost={"the claim": deleted(CLAIM), "the claim that was meant": made_anew(CLAIM)},
         # The engine waits with these.
         later=(
             "get volumesnapshots.snapshot.storage.k8s.io",

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from apiserver.acting import Place, await_true, deployment
 from apiserver.rest import MERGE_PATCH
-from apiserver.scenarios.scenario import Scenario, Where
+from apiserver.scenarios.scenario import Lost, Scenario, Where
 from kubernaut.actions import pods
 from kubernaut.actions.nodes.node import takes_pods
+from kubernaut.api.reasons import Reason
 from kubernaut.core.ports import Manifest
 from localcluster.local import kwok_node
 
@@ -150,6 +151,19 @@ def pods_run_though_sick(place: Place) -> bool:
     return sick(place) and bool(running_there(place))
 
 
+def unplugged(place: Place) -> None:
+    """The node leaves the cluster."""
+    path = place.path("v1", "nodes", name_of(place))
+    assert place.admin.request("DELETE", path).ok
+    await_true(lambda: place.admin.request("GET", path).status == 404, "the node does not go")
+
+
+def replaced(place: Place) -> None:
+    """A new machine joins under the node's name."""
+    unplugged(place)
+    made(place, "a")
+
+
 CORDON: Final = Scenario(
     "cordon_node",
     {},
@@ -188,6 +202,10 @@ SCENARIOS: Final = (
         fault=sicken,
         symptom=pods_run_though_sick,
         changes=NODE,
+        lost={
+            "the node": Lost(unplugged, Reason.NOT_FOUND),
+            "the node that was meant": Lost(replaced, Reason.TARGET_REPLACED),
+        },
         # The cordon, and one eviction for each pod.
         writes=3,
     ),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from apiserver.acting import Place, deployment
 from apiserver.outside import Alertmanager, Queue, Served, ThisMachine
-from apiserver.scenarios.scenario import Scenario, Where
+from apiserver.scenarios.scenario import Scenario, Where, deleted
 from kubernaut.core.ports import Manifest
 from kubernaut.core.probing import Answer
 
@@ -92,6 +92,7 @@ SCENARIOS: Final = (
         symptom=is_paused,
         changes=(Outside("", "queue", ""),),
         undoes=False,
+        lost={"the Secret that says where to": deleted(Where("v1", "secrets", "queue"))},
         writes=0,
         context={"web": WEB},
         happened=Answer.UNKNOWN,

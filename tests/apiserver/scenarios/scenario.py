@@ -43,6 +43,14 @@ class Where:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """What another actor takes away, and what the step is refused with then."""
+
+    take: Callable[[Place], None]
+    refused: Reason
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One fault and the action against it.
 
@@ -56,6 +64,8 @@ class Scenario:
         undoes: whether undo puts them back.
         mended: another actor mends it first; then the action must change nothing. None where nothing could be
             mended that the action looks at.
+        lost: what the action is for, or needs, is taken away by another actor between plan and performance, by what
+            that is; then it is refused, and must change nothing.
         writes: mutating requests that change something, for one performance.
         later: rights that only what follows needs: undo, or the wait for the effect's end.
         happened: what its probe says of it once it is done; Unknown where nothing on the cluster tells.
@@ -70,6 +80,7 @@ class Scenario:
     changes: tuple[Where, ...]
     undoes: bool = True
     mended: Callable[[Place], None] | None = None
+    lost: Mapping[str, Lost] = field(default_factory=dict)
     writes: int = 1
     later: tuple[str, ...] = ()
     told: str = ""
@@ -250,3 +261,58 @@ async def check_it_leaves_alone_what_was_mended(scenario: Scenario, place: Place
         assert not done.acted
     assert scenario.content(place) == mended
     assert mutations(place) == sent
+
+
+async def check_it_does_not_run_without(scenario: Scenario, what: str, place: Place) -> None:
+    """Planned while all was there: it is refused for what was taken away since, and sends nothing."""
+    target = scenario.broken(place)
+    account = place.account(scenario.rights(place, target))
+    step = await Step.begun(scenario, place, target, account)
+    lost = scenario.lost[what]
+    lost.take(place)
+    left, sent = found(scenario, place), mutations(place)
+    with pytest.raises(StepError) as caught:
+        await step.perform()
+    assert caught.value.reason is lost.refused, caught.value
+    assert mutations(place) == sent
+    assert found(scenario, place) == left
+
+
+def found(scenario: Scenario, place: Place) -> list[Any]:
+    """Return what people declared of the objects that there are; None of what is not."""
+
+    def read(where: Where) -> Any:
+        try:
+            return declared(where.read(place))
+        except AssertionError:
+            return None
+
+    return [read(where) for where in scenario.changes]
+
+
+def delete(place: Place, where: Where) -> None:
+    """Delete an object with what belongs to it, and wait until it is gone."""
+    path = place.path(where.base, where.resource, where.name)
+    assert place.admin.request(
+        "DELETE", path, {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+    ).ok
+    await_true(lambda: place.admin.request("GET", path).status == 404, f"{where} does not go")
+
+
+def deleted(where: Where) -> Lost:
+    """Another actor deletes the object that was planned for."""
+    return Lost(lambda place: delete(place, where), Reason.NOT_FOUND)
+
+
+def made_anew(where: Where) -> Lost:
+    """Another actor deletes the object that was planned for, and makes another one like it under its name."""
+
+    def take(place: Place) -> None:
+        former = where.read(place)
+        delete(place, where)
+        meta = {key: former["metadata"].get(key) for key in ("name", "labels", "annotations")}
+        rest = {key: value for key, value in former.items() if key not in ("metadata", "status")}
+        made = place.create(where.base, where.resource, {**rest, "metadata": meta})
+        assert made["metadata"]["uid"] != former["metadata"]["uid"]
+
+    return Lost(take, Reason.TARGET_REPLACED)

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from apiserver.acting import Place, await_true
 from apiserver.rest import MERGE_PATCH
-from apiserver.scenarios.scenario import Scenario, Where
+from apiserver.scenarios.scenario import Lost, Scenario, Where, delete, deleted, made_anew
 from kubernaut.actions import pods
+from kubernaut.api.reasons import Reason
 from kubernaut.core.ports import Manifest
 
 GOOD, BAD = "kubernaut.local/pause:1", "kubernaut.local/pause:bad"
@@ -113,6 +114,21 @@ def too_few(kind: str) -> Any:
     return symptom
 
 
+def without_the_former_revision(kind: str) -> Lost:
+    """Another actor deletes what holds the good template: there is nothing left to go back to."""
+    resource = "replicasets" if kind == "Deployment" else "controllerrevisions"
+
+    def holds_good(one: Manifest) -> bool:
+        template = one.get("data", one)["spec"]["template"]
+        return bool(template["spec"]["containers"][0]["image"] == GOOD)
+
+    def take(place: Place) -> None:
+        (former,) = [one for one in place.items("apps/v1", resource) if holds_good(one)]
+        delete(place, Where("apps/v1", resource, former["metadata"]["name"]))
+
+    return Lost(take, Reason.NOTHING_TO_ROLL_BACK_TO)
+
+
 def where(kind: str) -> tuple[Where, ...]:
     return (Where("apps/v1", RESOURCES[kind], "db"),)
 
@@ -126,6 +142,10 @@ SCENARIOS: Final = (
             fault=rolled_out(kind, BAD),
             symptom=runs(BAD),
             changes=where(kind),
+            lost={
+                "the former revision": without_the_former_revision(kind),
+                "the workload that was meant": made_anew(*where(kind)),
+            },
         )
         for kind in RESOURCES
     ),
@@ -138,6 +158,10 @@ SCENARIOS: Final = (
             symptom=not_ready,
             changes=where(kind),
             undoes=False,
+            lost={
+                "the workload": deleted(*where(kind)),
+                "the workload that was meant": made_anew(*where(kind)),
+            },
         )
         for kind in RESOURCES
     ),

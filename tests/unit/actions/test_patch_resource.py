@@ -270,6 +270,11 @@ def test_rights_are_those_on_the_one_object() -> None:
     )
 
 
+def test_who_changes_replicas_has_to_see_the_autoscalers() -> None:
+    listing = [str(one) for one in patch_resource.rights(None, wanted({"spec": {"replicas": 3}}))][2:]
+    assert listing == ["list horizontalpodautoscalers.autoscaling"]
+
+
 def test_rights_on_secrets_are_declared_where_the_patch_needs_one() -> None:
     secrets = (Right("create", "", "secrets", ()), Right("get", "", "secrets", ()))
     for patch in ({"data": {"dbPassword": "x"}}, {"data": {"a": "b" * 3000}}):

@@ -110,3 +110,30 @@ def test_of_a_config_map_what_speaks_of_secrets_goes() -> None:
     data = {"port": "80", "token": CANARY, "settings.ini": f"[db]\npassword = {CANARY}\n"}
     left = redaction.manifest({"kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
     assert left["data"] == {"port": "80", "token": HIDDEN, "settings.ini": HIDDEN}
+
+
+def test_what_a_key_calls_a_secret_is_hidden_wherever_it_stands_and_what_names_a_secret_is_not() -> None:
+    template = {
+        "metadata": {"annotations": {"example.com/api-token": "4711", "example.com/team": "shop"}},
+        "spec": {"volumes": [{"secret": {"secretName": "bank"}}], "imagePullSecrets": [{"name": "registry"}]},
+    }
+    seen = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}}
+    told = redaction.manifest(seen)["spec"]["template"]
+    assert told["metadata"]["annotations"] == {"example.com/api-token": "***", "example.com/team": "shop"}
+    assert told["spec"] == template["spec"]
+
+
+def test_what_follows_an_option_that_asks_for_a_secret_is_hidden() -> None:
+    args = ["serve", "--token", "4711", "--level", "info", "--password=0815", "last", "--api-key"]
+    seen = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"args": args}]}}
+    (container,) = redaction.manifest(seen)["spec"]["containers"]
+    assert container["args"] == [
+        "serve",
+        "--token",
+        "***",
+        "--level",
+        "info",
+        "--password=***",
+        "last",
+        "--api-key",
+    ]

@@ -106,3 +106,83 @@ async def test_the_owner_is_asked_for_once_an_effect() -> None:
     tracked(world, heals=False)
     await run(world)
     assert [one for one in world.cluster.requests if "Application" in one] == ["get Application shop"]
+
+
+def autoscaled(world: World) -> None:
+    """Have an autoscaler for Deployment web that has not scaled it yet, so that ``managedFields`` tell of none."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    world.cluster.add(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "grows", "namespace": "shop"},
+            "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 9},
+        }
+    )
+
+
+def patching(patch: dict[str, Any]) -> dict[str, Any]:
+    given = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "patch": patch}
+    return {"name": "one", "action": "patch_resource", "with": given}
+
+
+SCALING: dict[str, dict[str, Any]] = {
+    "patch_resource": patching({"spec": {"replicas": 5}}),
+    "apply_manifest": {
+        "name": "one",
+        "action": "apply_manifest",
+        "with": {
+            "manifest": {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": "web"},
+                "spec": {"replicas": 5},
+            }
+        },
+    },
+    "scale_deployment that does not look": scale("one", 5),
+}
+SCALING["scale_deployment that does not look"]["with"] |= {"autoscaler": "Ignore"}
+
+
+def listings(world: World) -> list[str]:
+    return [one for one in world.cluster.requests if "HorizontalPodAutoscaler" in one]
+
+
+@pytest.mark.parametrize("step", SCALING.values(), ids=SCALING)
+async def test_replicas_of_what_an_autoscaler_scales_are_not_changed_though_it_never_scaled_yet(
+    step: dict[str, Any],
+) -> None:
+    world = World()
+    before = replicas(world)
+    autoscaled(world)
+    status = await run(world, step)
+    assert (status["reason"], replicas(world)) == ("KeptByAnother", before), status
+    assert "HorizontalPodAutoscaler shop/grows keeps spec.replicas" in status["message"]
+
+
+async def test_with_act_they_are_changed_and_the_autoscaler_is_named() -> None:
+    world = World()
+    autoscaled(world)
+    status = await run(world, patching({"spec": {"replicas": 5}}), gitOps="Act")
+    assert (status["phase"], replicas(world)) == ("Succeeded", 5)
+    assert "HorizontalPodAutoscaler shop/grows may set back spec.replicas" in status["steps"][0]["message"]
+
+
+async def test_who_may_not_list_autoscalers_is_told_that_it_is_not_known() -> None:
+    world = World()
+    autoscaled(world)
+    world.cluster.forbidden.add("list HorizontalPodAutoscaler")
+    status = await run(world, patching({"spec": {"replicas": 5}}))
+    assert (status["phase"], replicas(world)) == ("Succeeded", 5)
+    (step,) = status["steps"]
+    assert "whether an autoscaler keeps spec.replicas of Deployment shop/web is not known" in step["message"]
+    assert "may not list horizontalpodautoscalers.autoscaling" in step["message"]
+
+
+async def test_autoscalers_are_listed_once_where_replicas_change_and_else_never() -> None:
+    scaled, patched, other = World(), World(), World()
+    await run(scaled)
+    await run(patched, patching({"spec": {"replicas": 5}}))
+    await run(other, patching({"spec": {"paused": True}}))
+    assert (len(listings(scaled)), len(listings(patched)), listings(other)) == (1, 1, [])

@@ -13,6 +13,8 @@ from kubernaut.core.redacting import HIDDEN, redacted
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 #: shorter ones would be found in too many innocent words
 _SHORTEST: Final = 6
+#: how fields end that say which Secret, and hold nothing of it
+_NAMING: Final = ("Name", "Namespace")
 
 
 def manifest(seen: Manifest) -> Manifest:
@@ -59,15 +61,26 @@ def _value(node: Any) -> Any:
     if isinstance(node, str):
         return redacted(node)
     if isinstance(node, list):
-        return [_value(one) for one in node]
+        return list(_items(node))
     if not isinstance(node, Mapping):
         return node
     return {key: _field(key, value) for key, value in node.items()}
 
 
+def _items(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield a list's items; of arguments, what stands after an option such as ``--token`` is its value."""
+    asked = False
+    for one in items:
+        word = one if isinstance(one, str) else ""
+        yield HIDDEN if asked and word else _value(one)
+        asked = word.startswith("-") and "=" not in word and secretive_text(word)
+
+
 def _field(key: str, value: Any) -> Any:
     if key == "env" and isinstance(value, list):
         return [_variable(one) for one in value]
+    if isinstance(value, str) and secretive_path((key,)) and not key.endswith(_NAMING):
+        return HIDDEN
     return _value(value)
 
 

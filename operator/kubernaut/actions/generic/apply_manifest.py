@@ -14,7 +14,7 @@ from kubernaut.actions import guards
 from kubernaut.actions.fencing import births, fence, images, pinned
 from kubernaut.actions.fencing.marked import MarkedAction
 from kubernaut.actions.generic.manifest import AppliedManifest, content, declared
-from kubernaut.actions.objects import rights
+from kubernaut.actions.objects import rights, scaling_rights
 from kubernaut.api.names import CREATED_PREFIX, MANAGER
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -138,6 +138,7 @@ class ApplyManifest(MarkedAction[ApplyManifestParameters, Manifest]):
         if parameters.when_absent is not WhenAbsent.REFUSE:
             needed += (*rights(("create",), *what, ()), *rights(("delete",), *what, names))
         rest = given.rest
+        needed += scaling_rights(rest)
         kept = guards.secretive_value(rest) or len(json.dumps(rest)) > MAX_BEFORE_IMAGE
         return (*needed, *images.RIGHTS) if kept else needed
 

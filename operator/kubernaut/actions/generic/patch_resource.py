@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 from kubernaut.actions import guards
 from kubernaut.actions.fencing import fence, images
 from kubernaut.actions.fencing.marked import MarkedAction
-from kubernaut.actions.objects import rights
+from kubernaut.actions.objects import rights, scaling_rights
 from kubernaut.api.base import DnsName
 from kubernaut.api.reasons import Reason
 from kubernaut.core import fields
@@ -99,6 +99,7 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
 
     def rights(self, target: ObjectRef | None, parameters: PatchResourceParameters) -> tuple[Right, ...]:
         needed = rights(("get", "patch"), parameters.api_version, parameters.kind, (parameters.name,))
+        needed += scaling_rights(parameters.patch)
         kept = (
             guards.secretive_value(parameters.patch) or len(json.dumps(parameters.patch)) > MAX_BEFORE_IMAGE
         )

@@ -43,6 +43,9 @@ class RunJob:
     Job writes to its log is told in the run's status, but for what it calls a secret (`password=`,
     `Authorization:`, a token in a URL, a private key): let it not write secrets.
 
+    It looks at nothing else in the cluster: whether it is still needed is for the step's `when` to say, which is
+    asked right before, of the target as it is then.
+
     A Job that fails fails the step with `JobFailed`; the outputs are there all the same. Where the step's `timeout`
     is over, or the run is cancelled, the Job is deleted with its pods.
     """

@@ -157,6 +157,9 @@ class SendHttpRequest(NothingToSee):
     the step's timeout is over. An answer is an outcome: one of another status than expected fails the step with
     `UnexpectedAnswer`, and the step's `retry` then sends a new request under a new key.
 
+    It looks at nothing else in the cluster: whether it is still needed is for the step's `when` to say, which is
+    asked right before, of the target as it is then.
+
     Secrets come by reference and are read as the Workflow's account. Told is nothing but the host, the status, and
     what `extract` names: neither headers, nor the body, nor the path or query of the URL.
 

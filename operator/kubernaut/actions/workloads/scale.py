@@ -48,7 +48,7 @@ class ScaleWorkloadParameters(WorkloadParameters):
     ] = 20
     autoscaler: Annotated[
         Autoscaler,
-        Field(description="Where an HPA scales the object: refuse, or do not look (and it may undo this)."),
+        Field(description="Where an HPA scales the object: refuse, or leave that to `guards.gitOps`."),
     ] = Autoscaler.REFUSE
 
     @model_validator(mode="after")
@@ -98,7 +98,7 @@ class ScaleWorkload(WorkloadAction[Sequence[Manifest]]):
             if scales(autoscaler, ref):
                 raise StepError(
                     f"HorizontalPodAutoscaler {autoscaler['metadata']['name']} scales {ref} and would put its own "
-                    "number back; change its bounds, or set autoscaler: Ignore",
+                    "number back; change its bounds, or set autoscaler: Ignore and guards.gitOps: Act",
                     reason=Reason.PRECONDITION_FAILED,
                 )
         before = seen["spec"].get("replicas", 1)
@@ -114,7 +114,7 @@ class ScaleWorkload(WorkloadAction[Sequence[Manifest]]):
 class ScaleDeployment(ScaleWorkload):
     """Sets `spec.replicas` of the Deployment itself, not through its `scale` subresource, so that the record of the
     change rides in the same request. Refused where a HorizontalPodAutoscaler scales the Deployment, which would
-    put its own number back; `autoscaler: Ignore` skips that look, and the right it needs.
+    put its own number back; `autoscaler: Ignore` leaves that to [`guards.gitOps`](../gitops.md).
     """
 
     name: ClassVar = "scale_deployment"
@@ -127,7 +127,7 @@ class ScaleStatefulSet(ScaleWorkload):
     change rides in the same request. Pods come and go in order of their numbers, and the volumes of those that go
     stay, unless `persistentVolumeClaimRetentionPolicy.whenScaled` is `Delete`: then a smaller number is refused,
     because undo could not bring the data back. Refused too where a HorizontalPodAutoscaler scales the StatefulSet;
-    `autoscaler: Ignore` skips that look, and the right it needs.
+    `autoscaler: Ignore` leaves that to [`guards.gitOps`](../gitops.md).
     """
 
     name: ClassVar = "scale_statefulset"

@@ -34,7 +34,7 @@ HELM_RELEASE: Final = (f"{HELM_TOOLKIT}/v2", "HelmRelease")
 AUTOSCALER: Final = ("autoscaling/v2", "HorizontalPodAutoscaler")
 #: writes replicas for autoscalers, by way of the subresource
 _SCALES: Final = "kube-controller-manager"
-_REPLICAS: Final[Path] = ("spec", "replicas")
+REPLICAS: Final[Path] = ("spec", "replicas")
 #: what a restart sets; it is never in Git, so nobody sets it back
 _RESTARTED: Final[Path] = (
     "spec",
@@ -207,7 +207,7 @@ def _helm(manifest: Mapping[str, Any], paths: tuple[Path, ...], wrote: Sequence[
 def _scaled(
     manifest: Mapping[str, Any], paths: tuple[Path, ...], autoscalers: Sequence[Mapping[str, Any]]
 ) -> list[Owner]:
-    if _REPLICAS not in paths:
+    if REPLICAS not in paths:
         return []
     meta = manifest["metadata"]
     for one in autoscalers:
@@ -221,13 +221,13 @@ def _scaled(
             meta.get("name"),
         ):
             ref = ObjectRef(*AUTOSCALER, meta.get("namespace", ""), one["metadata"]["name"])
-            return [Owner(Tool.AUTOSCALER, ref, str(ref), (_REPLICAS,), True, True, "its scaleTargetRef")]
+            return [Owner(Tool.AUTOSCALER, ref, str(ref), (REPLICAS,), True, True, "its scaleTargetRef")]
     if any(
-        one.name == _SCALES and one.subresource == "scale" and one.owns(_REPLICAS)
+        one.name == _SCALES and one.subresource == "scale" and one.owns(REPLICAS)
         for one in managers(manifest)
     ):
         name = "a HorizontalPodAutoscaler"
-        return [Owner(Tool.AUTOSCALER, None, name, (_REPLICAS,), True, True, "managedFields")]
+        return [Owner(Tool.AUTOSCALER, None, name, (REPLICAS,), True, True, "managedFields")]
     return []
 
 
