@@ -173,7 +173,8 @@ def _blind(draft: Draft, timeout: timedelta) -> None:
     """The target can't be seen: no evidence is never success."""
     limit = (draft.status.verify_since or draft.now) + timeout + _GRACE
     if draft.now >= limit:
-        message = f"The target could not be read within {format_duration(timeout)}; there is no evidence whether it helped."
+        took = format_duration(timeout)
+        message = f"The target could not be read within {took}; there is no evidence whether it helped."
         draft.end(RunPhase.FAILED, Verdict.INCONCLUSIVE, Reason.UNAVAILABLE, message)
     else:
         draft.wakes.append(limit)
