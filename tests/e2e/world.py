@@ -19,6 +19,7 @@ import asyncpg
 import yaml
 
 from apiserver.rest import MERGE_PATCH, Answer, Client
+from e2e import tenants
 from e2e.feed import Feed, Manifest
 from localcluster import Cluster
 from localpostgres import LocalPostgres
@@ -29,7 +30,7 @@ from localrun.process import Operator
 ROOT = Path(__file__).resolve().parents[2]
 API = "/apis/kubernaut.io/v1alpha1"
 OPERATOR = "system:serviceaccount:kubernaut-system:kubernaut-operator"
-REPAIR = "kubernaut-repair"
+REPAIR = tenants.REPAIR
 SWITCH = "/api/v1/namespaces/kubernaut-system/configmaps/kubernaut-switch"
 _PATHS = {
     "Namespace": "/api/v1/namespaces",
@@ -80,7 +81,7 @@ class World:
         self.outages: list[tuple[datetime, datetime]] = []
         self.runs = Feed(cluster, f"{API}/workflowexecutions")
         self.workflows = Feed(cluster, f"{API}/workflows")
-        self._tenant = _tenant(cluster)
+        self._tenant = tenants.manifests(cluster)
         self.operator = self.new_operator(postgres.dsn, {"KUBERNAUT_POLICY_CHECK": "1s"})
         self._acted_in = self.place(deployment=False)
         self._act()
@@ -489,15 +490,3 @@ def effects(place: Place) -> list[str]:
         annotations = ((request.body or {}).get("metadata") or {}).get("annotations") or {}
         found += [key.removeprefix("did-") for key in annotations if key.startswith("did-")]
     return found
-
-
-def _tenant(cluster: Cluster) -> str:
-    """Return manifests/tenant as JSON, with NAMESPACE where the namespace belongs."""
-    rendered = cluster.run_kubectl("kustomize", str(ROOT / "manifests" / "tenant"))
-    manifests = [m for m in yaml.safe_load_all(rendered) if m]
-    for manifest in manifests:
-        manifest["metadata"]["namespace"] = "NAMESPACE"
-        for subject in manifest.get("subjects", []):
-            if subject["name"] == REPAIR:
-                subject["namespace"] = "NAMESPACE"
-    return json.dumps(manifests)
