@@ -6,6 +6,7 @@ object that is to end early (the step's time is over, or the run ends) is taken 
 
 from __future__ import annotations
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import StepPhase, StepStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits, retry
@@ -75,7 +76,8 @@ def halt(draft: Draft, step: PlannedStep) -> None:
     """Take the object back, and end the step."""
     late = draft.now >= draft.deadline(step)
     if draft.held and late:
-        told = f"not done within {step.timeout}; {_name(draft, step)} goes on, for nothing may be sent now"
+        took, name = format_duration(step.timeout), _name(draft, step)
+        told = f"not done within {took}; {name} goes on, for nothing may be sent now"
         draft.fail(step, Reason.STEP_TIMEOUT, told)
         return
     if not late:
@@ -97,7 +99,7 @@ def halted(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
     if outcome.kind is not OutcomeKind.DONE:
         told = f"{_name(draft, step)} could not be stopped: {told}"
     if draft.now >= draft.deadline(step):
-        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}; {told}")
+        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {format_duration(step.timeout)}; {told}")
     else:
         draft.fail(step, Reason.CANCELLED, told)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.core import awaiting, halting, subflows, unfenced
@@ -111,7 +112,7 @@ def _settling(draft: Draft, step: PlannedStep) -> bool:
         halting.halt(draft, step)
         return not draft.record(step).phase.final
     if draft.now >= draft.deadline(step) and (draft.held or step.kind is not Kind.WORKFLOW):
-        message = f"not done within {step.timeout}; it may have happened"
+        message = f"not done within {format_duration(step.timeout)}; it may have happened"
         draft.fail(step, Reason.STEP_TIMEOUT, message)
         return False
     if draft.held:

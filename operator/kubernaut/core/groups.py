@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import MAX_ANSWERS, MAX_RECORDS, StepPhase
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits, scopes
@@ -20,7 +21,7 @@ def move(draft: Draft, step: PlannedStep, drive: scopes.Drive) -> None:
         if _all_done(draft, step):
             draft.succeed(step)
         elif close(draft, draft.shape.below(step.name), Reason.STEP_TIMEOUT):
-            draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}")
+            draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {format_duration(step.timeout)}")
         return
     if step.timed:
         draft.wakes.append(draft.deadline(step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits, retry
 from kubernaut.core.action import Halts
@@ -53,6 +54,8 @@ def _fail(draft: Draft, step: PlannedStep, told: str) -> None:
     so_far = f"; last: {last}" if last else ""
     draft.set(step, undo_attempt=None)
     if draft.now >= draft.deadline(step):
-        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}; {told}{so_far}")
+        draft.fail(
+            step, Reason.STEP_TIMEOUT, f"not done within {format_duration(step.timeout)}; {told}{so_far}"
+        )
     else:
         draft.fail(step, Reason.CANCELLED, f"cut short; {told}{so_far}")

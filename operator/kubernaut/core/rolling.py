@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import RunPhase, StepPhase, Verdict
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits, retry
@@ -35,7 +36,7 @@ def roll_back(draft: Draft) -> None:
         if draft.held:
             return
         if draft.now >= deadline:
-            _give_up(draft, step, f"not within {draft.plan.spec.rollback.timeout}")
+            _give_up(draft, step, f"not within {format_duration(draft.plan.spec.rollback.timeout)}")
             continue
         draft.wakes.append(deadline)
         again = draft.record(step).retry_at

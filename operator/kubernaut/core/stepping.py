@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import Decision as Answer
 from kubernaut.api.execution import StepPhase
 from kubernaut.api.guards import GUARD_APPROVAL
@@ -38,7 +39,7 @@ def drive(draft: Draft, step: PlannedStep) -> None:
         halting.halt(draft, step)
     elif step.timed and draft.now >= draft.deadline(step) and not _may_have_started(draft, step):
         last = f"; last: {record.message}" if record.message else ""
-        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}{last}")
+        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {format_duration(step.timeout)}{last}")
     elif step.action is not None:
         continue_action(draft, step)
     elif step.kind is Kind.WAIT:
@@ -228,6 +229,8 @@ def _await_answer(draft: Draft, step: PlannedStep) -> None:
         draft.forget_params()
         return
     if draft.now >= expiry:
-        draft.fail(step, Reason.APPROVAL_EXPIRED, f"nobody answered within {approval.expires_after}")
+        draft.fail(
+            step, Reason.APPROVAL_EXPIRED, f"nobody answered within {format_duration(approval.expires_after)}"
+        )
     else:
         draft.wakes.append(expiry)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.execution import RunPhase, StepPhase, WorkflowExecutionStatus
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
@@ -129,7 +130,7 @@ def _end(draft: Draft, step: PlannedStep, status: WorkflowExecutionStatus, *, ha
         _succeed(draft, step, status, told)
         return
     if halted and step.timed and draft.now >= draft.deadline(step):
-        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {step.timeout}; {told}")
+        draft.fail(step, Reason.STEP_TIMEOUT, f"not done within {format_duration(step.timeout)}; {told}")
         return
     if halted:
         draft.fail(step, Reason.CANCELLED, told)

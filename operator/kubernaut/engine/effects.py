@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from kubernaut.api.duration import format_duration
 from kubernaut.api.reach import namespace_of
 from kubernaut.api.reasons import Reason
 from kubernaut.core.acted import Acted, ask
@@ -89,7 +90,9 @@ class Performer:
             async with asyncio.timeout(timeout):
                 outcome = await self._call(live, act)
         except TimeoutError:
-            message = f"{action.name} was not done within {act.step.timeout}; it may have happened"
+            message = (
+                f"{action.name} was not done within {format_duration(act.step.timeout)}; it may have happened"
+            )
             outcome = Outcome(OutcomeKind.FAILED, message, Reason.STEP_TIMEOUT)
         except Proposed as error:
             outcome = await self._proposed(live, act, error)

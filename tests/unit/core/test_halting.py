@@ -64,7 +64,7 @@ def test_a_step_that_runs_into_its_timeout_is_put_back_and_then_fails() -> None:
     story.done("a", changed=["x: 2 -> 1"])
     record = story.step("a")
     assert (record.phase, record.reason, record.changed) == ("Failed", "StepTimeout", ["x: 2 -> 1"])
-    assert record.message == "not done within 0:00:10; done; last: 1/3 is done"
+    assert record.message == "not done within 10s; done; last: 1/3 is done"
     assert story.end_state[0] == "Failed"
 
 

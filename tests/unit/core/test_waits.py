@@ -120,7 +120,7 @@ def test_silence_is_a_denial_when_the_time_is_over() -> None:
     assert story.phases["ask"] == "Waiting"
     story.after("1s")
     assert story.end_state == ("Failed", "Declined", "ApprovalExpired")
-    assert story.step("ask").message == "nobody answered within 0:10:00"
+    assert story.step("ask").message == "nobody answered within 10m"
 
 
 def test_an_approval_after_its_time_is_a_denial_though_nobody_saw_the_time_go_by() -> None:
