@@ -93,12 +93,11 @@ class World:
             if self.over:
                 return
             decided = story.decide()
-            if not decided.questions or (now.values is None and now.reason is None):
+            if not decided.queries or (now.values is None and now.reason is None):
                 return
-            for question in decided.questions:
-                assert question.since <= story.now
+            for query in decided.queries:
                 samples = tuple(Sample(value) for value in now.values or ()) if now.reason is None else ()
-                story.metrics[question.query] = MetricSeen(
+                story.metrics[query] = MetricSeen(
                     story.now, samples, now.reason, "as generated", again=now.again
                 )
         raise AssertionError("it asks again for what was answered")

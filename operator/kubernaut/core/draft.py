@@ -19,7 +19,7 @@ from kubernaut.core.guards.levels import Refusal
 from kubernaut.core.naming import child_run
 from kubernaut.core.parameters import overrides
 from kubernaut.core.plan import DEFAULT_TIMEOUT, FINALLY, Kind, Plan, PlannedStep
-from kubernaut.core.run import Act, Facts, Hold, Question, Run, Want, Watched
+from kubernaut.core.run import Act, Facts, Hold, Run, Want, Watched
 from kubernaut.core.unfolding import Unfolded, items_of, unfold
 
 # How a step may fail though its effect happened.
@@ -41,7 +41,7 @@ class Draft:
         crowded: whether a step was refused for want of room.
         objects: other objects that must be seen.
         wakes: times at which to decide again.
-        questions: what has to be asked of Prometheus.
+        queries: what has to be asked of Prometheus.
         unfenced: steps that an earlier owner may have begun still, as far as is known now.
         guard: why a guard keeps a step from beginning, or None.
     """
@@ -65,7 +65,7 @@ class Draft:
         self.objects: set[Watched] = set()
         self.wants: list[Want] = []
         self.wakes: list[datetime] = []
-        self.questions: set[Question] = set()
+        self.queries: set[str] = set()
         self.guard: Refusal | None = None
         self._params: dict[str, Any] | None = None
         self.unfenced = facts.unfenced - {
@@ -129,7 +129,7 @@ class Draft:
         self.observe = False
         self.objects.clear()
         self.wakes.clear()
-        self.questions.clear()
+        self.queries.clear()
         outputs = self.status.outputs
         if phase is RunPhase.SUCCEEDED and outputs is None and not self.run.dry_run:
             try:

@@ -57,7 +57,7 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
         frozenset(draft.objects),
         tuple(draft.wants),
         min(draft.wakes, default=None),
-        frozenset(draft.questions),
+        frozenset(draft.queries),
     )
 
 

@@ -20,7 +20,7 @@ from kubernaut.core.expressions import VALUE
 from kubernaut.core.features import Feature
 from kubernaut.core.plan import PlannedMetric
 from kubernaut.core.redacting import redacted
-from kubernaut.core.run import MetricSeen, Question, Sample
+from kubernaut.core.run import MetricSeen, Sample
 
 #: how often a metric is asked for while it is waited for
 METRIC_LOOK: Final = timedelta(seconds=5)
@@ -76,7 +76,7 @@ def measure(draft: Draft, since: datetime) -> Measured | None:
             continue
         seen = draft.facts.metrics.get(query)
         if seen is None or seen.asked_at <= draft.now - METRIC_LOOK or seen.asked_at < since:
-            draft.questions.add(Question(query, since))
+            draft.queries.add(query)
         if seen is not None and seen.asked_at >= since:
             found.append(_judged(draft, metric, seen))
     if len(found) < len(draft.plan.metrics):

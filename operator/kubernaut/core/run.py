@@ -209,14 +209,6 @@ class MetricSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A query of which an answer is needed that was asked for at this time or later."""
-
-    query: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """What is seen from outside: any of it may be lost, doubled or late.
 
@@ -277,7 +269,7 @@ class Decision:
         objects: other objects that must be seen (and watched).
         wants: scarce resources that steps wait for or hold; what is not wanted any more is given back.
         wake_at: when to decide again though nothing happens, or None.
-        questions: what has to be asked of Prometheus for the run to move on.
+        queries: what has to be asked of Prometheus, now, for the run to move on.
     """
 
     status: WorkflowExecutionStatus
@@ -287,4 +279,4 @@ class Decision:
     objects: frozenset[Watched] = frozenset()
     wants: tuple[Want, ...] = ()
     wake_at: datetime | None = None
-    questions: frozenset[Question] = frozenset()
+    queries: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from kubernaut.api.reasons import Reason
-from kubernaut.core.run import MetricSeen, Question
+from kubernaut.core.run import MetricSeen
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.ports import MetricSource
@@ -26,17 +26,17 @@ class NoMetrics:
 
 
 class Metrics:
-    """Has the questions of runs answered."""
+    """Has the queries of runs answered."""
 
     def __init__(self, source: MetricSource, wake: Callable[[RunKey], None]) -> None:
         self._source = source
         self._wake = wake
 
-    def ask(self, live: LiveRun, questions: Iterable[Question]) -> None:
-        """Have questions answered, each by one request at a time; the run is woken by each answer."""
-        for question in questions:
-            if question.query not in live.asking:
-                live.asking[question.query] = asyncio.create_task(self._answer(live, question.query))
+    def ask(self, live: LiveRun, queries: Iterable[str]) -> None:
+        """Have queries answered, each by one request at a time; the run is woken by each answer."""
+        for query in queries:
+            if query not in live.asking:
+                live.asking[query] = asyncio.create_task(self._answer(live, query))
 
     async def _answer(self, live: LiveRun, query: str) -> None:
         try:

@@ -298,7 +298,7 @@ class RunReconciler:
         live.views.keep_only(wanted)
         for key in wanted:
             self._lookout.ensure(live, key)
-        self._metrics.ask(live, decision.questions)
+        self._metrics.ask(live, decision.queries)
         seconds = self._seconds_until(decision.wake_at)
         if any(live.views.seen(key) is None for key in wanted):
             seconds = AGAIN_LATER if seconds is None else min(seconds, AGAIN_LATER)

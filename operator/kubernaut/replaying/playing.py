@@ -166,8 +166,8 @@ class Player:
         if self._played.unknown:
             raise Unrecorded(self._played.unknown)
         wanted = frozenset(want.step for want in decision.wants)
-        more = wanted - self._granted or decision.objects - self._looked_at or decision.questions
-        if decision.questions:
+        more = wanted - self._granted or decision.objects - self._looked_at or decision.queries
+        if decision.queries:
             self._metrics = self._evidence.metrics()
         self._granted, self._looked_at = wanted, decision.objects
         # What is watched, and what people say, has a run decided anew; here all of it is there from the beginning.

@@ -294,10 +294,8 @@ class Driver:
         for one in sorted(decision.objects - set(self._objects), key=str):
             self._objects[one] = await self._sight(await self._reference(one, run))
             looked = True
-        if decision.questions:
-            self._metrics = unknown_metrics(
-                decision.questions, self.shadow.state.now, self.shadow.assumptions
-            )
+        if decision.queries:
+            self._metrics = unknown_metrics(decision.queries, self.shadow.state.now, self.shadow.assumptions)
             looked = True
         wanted = frozenset(want.step for want in decision.wants)
         if wanted - self._granted:

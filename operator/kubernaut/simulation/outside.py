@@ -12,7 +12,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.guards.levels import span
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest, Manifest, ObjectRef
-from kubernaut.core.run import MetricSeen, Question
+from kubernaut.core.run import MetricSeen
 from kubernaut.engine.live import LiveRun
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.shadow import Shadow
@@ -68,14 +68,12 @@ class NothingSeen:
         return frozenset()
 
 
-def unknown_metrics(
-    questions: Iterable[Question], now: datetime, assumptions: Assumptions
-) -> dict[str, MetricSeen]:
+def unknown_metrics(queries: Iterable[str], now: datetime, assumptions: Assumptions) -> dict[str, MetricSeen]:
     """Return that of no metric is known what it will be; nothing is assumed, so the run ends as Inconclusive."""
     assumptions.say("no metric is known beforehand; a verdict that rests upon one is told as Inconclusive")
     told = "a simulation can't know what it will be"
     seen = MetricSeen(now, reason=Reason.METRIC_NOT_ASKED, told=told, again=False)
-    return {question.query: seen for question in questions}
+    return dict.fromkeys(queries, seen)
 
 
 class OneAccount:

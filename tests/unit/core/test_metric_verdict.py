@@ -43,7 +43,7 @@ def says_nothing(story: Story, reason: Reason, told: str, *, again: bool = True)
 
 def asked(story: Story) -> set[str]:
     assert story.last is not None
-    return {question.query for question in story.last.questions}
+    return set(story.last.queries)
 
 
 def told(story: Story) -> str:
