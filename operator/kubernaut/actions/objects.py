@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import StepError
+from kubernaut.core.gitops.owners import AUTOSCALER, names_replicas
 from kubernaut.core.kinds import group_of as group_of
 from kubernaut.core.kinds import resource_of as resource_of
 from kubernaut.core.ports import ObjectRef, Right
@@ -15,7 +16,7 @@ DEPLOYMENT: Final = ("apps/v1", "Deployment")
 STATEFUL_SET: Final = ("apps/v1", "StatefulSet")
 DAEMON_SET: Final = ("apps/v1", "DaemonSet")
 POD_METRICS: Final = ("metrics.k8s.io/v1beta1", "PodMetrics")
-HORIZONTAL_POD_AUTOSCALER: Final = ("autoscaling/v2", "HorizontalPodAutoscaler")
+HORIZONTAL_POD_AUTOSCALER: Final = AUTOSCALER
 NODE: Final = ("v1", "Node")
 
 
@@ -51,6 +52,4 @@ def rights(verbs: Iterable[str], api_version: str, kind: str, names: tuple[str, 
 
 def scaling_rights(given: Any) -> tuple[Right, ...]:
     """Return list on autoscalers where ``given``, fields that are to be written, names replicas: who keeps them."""
-    spec = given.get("spec") if isinstance(given, Mapping) else None
-    scales = isinstance(spec, Mapping) and "replicas" in spec
-    return rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ()) if scales else ()
+    return rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ()) if names_replicas(given) else ()

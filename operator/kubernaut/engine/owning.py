@@ -19,7 +19,7 @@ from kubernaut.core.errors import ClusterError, Forbidden, NotFound, StepError
 from kubernaut.core.fields import FieldChange
 from kubernaut.core.gitops import oscillating, pausing
 from kubernaut.core.gitops.changing import by_apply, by_patch, mode, pause_terms, refused, told
-from kubernaut.core.gitops.owners import AUTOSCALER, REPLICAS, Owner, Tool, marked, owners
+from kubernaut.core.gitops.owners import AUTOSCALER, REPLICAS, Owner, Tool, marked, names_replicas, owners
 from kubernaut.core.gitops.standing import standing
 from kubernaut.core.guards.levels import Level, protected_labels, protected_namespace
 from kubernaut.core.marker import Signer
@@ -147,7 +147,7 @@ class Owning:
             ClusterError: it can't be found out whose the fields are.
         """
         seen = await self._as_read(ref, version)
-        if not (_owned(ref, seen) or _scales(body)):
+        if not (_owned(ref, seen) or names_replicas(body)):
             return
         changed = by_apply(seen, body) if strategic else by_patch(seen, body)
         if changed:
@@ -158,7 +158,7 @@ class Owning:
         """Let a manifest be applied; raises as ``patched``."""
         ref = ObjectRef.of(manifest)
         seen = await self._as_read(ref, version)
-        if not (_owned(ref, seen) or _scales(manifest)):
+        if not (_owned(ref, seen) or names_replicas(manifest)):
             return
         changed = by_apply(seen, manifest)
         if changed:
@@ -305,11 +305,6 @@ def _owned(ref: ObjectRef, seen: Manifest) -> bool:
         return False
     notes = seen["metadata"].get("annotations") or {}
     return marked(seen) or any(key.startswith(MARKER_PREFIX) for key in notes)
-
-
-def _scales(body: Manifest) -> bool:
-    spec = body.get("spec")
-    return isinstance(spec, dict) and "replicas" in spec
 
 
 def _key(ref: ObjectRef) -> ObjectRef:

@@ -102,6 +102,12 @@ def marked(manifest: Mapping[str, Any]) -> bool:
     )
 
 
+def names_replicas(body: Any) -> bool:
+    """Whether an object, or a patch of one, says something of ``spec.replicas``, be it that it is to go."""
+    spec = body.get("spec") if isinstance(body, Mapping) else None
+    return isinstance(spec, Mapping) and "replicas" in spec
+
+
 def owners(
     manifest: Mapping[str, Any],
     changed: Sequence[Path],
