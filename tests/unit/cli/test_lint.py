@@ -301,7 +301,9 @@ METRIC = """\
         ("\"='rate(errors[5m])'\"", "1m", "looks back 5m"),
         ("sum(rate(errors[1m]))", "90s", ""),
         ("up", "0s", ""),
-        ("rate(errors[1y])", "0s", ""),
+        ("rate(errors[1d12h])", "2h", "looks back 36h, and stabilization is 2h"),
+        ("rate(errors[999999999999y])", "0s", "looks back 876000h"),
+        ("rate(errors[1q])", "0s", ""),
     ],
 )
 def test_a_window_that_is_shorter_than_what_a_metric_looks_back_is_told_and_is_no_problem(
