@@ -60,8 +60,6 @@ class Alertmanager:
                 return Alerts(trouble=str(error))
             try:
                 firing = await self._ask()
-            except asyncio.CancelledError:
-                raise
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 self.breaker.failed()
                 told = str(error) or type(error).__name__

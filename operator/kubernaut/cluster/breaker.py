@@ -35,8 +35,8 @@ class Breaker:
     """Opens after ``fail_max`` failures in a row; then lets one trial through every ``probe_every`` seconds,
     or, where the service said how long to wait, after that time.
 
-    Usage: ``admit()`` before a request, then ``succeeded()`` or ``failed()``; ``abandoned()`` where it ended
-    without telling anything of the service (it was cancelled).
+    Usage: ``admit()`` before a request, then ``succeeded()`` or ``failed()``, or neither where it ended without
+    telling anything of the service (it was cancelled).
     """
 
     def __init__(

@@ -62,13 +62,13 @@ class _Said(Exception):
 class Prometheus:
     """Asks only when a verdict hangs on it, a few queries at a time, behind a breaker."""
 
-    def __init__(self, access: Access, clock: Callable[[], datetime], breaker: Breaker | None = None) -> None:
+    def __init__(self, access: Access, clock: Callable[[], datetime], breaker: Breaker) -> None:
         self._access = access
         self._url = URL(access.url.rstrip("/") + "/") / _PATH
         # A URL may hold a password.
         self._told = str(URL(access.url).with_user(None))
         self._clock = clock
-        self.breaker = breaker or Breaker(f"the Prometheus at {self._told}", fail_max=3, probe_every=5.0)
+        self.breaker = breaker
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(self, query: str, namespace: str) -> MetricSeen:
@@ -88,8 +88,6 @@ class Prometheus:
                 return MetricSeen(asked, reason=Reason.METRICS_UNAVAILABLE, told=str(error))
             try:
                 samples = await self._ask(query, namespace)
-            except asyncio.CancelledError:
-                raise
             except _Said as said:
                 if said.there:
                     self.breaker.succeeded()

@@ -9,48 +9,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from kubernaut.cluster.alertmanager import FRESH, Alertmanager
 from kubernaut.cluster.breaker import Breaker
+from unit.cluster.answering import Server, Time, serving
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-class Server:
-    """An Alertmanager that answers as the test says."""
-
-    def __init__(self) -> None:
-        self.status, self.body = 200, "[]"
-        self.asked: list[dict[str, str]] = []
-        self.url = ""
-        self.pause = 0.0
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(dict(request.query))
-        await asyncio.sleep(self.pause)
-        return web.Response(status=self.status, text=self.body, content_type="application/json")
-
-
-class Time:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    one = Server()
-    app = web.Application()
-    app.router.add_get("/am/api/v2/alerts", one.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/am/"
-    yield one
-    await runner.cleanup()
+    one = Server("[]")
+    async with serving(one, "am", "api/v2/alerts"):
+        yield one
 
 
 def alertmanager(url: str, time: Any) -> Alertmanager:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
@@ -11,27 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from kubernaut.api.reasons import Reason
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.prometheus import MOST_QUERY, Access, Prometheus
 from kubernaut.core.run import MetricSeen, Sample
+from unit.cluster.answering import Server, Time, serving
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 AWAY, REFUSED = Reason.METRICS_UNAVAILABLE, Reason.METRIC_REFUSED
 
 
-class Server:
+class Asked(Server):
     """A Prometheus that answers as the test says."""
-
-    def __init__(self) -> None:
-        self.status, self.body = 200, ""
-        self.asked: list[dict[str, str]] = []
-        self.headers: dict[str, str] = {}
-        self.url = ""
-        self.pause = 0.0
-        self.vector()
 
     def vector(self, *samples: dict[str, Any], **more: Any) -> None:
         self.data("vector", list(samples), **more)
@@ -43,32 +34,13 @@ class Server:
         self.status = status
         self.body = json.dumps({"status": "error", "errorType": kind, "error": told})
 
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(dict(request.query))
-        self.headers = dict(request.headers)
-        await asyncio.sleep(self.pause)
-        return web.Response(status=self.status, text=self.body, content_type="application/json")
-
-
-class Time:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    one = Server()
-    app = web.Application()
-    app.router.add_get("/prom/api/v1/query", one.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/prom/"
-    yield one
-    await runner.cleanup()
+async def server() -> AsyncIterator[Asked]:
+    one = Asked()
+    one.vector()
+    async with serving(one, "prom", "api/v1/query"):
+        yield one
 
 
 def prometheus(url: str, time: Any = None, **access: Any) -> Prometheus:
@@ -80,7 +52,7 @@ def sample(value: str, **labels: str) -> dict[str, Any]:
     return {"metric": labels, "value": [1764370000.1, value]}
 
 
-async def test_each_sample_is_told_with_its_labels(server: Server) -> None:
+async def test_each_sample_is_told_with_its_labels(server: Asked) -> None:
     server.vector(sample("0.5", pod="b", app="a"), sample("NaN"), sample("+Inf"), infos=["no matter"])
     found = await prometheus(server.url).ask("up", "shop")
     assert (found.asked_at, found.reason) == (NOW, None)
@@ -92,7 +64,7 @@ async def test_each_sample_is_told_with_its_labels(server: Server) -> None:
     assert "Authorization" not in server.headers
 
 
-async def test_a_scalar_is_one_sample_and_no_series_is_none(server: Server) -> None:
+async def test_a_scalar_is_one_sample_and_no_series_is_none(server: Asked) -> None:
     server.data("scalar", [1764370000.1, "3"])
     assert (await prometheus(server.url).ask("scalar(up)", "shop")).samples == (Sample(3.0),)
     server.vector()
@@ -101,7 +73,7 @@ async def test_a_scalar_is_one_sample_and_no_series_is_none(server: Server) -> N
 
 
 async def test_the_namespace_of_the_run_and_the_token_go_with_the_query(
-    server: Server, tmp_path: Path
+    server: Asked, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
     token.write_text("secret-1\n")
@@ -128,7 +100,7 @@ async def test_the_namespace_of_the_run_and_the_token_go_with_the_query(
     ],
 )
 async def test_what_prometheus_says_of_a_query_is_told(
-    server: Server, status: int, kind: str, told: str, reason: Reason, again: bool
+    server: Asked, status: int, kind: str, told: str, reason: Reason, again: bool
 ) -> None:
     server.error(status, kind, told)
     found = await prometheus(server.url).ask("up{", "shop")
@@ -151,7 +123,7 @@ async def test_what_prometheus_says_of_a_query_is_told(
     ],
 )
 async def test_an_answer_that_may_not_count_does_not(
-    server: Server, kind: str, result: Any, more: dict[str, Any], reason: Reason, says: str
+    server: Asked, kind: str, result: Any, more: dict[str, Any], reason: Reason, says: str
 ) -> None:
     server.data(kind, result, **more)
     found = await prometheus(server.url).ask("up", "shop")
@@ -171,7 +143,7 @@ async def test_an_answer_that_may_not_count_does_not(
         (200, "[" * 100_000, "none of Prometheus"),
     ],
 )
-async def test_an_answer_that_is_none_is_told(server: Server, status: int, body: str, says: str) -> None:
+async def test_an_answer_that_is_none_is_told(server: Asked, status: int, body: str, says: str) -> None:
     server.status, server.body = status, body
     found = await prometheus(server.url).ask("up", "shop")
     assert found.reason is not None
@@ -179,7 +151,7 @@ async def test_an_answer_that_is_none_is_told(server: Server, status: int, body:
     assert says in found.told
 
 
-async def test_one_that_is_away_is_not_asked_each_time_and_comes_back(server: Server) -> None:
+async def test_one_that_is_away_is_not_asked_each_time_and_comes_back(server: Asked) -> None:
     server.status, server.body = 502, "bad gateway"
     time = Time()
     asks = prometheus(server.url, time)
@@ -195,7 +167,7 @@ async def test_one_that_is_away_is_not_asked_each_time_and_comes_back(server: Se
     assert asks.breaker.state == "closed"
 
 
-async def test_one_workflow_with_bad_queries_keeps_no_other_from_asking(server: Server) -> None:
+async def test_one_workflow_with_bad_queries_keeps_no_other_from_asking(server: Asked) -> None:
     asks = prometheus(server.url)
     for status, kind in ((400, "bad_data"), (422, "execution"), (503, "timeout")):
         server.error(status, kind, "no")
@@ -205,19 +177,19 @@ async def test_one_workflow_with_bad_queries_keeps_no_other_from_asking(server: 
     assert len(server.asked) == 12
 
 
-async def test_a_query_that_is_too_long_is_not_sent(server: Server) -> None:
+async def test_a_query_that_is_too_long_is_not_sent(server: Asked) -> None:
     found = await prometheus(server.url).ask("x" * (MOST_QUERY + 1), "shop")
     assert (found.reason, found.again, server.asked) == (REFUSED, False, [])
 
 
 async def test_nobody_there_is_told_without_the_password_of_the_url() -> None:
-    found = await Prometheus(Access("http://me:hidden@127.0.0.1:9"), lambda: NOW).ask("up", "shop")
+    found = await prometheus("http://me:hidden@127.0.0.1:9").ask("up", "shop")
     assert (found.reason, found.again) == (AWAY, True)
     assert "can't be asked" in found.told
     assert "hidden" not in found.told
 
 
-async def test_a_certificate_that_nobody_knows_is_not_trusted(server: Server, tmp_path: Path) -> None:
+async def test_a_certificate_that_nobody_knows_is_not_trusted(server: Asked, tmp_path: Path) -> None:
     ca = tmp_path / "ca.crt"
     ca.write_text("no certificate")
     found = await prometheus(server.url, ca=ca).ask("up", "shop")
