@@ -79,18 +79,6 @@ def deployment(namespace: str, name: str, image: str, replicas: int = 0) -> Mani
     }
 
 
-def run_of(namespace: str, name: str, workflow: str, target: str) -> Manifest:
-    return {
-        "apiVersion": "kubernaut.io/v1alpha1",
-        "kind": "WorkflowExecution",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "workflowRef": {"name": workflow},
-            "parameters": [{"name": "deployment", "value": target}],
-        },
-    }
-
-
 def long_workflow(namespace: str) -> Manifest:
     """Return a Workflow of steps that each leave a trace, with pauses in which much may happen."""
     steps: list[Manifest] = []

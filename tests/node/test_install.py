@@ -18,6 +18,7 @@ import yaml
 import chart_overlays as chart
 from apiserver.acting import await_true
 from demo.faults import faults
+from e2e.world import execution
 from image import KINDS, build_or_cached
 from kubernaut.api.rbac import RELEASE_RULES, RELEASE_SYSTEM_RULES
 from localcluster import Cluster, uses
@@ -35,7 +36,6 @@ from node.installed import (
     deployment,
     long_workflow,
     numbers,
-    run_of,
     sample,
     values,
     volume,
@@ -163,7 +163,7 @@ def heal(place: Installation, workflow: str, *namespaces: str) -> None:
     await_true(lambda: all(map(available, namespaces)), "the good revisions do not get available")
     place.apply(*(fault.broken(namespace) for namespace in namespaces))
     await_true(lambda: all(map(shown, namespaces)), f"{workflow} does not show")
-    place.apply(*(run_of(namespace, "heal", workflow, "web") for namespace in namespaces))
+    place.apply(*(execution(namespace, "heal", workflow, {"deployment": "web"}) for namespace in namespaces))
     for namespace in namespaces:
         status = place.ended(namespace, "heal")
         assert (status["phase"], status.get("verdict")) == ("Succeeded", "Remediated"), status
@@ -192,7 +192,7 @@ def learned(place: Installation) -> list[Manifest]:
 
 def at_work(place: Installation, namespace: str) -> list[str]:
     """Start a run on each target; return their names when each has done something."""
-    place.apply(*(run_of(namespace, target, "long", target) for target in TARGETS))
+    place.apply(*(execution(namespace, target, "long", {"deployment": target}) for target in TARGETS))
 
     def all_under_way() -> bool:
         return all(place.status(namespace, target).get("steps") for target in TARGETS)
