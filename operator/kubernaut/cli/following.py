@@ -20,7 +20,7 @@ from kubernaut.cli.times import now, span
 from kubernaut.cli.views import progress
 from kubernaut.cli.views.result import changed
 from kubernaut.cli.visible import ROOM
-from kubernaut.core.ports import Cluster
+from kubernaut.core.ports import Cluster, Manifest
 
 # How often the live view's clocks are redrawn, in seconds.
 _REDRAW = 0.25
@@ -110,9 +110,18 @@ def screen() -> Screen:
 
 
 async def to_the_end(
-    cluster: Cluster, namespace: str, name: str, on: Screen, timeout: timedelta | None = None
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    on: Screen,
+    timeout: timedelta | None = None,
+    *,
+    created: Manifest | None = None,
 ) -> WorkflowExecution:
     """Show a run until its end and return it as it ended.
+
+    Args:
+        created: the run as it was created just now, so that nothing of a quick one is missed.
 
     Raises:
         CliError: it was deleted, does not exist, or did not end in time.
@@ -120,7 +129,7 @@ async def to_the_end(
     last: WorkflowExecution | None = None
     try:
         async with asyncio.timeout(timeout.total_seconds() if timeout is not None else None):
-            async with aclosing(seen(cluster, namespace, name)) as sights:
+            async with aclosing(seen(cluster, namespace, name, created)) as sights:
                 with on:
                     async for sight in sights:
                         last = sight.run

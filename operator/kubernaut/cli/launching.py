@@ -22,6 +22,7 @@ from kubernaut.cli.times import now
 from kubernaut.cli.views import run as run_view
 from kubernaut.cli.views.result import changed
 from kubernaut.core.errors import AlreadyExists, ClusterError
+from kubernaut.core.ports import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ async def _launch(
     what = _what(name, place.namespace, dry_run, retry_from)
     if how.watch or how.wait:
         note(what)
-        return await _followed(place, name, how)
+        return await _followed(place, name, how, created)
     if how.form.for_programs:
         emit(bare(created), how.form)
     else:
@@ -115,9 +116,9 @@ async def _launch(
     return Exit.OK
 
 
-async def _followed(place: Place, name: str, how: Follow) -> int:
+async def _followed(place: Place, name: str, how: Follow, created: Manifest) -> int:
     on = screen() if how.watch else Silent()
-    ended = await to_the_end(place.cluster, place.namespace, name, on, how.limit)
+    ended = await to_the_end(place.cluster, place.namespace, name, on, how.limit, created=created)
     if how.form.for_programs:
         emit(bare(await fetch(place.cluster, RUN, place.namespace, name)), how.form)
     elif not how.watch:

@@ -88,14 +88,22 @@ async def snapshot(cluster: Cluster, run: WorkflowExecution) -> WorkflowSpec | N
     return None
 
 
-async def follow(cluster: Cluster, namespace: str, name: str) -> AsyncGenerator[WorkflowExecution]:
-    """Yield the run now and after each change, until it is deleted.
+async def follow(
+    cluster: Cluster, namespace: str, name: str, created: Manifest | None = None
+) -> AsyncGenerator[WorkflowExecution]:
+    """Yield the run now, and after each change, until it is deleted.
+
+    Args:
+        created: the run as it was created just now: then no change since is left out, however quick.
 
     Raises:
         CliError: there is no such run, or it was deleted before its end.
     """
-    seen = False
-    async for manifest in cluster.watch(reference(RUN, namespace, name)):
+    seen, since = created is not None, ""
+    if created is not None:
+        since = created["metadata"]["resourceVersion"]
+        yield parsed(WorkflowExecution, created)
+    async for manifest in cluster.watch(reference(RUN, namespace, name), since=since):
         if manifest is None and not seen:
             raise await _absent(
                 cluster, NotFound(f"there is no run {namespace}/{name}"), RUN, namespace, name

@@ -13,7 +13,7 @@ from kubernaut.cli.errors import CliError
 from kubernaut.cli.objects import RUN, fetch, follow, snapshot
 from kubernaut.cli.outline import Row, rows
 from kubernaut.core.errors import ClusterError
-from kubernaut.core.ports import Cluster
+from kubernaut.core.ports import Cluster, Manifest
 
 # So many started runs are followed at once; of more the step's own progress is shown.
 _CHILDREN = 8
@@ -31,16 +31,22 @@ class Sight:
 _State = tuple[WorkflowExecution, WorkflowSpec | None]
 
 
-async def seen(cluster: Cluster, namespace: str, name: str) -> AsyncGenerator[Sight]:
+async def seen(
+    cluster: Cluster, namespace: str, name: str, created: Manifest | None = None
+) -> AsyncGenerator[Sight]:
     """Yield the run now and at each change of it or of a run that it started, until this is closed.
+
+    Args:
+        created: as of ``follow``.
 
     Raises:
         CliError: there is no such run, or it was deleted before its end.
     """
-    # A watch waits for a cluster that is away; a first read says so at once.
-    await fetch(cluster, RUN, namespace, name)
+    if created is None:
+        # A watch waits for a cluster that is away; a first read says so at once.
+        await fetch(cluster, RUN, namespace, name)
     events: asyncio.Queue[tuple[str, _State | Exception]] = asyncio.Queue()
-    tasks = {name: asyncio.create_task(_pump(cluster, namespace, name, events))}
+    tasks = {name: asyncio.create_task(_pump(cluster, namespace, name, events, created))}
     states: dict[str, _State] = {}
     try:
         while True:
@@ -93,21 +99,27 @@ def _children(run: WorkflowExecution) -> list[str]:
 
 
 async def _pump(
-    cluster: Cluster, namespace: str, name: str, into: asyncio.Queue[tuple[str, _State | Exception]]
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    into: asyncio.Queue[tuple[str, _State | Exception]],
+    created: Manifest | None = None,
 ) -> None:
     try:
-        async with aclosing(_followed(cluster, namespace, name)) as states:
+        async with aclosing(_followed(cluster, namespace, name, created)) as states:
             async for state in states:
                 into.put_nowait((name, state))
     except (CliError, ClusterError) as error:
         into.put_nowait((name, error))
 
 
-async def _followed(cluster: Cluster, namespace: str, name: str) -> AsyncGenerator[_State]:
+async def _followed(
+    cluster: Cluster, namespace: str, name: str, created: Manifest | None
+) -> AsyncGenerator[_State]:
     """Yield the run at each change with what it follows, which is read again once it follows other content."""
     spec: WorkflowSpec | None = None
     of: str | None = None
-    async for run in follow(cluster, namespace, name):
+    async for run in follow(cluster, namespace, name, created):
         resolved = run.status.workflow.snapshot if run.status and run.status.workflow else None
         if spec is None or resolved != of:
             with suppress(ClusterError):

@@ -233,10 +233,11 @@ class AccountCluster:
         data = await self._connection.send(call, account=self._account)
         return data.decode(errors="replace")
 
-    async def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
+    async def watch(self, ref: ObjectRef, *, since: str = "") -> AsyncIterator[Manifest | None]:
         """Yield the object now and after each change, None where it does not exist (see ``watching``)."""
         resource = await self._connection.resource(ref.api_version, ref.kind)
-        async for manifest in watch_object(self._connection, resource, ref, account=self._account):
+        watched = watch_object(self._connection, resource, ref, account=self._account, since=since)
+        async for manifest in watched:
             yield manifest
 
     async def sight(self, ref: ObjectRef) -> Sighting:

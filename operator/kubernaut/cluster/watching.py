@@ -64,10 +64,14 @@ async def watch_object(
     ref: ObjectRef,
     *,
     account: str = "",
+    since: str = "",
     sleep: Sleep = asyncio.sleep,
     spread: Callable[[float, float], float] = random.uniform,
 ) -> AsyncIterator[Manifest | None]:
     """Yield the object as it is now and after each change; None where it does not exist.
+
+    Args:
+        since: resourceVersion from which on changes are yielded, in place of the object as it is now.
 
     Raises:
         ClusterError: the watch is refused (Forbidden, Invalid), which waiting does not mend.
@@ -79,6 +83,7 @@ async def watch_object(
         lambda: (ref.name,),
         only=ref.name,
         account=account,
+        since=since,
         sleep=sleep,
         spread=spread,
     )
@@ -94,6 +99,7 @@ async def watch_names(
     *,
     only: str = "",
     account: str = "",
+    since: str = "",
     sleep: Sleep = asyncio.sleep,
     spread: Callable[[float, float], float] = random.uniform,
 ) -> AsyncIterator[Sighting]:
@@ -105,16 +111,16 @@ async def watch_names(
 
     Args:
         names: asked again and again; what happens to other objects is passed over. An object whose name is wanted
-            only once a list or the watch is under way is yielded when it changes: how it is until then is for others
-            to read.
+            only once the watch is under way is yielded when it changes: until then it is for others to read.
         only: the one name that there is; rights on this object are enough then.
+        since: resourceVersion to begin at, in place of a list.
 
     Raises:
         ClusterError: the watch is refused (Forbidden, Invalid), which waiting does not mend.
     """
     pause = _Pause(sleep, spread)
     selector = {"fieldSelector": f"metadata.name={only}"} if only else {}
-    version, told = "", dict[str, str]()
+    version, told = since, dict[str, str]()
     while True:
         try:
             if not version:

@@ -150,8 +150,12 @@ class Cluster(Protocol):
         """Read a container's log."""
         ...
 
-    def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
-        """Yield the object now and after each change; None where it does not exist. Ends with an error."""
+    def watch(self, ref: ObjectRef, *, since: str = "") -> AsyncIterator[Manifest | None]:
+        """Yield the object now and after each change; None where it does not exist. Ends with an error.
+
+        Args:
+            since: resourceVersion of the object as it is known already: it is told of from then on, not as it is now.
+        """
         ...
 
 

@@ -48,5 +48,5 @@ class ReadsThrough:
             ref, container=container, previous=previous, tail_lines=tail_lines, limit_bytes=limit_bytes
         )
 
-    def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
-        return self._cluster.watch(ref)
+    def watch(self, ref: ObjectRef, *, since: str = "") -> AsyncIterator[Manifest | None]:
+        return self._cluster.watch(ref, since=since)

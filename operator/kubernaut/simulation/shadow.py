@@ -279,7 +279,7 @@ class Shadow:
             ref, container=container, previous=previous, tail_lines=tail_lines, limit_bytes=limit_bytes
         )
 
-    async def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
+    async def watch(self, ref: ObjectRef, *, since: str = "") -> AsyncIterator[Manifest | None]:
         """Yield the object as it is now."""
         try:
             found: Manifest | None = await self.get(ref)

@@ -274,7 +274,7 @@ class FakeCluster:
             raise text
         return text
 
-    async def watch(self, ref: ObjectRef) -> AsyncIterator[Manifest | None]:
+    async def watch(self, ref: ObjectRef, *, since: str = "") -> AsyncIterator[Manifest | None]:
         yield await self.get(ref)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from io import StringIO
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -10,6 +12,8 @@ from rich.console import Console
 from kubernaut.cli import following
 from kubernaut.cli.outline import rows
 from kubernaut.cli.seeing import Sight
+from kubernaut.core.errors import NotFound
+from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 from unit.cli.samples import REPAIRED, RESOLVED, run, spec
 
 
@@ -42,3 +46,36 @@ def test_a_pipe_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "step roll-back: Succeeded",
         "run crash-loop-abcde: Succeeded",
     ]
+
+
+class Quick:
+    """A cluster in which a run is over before anybody has read it."""
+
+    async def get(self, ref: ObjectRef) -> Manifest:
+        if ref.kind == "WorkflowExecution":
+            return run(REPAIRED).wire()
+        raise NotFound(f"{ref} is not there")
+
+    async def watch(self, ref: ObjectRef, *, since: str = "") -> AsyncIterator[Manifest | None]:
+        if since == "7":
+            yield run(
+                {**RESOLVED, "phase": "Running", "steps": [{"name": "diagnose", "phase": "Running"}]}
+            ).wire()
+        yield run(REPAIRED).wire()
+
+
+async def test_of_a_run_that_was_just_created_no_change_is_left_out_however_quick(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made: dict[str, Any] = run().wire()
+    made["metadata"]["resourceVersion"] = "7"
+    cluster = cast(Cluster, Quick())
+    ended = await following.to_the_end(cluster, "shop", "crash-loop-abcde", following.Lines(), created=made)
+    told = [line.split("  ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert told[:3] == [
+        "run crash-loop-abcde: Pending",
+        "step diagnose: Running",
+        "run crash-loop-abcde: Running",
+    ]
+    assert ended.status is not None
+    assert told[-1] == f"run crash-loop-abcde: {ended.status.phase.value}"

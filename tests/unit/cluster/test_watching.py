@@ -72,11 +72,11 @@ class Script:
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
-    async def run(self) -> list[str | None]:
+    async def run(self, since: str = "") -> list[str | None]:
         states: list[str | None] = []
         try:
             async for manifest in watch_object(
-                self, CONFIGMAP, REF, sleep=self.sleep, spread=lambda _, most: most
+                self, CONFIGMAP, REF, since=since, sleep=self.sleep, spread=lambda _, most: most
             ):
                 states.append(None if manifest is None else manifest["metadata"]["resourceVersion"])
         except Forbidden:
@@ -91,6 +91,15 @@ class Script:
 async def test_yields_the_state_now_and_each_change_and_the_end() -> None:
     script = Script([(5, seen(4))], [[event("MODIFIED", 6), event("MODIFIED", 7), event("DELETED", 8)]])
     assert await script.run() == ["4", "6", "7", None]
+
+
+async def test_from_a_known_version_on_each_change_is_yielded_without_a_list_until_that_version_is_too_old() -> (
+    None
+):
+    script = Script([(9, seen(9))], [[event("MODIFIED", 6), event("MODIFIED", 7), EXPIRED], []])
+    assert await script.run(since="5") == ["6", "7", "9"]
+    assert script.calls[0].verb == "watch"
+    assert "resourceVersion=5" in script.calls[0].query
 
 
 async def test_what_does_not_exist_is_a_state_too() -> None:
