@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from apiserver.rest import MERGE_PATCH, Client
-from kubernaut.cluster.client import ApiConnection
+from kubernaut.cluster.call import Call
+from kubernaut.cluster.client import REQUEST_SECONDS, ApiConnection
 from kubernaut.core.action import StepContext
+from kubernaut.core.errors import Conflict
 from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.engine.remembering import HistoryMemory
@@ -77,10 +79,28 @@ class KnownGoods:
         return self._newest.get(uid)
 
 
+class Counting(ApiConnection):
+    """A connection that counts conflicts: a change that met one changed nothing, and is asked for once more.
+
+    On a real node a controller may write the status of any object between a read and the change that follows.
+    """
+
+    conflicts = 0
+
+    async def send(
+        self, call: Call, *, account: str = "", timeout: float = REQUEST_SECONDS, urgent: bool = False
+    ) -> bytes:
+        try:
+            return await super().send(call, account=account, timeout=timeout, urgent=urgent)
+        except Conflict:
+            self.conflicts += 1
+            raise
+
+
 class Place:
     """A namespace on a real API server, seen by its administrator and by accounts with few rights."""
 
-    def __init__(self, admin: Client, namespace: str, connection: ApiConnection) -> None:
+    def __init__(self, admin: Client, namespace: str, connection: Counting) -> None:
         self.admin = admin
         self.namespace = namespace
         self.connection = connection

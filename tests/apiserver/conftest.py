@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from apiserver.acting import Place, actor
+from apiserver.acting import Counting, Place, actor
 from apiserver.resources import (
     EXECUTION,
     PATTERN,
@@ -25,7 +25,6 @@ from apiserver.resources import (
 from apiserver.rest import Answer, Client
 from kubernaut.api.crd import KINDS
 from kubernaut.api.names import FINALIZER
-from kubernaut.cluster.client import ApiConnection
 from localcluster import Cluster
 
 NODE = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
@@ -124,7 +123,7 @@ def acting(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def place(acting: Path, admin: Client, namespace: str) -> AsyncIterator[Place]:
     """Where an action is performed."""
-    async with await ApiConnection.load(acting) as connection:
+    async with await Counting.load(acting) as connection:
         place = Place(admin, namespace, connection)
         yield place
         place.leave()

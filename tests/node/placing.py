@@ -9,11 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from apiserver.acting import Place
+from apiserver.acting import Counting, Place
 from apiserver.fidelity import Twin
 from apiserver.rest import Client
 from apiserver.scenarios.scenario import Foretold, Scenario, check_it_mends_once_and_puts_back
-from kubernaut.cluster.client import ApiConnection
 from kubernaut.core.action import StepContext
 from localcluster import Cluster
 
@@ -28,7 +27,7 @@ async def placed(
         made = {"metadata": {"name": name, "labels": dict(labels or {})}}
         assert admin.request("POST", "/api/v1/namespaces", made).ok
         try:
-            async with await ApiConnection.load(acting) as connection:
+            async with await Counting.load(acting) as connection:
                 yield Place(admin, name, connection)
         finally:
             admin.request("DELETE", f"/api/v1/namespaces/{name}")

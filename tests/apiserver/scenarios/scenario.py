@@ -169,8 +169,8 @@ def declared(manifest: Manifest) -> dict[str, Any]:
 
 
 def mutations(place: Place) -> int:
-    """Return how many requests of actions were sent that may change something."""
-    return sum(place.connection.mutations.values())
+    """Return how many requests of actions were sent that may change something, and met no conflict."""
+    return place.connection.mutations.total() - place.connection.conflicts
 
 
 class Foretold(Protocol):
@@ -196,7 +196,7 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, fo
     sent = mutations(place)
     first = await step.perform()
     assert first.acted, first.message
-    assert mutations(place) - sent == scenario.writes
+    assert mutations(place) - sent == scenario.writes, place.connection.mutations
     await_true(
         lambda: not scenario.symptom(place), f"{scenario}: the symptom is still there after the action"
     )
