@@ -21,7 +21,7 @@ from typing import Any, Final
 from bench.client import PlainClient, Refused
 from bench.figures import interval
 from bench.ground import Ground
-from bench.shapes import DEPLOYMENTS, NAMESPACE, RUNS, Change, run, target
+from bench.shapes import DEPLOYMENTS, NAMESPACE, OTHERS, RUNS, Change, run, target
 
 _CONFIGMAPS: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 _UNDER_WAY: Final = (4, 8, 16, 32)
@@ -131,7 +131,7 @@ class Ceilings:
         return statistics.median(self.rates[name])
 
     async def _read_and_patch(self, change: Change, number: int) -> None:
-        path = f"{DEPLOYMENTS}/{target(change, number % self._targets)}"
+        path = f"{DEPLOYMENTS}/{target(change, number % self._targets, OTHERS)}"
         while True:
             seen = await self._client.send("GET", path)
             body = _changed(change, number, seen["metadata"]["resourceVersion"])
@@ -145,7 +145,7 @@ class Ceilings:
                 return
 
     async def _patch(self, change: Change, number: int) -> None:
-        path = f"{DEPLOYMENTS}/{target(change, number % self._targets)}"
+        path = f"{DEPLOYMENTS}/{target(change, number % self._targets, OTHERS)}"
         await self._client.patch(path, _changed(change, number))
 
     async def _create(self, number: int) -> None:

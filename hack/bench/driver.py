@@ -60,11 +60,15 @@ class Ends:
             found = await self._client.send("GET", self._path)
             wanted = set(names)
             states: Counter[str] = Counter()
+            told = ""
             for item in found["items"]:
                 if item["metadata"]["name"] in wanted:
                     status = item.get("status", {})
                     states[f"{status.get('phase')} {status.get('reason', '')}".strip()] += 1
-            raise Stuck(f"after {patience:.0f} s runs of {self._path} are: {dict(states)}") from None
+                    if status.get("phase") != "Succeeded":
+                        told = f"; {item['metadata']['name']}: {status.get('message', '')}"
+            message = f"after {patience:.0f} s runs of {self._path} are: {dict(states)}{told}"
+            raise Stuck(message) from None
         return [self._seen[name] for name in names]
 
 

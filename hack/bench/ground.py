@@ -105,12 +105,12 @@ class Ground:
         self.cluster.run_kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
     @staticmethod
-    async def deployments(client: PlainClient, change: Change, count: int) -> None:
+    async def deployments(client: PlainClient, change: Change, count: int, whose: str = "") -> None:
         """Have so many Deployments to change."""
         have = set(await client.names(DEPLOYMENTS))
-        lack = [number for number in range(count) if target(change, number) not in have]
+        lack = [number for number in range(count) if target(change, number, whose) not in have]
         await asyncio.gather(
-            *(client.send("POST", DEPLOYMENTS, deployment(change, number)) for number in lack)
+            *(client.send("POST", DEPLOYMENTS, deployment(change, number, whose)) for number in lack)
         )
 
     @contextlib.contextmanager

@@ -101,9 +101,13 @@ def run(name: str, workflow_name: str, deployment: str) -> Manifest:
     }
 
 
-def target(change: Change, number: int) -> str:
+#: Deployments of the peer and of plain requests: who sets at random what one of our runs had found undoes its change
+OTHERS = "other-"
+
+
+def target(change: Change, number: int, whose: str = "") -> str:
     """Return the name of a Deployment that is changed this way."""
-    return f"{change}-{number}"
+    return f"{whose}{change}-{number}"
 
 
 def one_more(seen: Manifest) -> Manifest:
@@ -112,9 +116,9 @@ def one_more(seen: Manifest) -> Manifest:
     return {"metadata": meta, "spec": {"replicas": seen["spec"]["replicas"] + 1}}
 
 
-def deployment(change: Change, number: int) -> Manifest:
+def deployment(change: Change, number: int, whose: str = "") -> Manifest:
     """Return a Deployment that makes no pods: its object is what matters here."""
-    name = target(change, number)
+    name = target(change, number, whose)
     container = {"name": "app", "image": "kubernaut.local/busybox:1"}
     return {
         "apiVersion": "apps/v1",

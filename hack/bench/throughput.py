@@ -16,7 +16,7 @@ from bench.figures import Report, interval, ratio, rounded
 from bench.ground import Ground
 from bench.machine import CpuMeter
 from bench.plan import Plan
-from bench.shapes import RUNS, Change, Manifest, Peer, Shape, Storage, target
+from bench.shapes import OTHERS, RUNS, Change, Manifest, Peer, Shape, Storage, target
 from bench.wholeruns import WholeRuns
 
 ABOUT = (
@@ -87,7 +87,7 @@ class Throughput:
 
                     def make(run: str, at: int, shape: Shape = shape, kind: Peer = kind) -> Manifest:
                         self._replicas = (self._replicas + 17) % 9000 + 1
-                        where = target(shape.change, at)
+                        where = target(shape.change, at, OTHERS)
                         return kind.run(run, where, shape.change, shape.steps, self._replicas)
 
                     await driver.batch(make, WARM_RUNS)
@@ -113,7 +113,8 @@ async def measure(ground: Ground, plan: Plan) -> Report:
     ground.apply(*(shape.workflow() for shape in OURS.values()))
     async with PlainClient(ground.driver) as client, PlainClient(ground.rights) as own:
         for change in Change:
-            await ground.deployments(client, change, plan.targets)
+            for whose in ("", OTHERS):
+                await ground.deployments(client, change, plan.targets, whose)
         whole = WholeRuns(client, own, plan.targets, plan.ceiling_seconds)
         work = Throughput(ground, client, plan, whole)
         ceilings = Ceilings(ground, client, plan.targets, plan.ceiling_seconds)
