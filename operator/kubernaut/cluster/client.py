@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 import orjson
@@ -127,7 +127,7 @@ class ApiConnection:
         breaker: Breaker | None = None,
         pool: int = 32,
         namespaces: Sequence[str] = (),
-    ) -> ApiConnection:
+    ) -> Self:
         """Connect as a kubeconfig says; without one as the pod's account, else by ``$KUBECONFIG``.
 
         No request is made yet. With ``namespaces``, those are all that ``own`` lists and watches.
@@ -180,7 +180,7 @@ class ApiConnection:
         # Connections that were broken off are closed by the loop in its next round.
         await asyncio.sleep(0)
 
-    async def __aenter__(self) -> ApiConnection:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -2,7 +2,7 @@
 
 Nothing is read for an object that has no marks of an owner: what the action itself read tells. Where it has, the
 owner's own object is read, as the same account, once for each effect. An autoscaler that has not scaled yet leaves no
-mark, so where replicas change those of the namespace are listed, unless the action has done so.
+mark, so where replicas change those of the namespace are listed, unless that has just been done.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from kubernaut.core.marker import Signer
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 from kubernaut.core.recent import Recent
 from kubernaut.core.run import Hold
+from kubernaut.engine.autoscalers import Autoscalers
 from kubernaut.engine.live import LiveRun
 from kubernaut.engine.proposing import Nobody, Proposed, Tells, proposal
 from kubernaut.metrics import CHANGES_UNDONE, OWNED_CHANGES
@@ -56,6 +57,7 @@ class GitOps:
         proposals: is told of changes that are proposed.
         pauses: pauses the sync of owners; None where that can't be.
         signer: has signed what earlier runs left on objects; None where nobody looks whether that was undone.
+        autoscalers: lists those that have not scaled yet.
     """
 
     levels: Callable[[LiveRun], tuple[Level, ...]]
@@ -65,6 +67,7 @@ class GitOps:
     pauses: PausesSyncs | None = None
     signer: Signer | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    autoscalers: Autoscalers = field(default_factory=Autoscalers)
 
     def of(
         self, live: LiveRun, cluster: Cluster, recent: Recent, hold: Callable[[], Hold | None]
@@ -272,18 +275,18 @@ class Owning:
                 self.notes.append(line)
 
     async def _list_autoscalers(self, ref: ObjectRef) -> None:
-        """Read the autoscalers beside an object once an effect; where that may not be, say so."""
+        """Learn of the autoscalers beside an object once an effect; where that may not be, say so."""
         if ref.namespace in self._listed:
             return
         self._listed.add(ref.namespace)
-        try:
-            self._autoscalers += await self._cluster.list(*AUTOSCALER, ref.namespace)
-        except NotFound:
-            # A cluster without that kind has nobody who scales by it.
-            return
-        except Forbidden:
+        claim = self._live.status.workflow
+        assert claim is not None
+        account = f"{self._live.key.namespace}/{claim.service_account_name}"
+        found = await self._gitops.autoscalers.beside(self._cluster, account, ref.namespace)
+        if found is None:
             told = "the account may not list horizontalpodautoscalers.autoscaling there"
             self._tell([f"whether an autoscaler keeps spec.replicas of {ref} is not known: {told}"])
+        self._autoscalers += found or ()
 
     async def _standing(self, owner: Owner, target: ObjectRef) -> Owner:
         if owner.ref is None or not owner.undoes or owner.tool is Tool.AUTOSCALER:

@@ -186,3 +186,12 @@ async def test_autoscalers_are_listed_once_where_replicas_change_and_else_never(
     await run(patched, patching({"spec": {"replicas": 5}}))
     await run(other, patching({"spec": {"paused": True}}))
     assert (len(listings(scaled)), len(listings(patched)), listings(other)) == (1, 1, [])
+
+
+async def test_a_run_of_many_steps_lists_autoscalers_once() -> None:
+    world = World()
+    first, second = (scale(name, replicas) for name, replicas in (("one", 5), ("two", 6)))
+    for step in (first, second):
+        step["with"] |= {"autoscaler": "Ignore"}
+    await run(world, first, {**second, "dependsOn": ["one"]})
+    assert (replicas(world), len(listings(world))) == (6, 1)
