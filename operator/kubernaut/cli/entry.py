@@ -19,12 +19,12 @@ from kubernaut.core.errors import ClusterError, KubernautError
 def run(arguments: Sequence[str] | None) -> int:
     """Run the command; every failure becomes one sentence, a fix and an exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["__complete"]:
-        return shells.complete(given[1:])
     from kubernaut.cli.app import app
 
+    command = typer.main.get_command(app)
+    if given[:1] == ["__complete"]:
+        return shells.complete(command, given[1:])
     try:
-        command = typer.main.get_command(app)
         result = command.main(given, prog_name=_name(), standalone_mode=False)
         sys.stdout.flush()
         return int(result or Exit.OK)

@@ -20,15 +20,16 @@ NO_FILES, FILES = 4, 0
 FOR_KUBECTL: Final = '#!/bin/sh\nexec kubectl-kubernaut __complete "$@"\n'
 
 
-def script(shell: str) -> str:
-    """Return what a shell has to read so that it completes `kubernaut`."""
-    return FOR_KUBECTL if shell == "kubectl" else _printed({_ASK: f"source_{shell}"}).strip() + "\n"
+def script(command: Any, shell: str) -> str:
+    """Return what a shell has to read so that it completes `kubernaut`, the whole command."""
+    return FOR_KUBECTL if shell == "kubectl" else _printed(command, {_ASK: f"source_{shell}"}).strip() + "\n"
 
 
-def complete(words: Sequence[str]) -> int:
+def complete(command: Any, words: Sequence[str]) -> int:
     """Answer kubectl: a candidate a line, maybe with a tab and what it is, then a line with the directive.
 
     Args:
+        command: `kubernaut`, the whole command.
         words: what was typed after `kubectl kubernaut`; the last is what is to be completed, maybe empty.
     """
     *before, last = words or [""]
@@ -41,18 +42,16 @@ def complete(words: Sequence[str]) -> int:
             "_TYPER_COMPLETE_FISH_ACTION": "get-args",
             "_TYPER_COMPLETE_ARGS": typed,
         }
-        offered = _printed(asked).strip()
-    files = not offered and _takes_file(before)
+        offered = _printed(command, asked).strip()
+    files = not offered and _takes_file(command, before)
     typer.echo("\n".join(filter(None, [offered, f":{FILES if files else NO_FILES}"])))
     return 0
 
 
-def _printed(variables: Mapping[str, str]) -> str:
-    from kubernaut.cli.app import app
-
+def _printed(command: Any, variables: Mapping[str, str]) -> str:
     printed = io.StringIO()
     with _environment(variables), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        typer.main.get_command(app).main([], prog_name=_NAME)
+        command.main([], prog_name=_NAME)
     return printed.getvalue()
 
 
@@ -67,11 +66,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _takes_file(before: Sequence[str]) -> bool:
+def _takes_file(command: Any, before: Sequence[str]) -> bool:
     """Whether what is typed next may be a file: the value of such an option, or an argument."""
-    from kubernaut.cli.app import app
-
-    commands: Any = getattr(typer.main.get_command(app), "commands", {})
-    command = commands.get(before[0]) if before else None
-    files = [one for one in getattr(command, "params", ()) if one.metavar == "FILE"]
+    typed = getattr(command, "commands", {}).get(before[0]) if before else None
+    files = [one for one in getattr(typed, "params", ()) if one.metavar == "FILE"]
     return any(one.param_type_name == "argument" or before[-1] in one.opts for one in files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from kubernaut.api.workflow import Workflow
 from kubernaut.cli import starting
 from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
-from kubernaut.cli.expecting import Expected, expected
+from kubernaut.cli.expecting import expected
 from kubernaut.cli.forms import Format
 from kubernaut.cli.guarding import argo_namespace, levels_of
 from kubernaut.cli.lint.check import check_text
@@ -28,6 +28,7 @@ from kubernaut.cli.surroundings import RUN, counted, memory_of, past_of, runs_of
 from kubernaut.cli.times import now
 from kubernaut.cli.views import lint as lint_view
 from kubernaut.cli.views import simulation as view
+from kubernaut.cli.views.simulation import Told
 from kubernaut.cluster.keepers import with_pauses
 from kubernaut.cluster.scopes import Scopes, find_scopes
 from kubernaut.core.compiling import compile_plan
@@ -59,43 +60,6 @@ class Wanted:
     dsn: str
     form: Format
     keys: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A simulation and all that is told beside it.
-
-    Attributes:
-        reads_as: by whose account objects were read; empty where none was asked.
-        needs: rights, in words.
-        lacks: those that the Workflow's account lacks; None where that could not be found out, with ``why``.
-        refused: changes that the API server would refuse; None where it was not asked.
-    """
-
-    result: Result
-    account: str
-    reads_as: str
-    needs: tuple[str, ...]
-    lacks: tuple[str, ...] | None = None
-    why: str = ""
-    refused: tuple[serverside.Answer, ...] | None = None
-    expected: Expected = field(default_factory=Expected)
-
-    def wire(self) -> dict[str, Any]:
-        """Return it for programs."""
-        answers = None if self.refused is None else [one.wire() for one in self.refused]
-        return {
-            **self.result.wire(),
-            "readsAs": self.reads_as or None,
-            "rights": {
-                "account": self.account,
-                "needed": list(self.needs),
-                "lacking": None if self.lacks is None else list(self.lacks),
-                "unknownBecause": self.why or None,
-            },
-            "serverSide": answers,
-            "history": self.expected.wire(),
-        }
 
 
 async def in_cluster(place: Place, wanted: Wanted, given: Workflow | None) -> int:

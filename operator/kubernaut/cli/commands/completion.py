@@ -19,6 +19,7 @@ class Shell(StrEnum):
 
 
 def completion(
+    context: typer.Context,
     shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or kubectl.")],
 ) -> int:
     """Print what makes a shell complete `kubernaut`; or kubectl, `kubectl kubernaut`.
@@ -27,5 +28,5 @@ def completion(
     """
     from kubernaut.cli.shells import script
 
-    sys.stdout.write(script(shell.value))
+    sys.stdout.write(script(context.find_root().command, shell.value))
     return 0

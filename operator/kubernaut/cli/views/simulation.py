@@ -4,23 +4,60 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from kubernaut.api.duration import format_duration
+from kubernaut.cli.expecting import Expected
 from kubernaut.cli.text import line
+from kubernaut.simulation import serverside
 from kubernaut.simulation.diffs import ObjectDiff
 from kubernaut.simulation.report import Result
-
-if TYPE_CHECKING:
-    from kubernaut.cli.simulating import Told
 
 _LONG: Final = 120
 #: parts of an object that follow from the rest, and are not told one by one to people
 _FOLLOWS: Final = ("status",)
 _SIGNS: Final = {"created": "+", "deleted": "-", "changed": "~"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A simulation and all that is told beside it.
+
+    Attributes:
+        reads_as: by whose account objects were read; empty where none was asked.
+        needs: rights, in words.
+        lacks: those that the Workflow's account lacks; None where that could not be found out, with ``why``.
+        refused: changes that the API server would refuse; None where it was not asked.
+    """
+
+    result: Result
+    account: str
+    reads_as: str
+    needs: tuple[str, ...]
+    lacks: tuple[str, ...] | None = None
+    why: str = ""
+    refused: tuple[serverside.Answer, ...] | None = None
+    expected: Expected = field(default_factory=Expected)
+
+    def wire(self) -> dict[str, Any]:
+        """Return it for programs."""
+        answers = None if self.refused is None else [one.wire() for one in self.refused]
+        return {
+            **self.result.wire(),
+            "readsAs": self.reads_as or None,
+            "rights": {
+                "account": self.account,
+                "needed": list(self.needs),
+                "lacking": None if self.lacks is None else list(self.lacks),
+                "unknownBecause": self.why or None,
+            },
+            "serverSide": answers,
+            "history": self.expected.wire(),
+        }
 
 
 def report(told: Told) -> RenderableType:
@@ -76,9 +113,9 @@ def _changes(diffs: tuple[ObjectDiff, ...]) -> Iterator[Text]:
         yield text
         if one.what != "changed":
             continue
-        for field in one.fields:
-            if not field.path.startswith(_FOLLOWS):
-                yield Text(f"      {line(field.path)}: {_value(field.before)} -> {_value(field.after)}")
+        for part in one.fields:
+            if not part.path.startswith(_FOLLOWS):
+                yield Text(f"      {line(part.path)}: {_value(part.before)} -> {_value(part.after)}")
 
 
 def _value(value: Any) -> str:
