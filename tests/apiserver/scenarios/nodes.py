@@ -49,8 +49,15 @@ def made(place: Place, which: str) -> Manifest:
     manifest["metadata"]["labels"][_POOL] = place.namespace
     place.create("v1", "nodes", manifest)
     place.also_delete("v1", "nodes", name)
-    await_true(lambda: takes_pods(node(place, which)), f"node {name} did not become ready")
+    await_true(lambda: _settled(node(place, which)), f"node {name} did not become ready")
     return node(place, which)
+
+
+def _settled(found: Manifest) -> bool:
+    """Whether a node takes pods, and each controller that writes new nodes has done so."""
+    meta = found["metadata"]
+    told = "node.alpha.kubernetes.io/ttl" in (meta.get("annotations") or {})
+    return takes_pods(found) and told and "beta.kubernetes.io/os" in meta["labels"]
 
 
 def two_nodes(place: Place) -> Manifest:

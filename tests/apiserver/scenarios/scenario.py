@@ -209,7 +209,8 @@ async def check_it_mends_once_and_puts_back(scenario: Scenario, place: Place, fo
         assert not (await step.undo()).acted
         return
     assert (await step.undo()).acted
-    assert scenario.content(place) == faulty
+    content = scenario.content(place)
+    assert content == faulty, (content, faulty)
     back = await step.probe(place, first)
     assert back.happened is (Answer.UNKNOWN if untold else Answer.NO), back
     foretold.check_undone()
@@ -275,7 +276,8 @@ async def check_it_does_not_run_without(scenario: Scenario, what: str, place: Pl
         await step.perform()
     assert caught.value.reason is lost.refused, caught.value
     assert mutations(place) == sent
-    assert found(scenario, place) == left
+    now = found(scenario, place)
+    assert now == left, (now, left)
 
 
 def found(scenario: Scenario, place: Place) -> list[Any]:
