@@ -78,10 +78,13 @@ class Alertmanager:
         ):
             if answer.status != 200:
                 raise ValueError(f"it answered {answer.status}")
-            body = await answer.content.read(MOST_BYTES)
-            if not answer.content.at_eof():
-                raise ValueError(f"its answer is larger than {MOST_BYTES} bytes")
-        found = _list(body)
+            # Not read(MOST_BYTES): that returns what has come so far, and a long answer comes in pieces.
+            body = bytearray()
+            async for piece in answer.content.iter_chunked(65536):
+                body += piece
+                if len(body) > MOST_BYTES:
+                    raise ValueError(f"its answer is larger than {MOST_BYTES} bytes")
+        found = _list(bytes(body))
         for one in found:
             _labels(one)
         heard = tuple(_labels(one) for one in found if not _suppressed(one))

@@ -88,3 +88,18 @@ async def test_one_that_is_away_is_not_asked_each_time(server: Server) -> None:
 async def test_nobody_there_is_trouble() -> None:
     found = await alertmanager("http://127.0.0.1:9", Time()).look()
     assert "can't be asked" in found.trouble
+
+
+async def test_an_answer_that_comes_in_many_pieces_is_read_whole(server: Server) -> None:
+    labels = {"alertname": "Down", "told": "x" * 200}
+    server.body = json.dumps([{"labels": labels, "fingerprint": str(number)} for number in range(4_000)])
+    found = await alertmanager(server.url, Time()).look()
+    assert (found.trouble, len(found.firing)) == ("", 4_000)
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubernaut.cluster.alertmanager.MOST_BYTES", 100_000)
+    server.body = " " * 200_000
+    assert "larger than 100000 bytes" in (await alertmanager(server.url, Time()).look()).trouble
