@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from kubernaut.core.errors import ClusterError
+from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.turns import turn
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY: Final = 5.0
 #: seconds to leave an API server alone that refused
 RELENT: Final = 10.0
+#: seconds after which it is tried again to delete a run that is refused, as by a webhook; others do not wait for it
+REFUSED: Final = 300.0
 # A scan of so many runs holds the event loop for some milliseconds.
 _Group = tuple[str, str, bool]
 
@@ -86,6 +89,8 @@ class Expiry:
         self._now = now
         self._gap = 1.0 / per_second
         self._at_once = at_once
+        # By UID, until when a run whose deletion was refused is left alone.
+        self._refused: dict[str, float] = {}
 
     async def run(self) -> None:
         """Look and delete until cancelled."""
@@ -103,7 +108,9 @@ class Expiry:
         Raises:
             ClusterError: the API server refused or is away; what is left is due the next time.
         """
-        waiting = [run for run in await due(self._runs(), self._now()) if self._expirable(run)]
+        found, loop = await due(self._runs(), self._now()), asyncio.get_running_loop()
+        self._refused = {uid: until for uid, until in self._refused.items() if until > loop.time()}
+        waiting = [run for run in found if run.uid not in self._refused and self._expirable(run)]
         if not waiting:
             return 0
         runs, done = iter(waiting), 0
@@ -118,8 +125,7 @@ class Expiry:
                         return
                     await asyncio.sleep(self._gap)
                 # The turn took its time: it may be another's by now, or somebody switched expiry off.
-                if self._expirable(run):
-                    await self._expire(run)
+                if self._expirable(run) and await self._gone(run):
                     done += 1
 
         try:
@@ -130,3 +136,17 @@ class Expiry:
             raise errors.exceptions[0] from None
         log.info("deleted finished runs", extra={"runs": done})
         return done
+
+    async def _gone(self, run: FinishedRun) -> bool:
+        """Delete one run; return whether that was done. Raises ClusterError where that says nothing of the run."""
+        try:
+            await self._expire(run)
+        except AWAY:
+            raise
+        except ClusterError as error:
+            # Whoever refuses this one may refuse it for ever, and the oldest is always the first.
+            self._refused[run.uid] = asyncio.get_running_loop().time() + REFUSED
+            told = {"run": str(run.key), "error": str(error), "seconds": REFUSED}
+            log.warning("a finished run could not be deleted; it is tried again later", extra=told)
+            return False
+        return True

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from kubernaut.api.names import LABEL_MANAGED_BY, LABEL_WORKFLOW, MANAGER
-from kubernaut.core.errors import Conflict, NotFound
+from kubernaut.core.errors import ClusterError, Conflict, NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
+from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.ports import OperatorCluster
+from kubernaut.engine.turns import turn
 from kubernaut.metrics import WRITES
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class SnapshotSweep:
         """Sweep once; return how many were deleted.
 
         Raises:
-            ClusterError: they can't be listed or deleted; what is left is swept the next time.
+            ClusterError: they can't be listed, or the API server is away; what is left is swept the next time.
         """
         found: dict[tuple[str, str], list[_Kept]] = {}
         selector = f"{LABEL_MANAGED_BY}={MANAGER}"
@@ -66,9 +68,14 @@ class SnapshotSweep:
         async for page in pages:
             for one in map(_kept, page):
                 found.setdefault((one.ref.namespace, one.workflow), []).append(one)
-        deleted = 0
+        # To gather what is used looks at every run: once for all, and anew only where something would be deleted.
+        deleted, needed = 0, used()
         for snapshots in found.values():
-            for one in self._unneeded(snapshots, used()):
+            await turn()
+            if not self._unneeded(snapshots, needed):
+                continue
+            needed = used()
+            for one in self._unneeded(snapshots, needed):
                 deleted += await self._delete(one.ref)
         if deleted:
             log.info("deleted snapshots that nobody needs", extra={"snapshots": deleted})
@@ -86,6 +93,12 @@ class SnapshotSweep:
             WRITES.labels("snapshot").inc()
             await self._cluster.delete(ref, uid=ref.uid)
         except (NotFound, Conflict):
+            return False
+        except AWAY:
+            raise
+        except ClusterError as error:
+            # Whoever refuses this one, as a webhook may for ever, must not keep those behind it.
+            log.warning("a snapshot could not be deleted", extra={"snapshot": str(ref), "error": str(error)})
             return False
         return True
 

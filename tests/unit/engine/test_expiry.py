@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kubernaut.api.names import API_VERSION
-from kubernaut.core.errors import Unavailable
+from kubernaut.api.reasons import Reason
+from kubernaut.core.errors import ClusterError, Unavailable
 from kubernaut.engine.expiry import Expiry, due
 from kubernaut.engine.finished import FinishedRun
 from kubernaut.engine.keys import RunKey
@@ -105,6 +106,7 @@ class Cluster:
         self.deleted: list[tuple[float, str]] = []
         self.under_way = self.most = 0
         self.away = False
+        self.refused: set[str] = set()
 
     async def expire(self, run: FinishedRun) -> None:
         self.under_way += 1
@@ -113,6 +115,8 @@ class Cluster:
         self.under_way -= 1
         if self.away:
             raise Unavailable("away")
+        if run.uid in self.refused:
+            raise ClusterError("a webhook says no", status=403, reason=Reason.REJECTED)
         self.deleted.append((asyncio.get_running_loop().time(), run.uid))
         del self.runs[run.uid]
 
@@ -152,6 +156,20 @@ async def test_an_api_server_that_is_away_is_left_alone_for_a_while() -> None:
     assert cluster.most == 0
     await asyncio.sleep(10)
     assert len(cluster.deleted) == 20
+    running.cancel()
+
+
+async def test_runs_whose_deletion_is_refused_keep_no_others_and_are_tried_again_much_later() -> None:
+    cluster = Cluster([a_run(number) for number in range(30)])
+    cluster.refused = {f"fix-{number}" for number in range(6)}
+    running = asyncio.create_task(cluster.expiry().run())
+    await asyncio.sleep(20)
+    assert set(cluster.runs) == cluster.refused, "the oldest are refused, and all others go"
+    cluster.refused, before = set(), len(cluster.deleted)
+    await asyncio.sleep(200)
+    assert len(cluster.deleted) == before
+    await asyncio.sleep(200)
+    assert cluster.runs == {}
     running.cancel()
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from kubernaut.api.names import FINALIZER
+from kubernaut.api.reasons import Reason
+from kubernaut.core.errors import ClusterError
+from kubernaut.core.ports import ObjectRef
 from kubernaut.engine.sweep import KEPT, SnapshotSweep
 from unit.engine.test_engine import Bench
 from unit.engine.test_runs import finish
@@ -70,3 +74,50 @@ async def test_of_those_that_nobody_needs_the_oldest_go() -> None:
     needed = {("shop", "fix-0"), ("shop", f"fix-{KEPT + 1}")}
     assert await sweep(lambda: needed) == 1
     assert snapshots(world) == {f"fix-{number}" for number in range(KEPT + 2) if number != 1}
+
+
+def revisions(world: World, workflow: str, number: int = KEPT + 1) -> None:
+    """Keep so many old snapshots of a Workflow."""
+    for revision in range(number):
+        meta = {
+            "name": f"{workflow}-{revision}",
+            "labels": {"kubernaut.io/workflow": workflow, "app.kubernetes.io/managed-by": "kubernaut"},
+            "creationTimestamp": "2025-12-01T00:00:00Z",
+        }
+        world.cluster.add(
+            {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta, "revision": revision}
+        )
+
+
+async def test_what_is_used_is_gathered_once_and_not_for_each_workflow() -> None:
+    world, gathered = World(), 0
+    needed = {("shop", f"fix-{number}-0") for number in range(50)}
+    for number in range(50):
+        revisions(world, f"fix-{number}", 1)
+
+    def used() -> set[tuple[str, str]]:
+        nonlocal gathered
+        gathered += 1
+        return needed
+
+    sweep = SnapshotSweep(world.cluster, lambda namespace, name: None, world.clock)
+    assert await sweep(used) == 0
+    assert gathered == 1, "with 50,000 runs each time holds the event loop for tens of milliseconds"
+
+
+async def test_a_snapshot_whose_deletion_is_refused_keeps_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.cluster.linger = False
+    for workflow in ("fix", "mend"):
+        revisions(world, workflow, 1)
+    delete = world.cluster.delete
+
+    async def refusing(ref: ObjectRef, **more: Any) -> None:
+        if ref.name == "fix-0":
+            raise ClusterError("a webhook says no", status=403, reason=Reason.REJECTED)
+        await delete(ref, **more)
+
+    monkeypatch.setattr(world.cluster, "delete", refusing)
+    sweep = SnapshotSweep(world.cluster, lambda namespace, name: None, world.clock)
+    assert await sweep(set) == 1
+    assert snapshots(world) == {"fix-0"}
