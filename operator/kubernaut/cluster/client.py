@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from kubernaut import __version__
 from kubernaut.api.base import could_be_a_name
 from kubernaut.cluster import errors
 from kubernaut.cluster.account import AccountCluster, OperatorCluster
+from kubernaut.cluster.authorities import Authorities
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.cluster.call import Call, demand_precondition
 from kubernaut.cluster.discovery import Discovery
@@ -113,6 +115,7 @@ class ApiConnection:
         self._token_at = float("-inf")
         self._renewed_at = float("-inf")
         self._renewing = asyncio.Lock()
+        self._authorities = Authorities(self._tls_anew if reload is not None else None, monotonic)
         self._retired: list[aiohttp.ClientSession] = []
         self._doubtful_until = monotonic() + _DOUBT_SECONDS
         self._patience = Patience(monotonic)
@@ -329,6 +332,8 @@ class ApiConnection:
                     code, answer, data = response.status, response.headers, await response.read()
                     told = str(code)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                if await self.trusts_more(error, self._credentials.tls) and not last:
+                    continue
                 raise errors.not_sent(call, self.host, error) from error
             except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
                 raise errors.no_answer(call, self.host, error) from error
@@ -373,6 +378,7 @@ class ApiConnection:
                 finally:
                     _break_off(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            await self.trusts_more(error, self._credentials.tls)
             self.breaker.failed()
             raise errors.not_sent(call, self.host, error) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -398,6 +404,16 @@ class ApiConnection:
                 headers["Impersonate-User"] = account
             self._headers[account, content_type] = headers
         return headers
+
+    async def trusts_more(self, error: Exception, tls: ssl.SSLContext | None) -> bool:
+        """Where a server's certificate was refused, look whose count now; return whether others do than before."""
+        refused = isinstance(error, aiohttp.ClientConnectorCertificateError)
+        return refused and await self._authorities.renew(tls)
+
+    async def _tls_anew(self) -> ssl.SSLContext | None:
+        assert self._reload is not None
+        credentials: Credentials = await self._reload()
+        return credentials.tls
 
     async def renew(self) -> bool:
         """Load the credentials anew, at most every few seconds; return whether they may be others now."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, Final, Protocol, cast
@@ -48,6 +49,8 @@ class Connected(Protocol):
 
     async def renew(self) -> bool: ...
 
+    async def trusts_more(self, error: Exception, tls: ssl.SSLContext | None) -> bool: ...
+
 
 def watch_session(
     connection: Connected, kinds: Collection[str], heard: Callable[[str], None] = lambda _: None
@@ -70,6 +73,8 @@ class _Gate:
     def __init__(self, connection: Connected, kinds: frozenset[str], heard: Callable[[str], None]) -> None:
         self._heard = heard
         self._connection = connection
+        # The session's own, whatever credentials the connection has later.
+        self._tls = connection.credentials.tls
         self._kinds = kinds
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
@@ -111,7 +116,8 @@ class _Gate:
         except TimeoutError as error:
             breaker.failed()
             raise Refused(f"no answer to {request.method} {request.url.path}") from error
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
+            await self._connection.trusts_more(error, self._tls)
             breaker.failed()
             raise
         if response.status >= 500 or response.status == 429:
