@@ -32,6 +32,8 @@ _RBAC: Final = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<verb>\S+) resource
 _ACCOUNT: Final = "system:serviceaccount:"
 # So managers are named in the causes of a conflict (structured-merge-diff, Conflict.Error).
 _MANAGER: Final = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
+#: the API server asks to wait for seconds; what stands before it, while it is mended, may ask for hours
+LONGEST_WAIT: Final = 60.0
 
 
 class Expired(ClusterError):
@@ -159,9 +161,9 @@ def _not_found(call: Call, told: str, *, known: bool) -> str:
 def _seconds(header: str | None, status: Mapping[str, Any]) -> float | None:
     if header is not None:
         # The API server sends seconds; a date (RFC 9110) is not worth a clock here.
-        return float(header) if header.isdigit() else 1.0
+        return min(float(header), LONGEST_WAIT) if header.isascii() and header.isdigit() else 1.0
     seconds = (status.get("details") or {}).get("retryAfterSeconds")
-    return float(seconds) if isinstance(seconds, int) else None
+    return min(float(seconds), LONGEST_WAIT) if isinstance(seconds, int) else None
 
 
 def not_sent(call: Call, host: str, error: BaseException) -> Unavailable:

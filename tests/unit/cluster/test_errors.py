@@ -124,6 +124,10 @@ def test_what_admission_refuses_is_no_missing_right() -> None:
         (Reply(429, b"slow down", {"Retry-After": "7"}), 7.0),
         (Reply(503, b"", {"Retry-After": "3"}), 3.0),
         (Reply(429, b"", {"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"}), 1.0),
+        # As a load balancer says it while it is mended: the API server may be back long before.
+        (Reply(503, b"", {"Retry-After": "3600"}), 60.0),
+        (status(503, "ServiceUnavailable", details={"retryAfterSeconds": 3600}), 60.0),
+        (Reply(429, b"", {"Retry-After": "\u00b2"}), 1.0),
         (status(429, "TooManyRequests", details={"retryAfterSeconds": 10}), 10.0),
         (Reply(429, b""), None),
     ],
