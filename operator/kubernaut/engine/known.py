@@ -139,13 +139,14 @@ class Known:
             if other.manifest is not None and self.shard_of(other.manifest) in shards
         ]
 
-    def adopt(self, key: RunKey) -> LiveRun | None:
-        """Make another's live run ours, as it was last seen; None where it has ended or gone meanwhile."""
-        other = self.others.pop(key, None)
-        if other is None or other.manifest is None:
+    def adopt(self, key: RunKey, shards: Shards) -> LiveRun | None:
+        """Make another's live run ours, as it was last seen; None where it is of none of these shards, or gone."""
+        other = self.others.get(key)
+        if other is None or other.manifest is None or (shard := self.shard_of(other.manifest)) not in shards:
             return None
+        del self.others[key]
         try:
-            return self._enliven(key, other.manifest, self.shard_of(other.manifest))
+            return self._enliven(key, other.manifest, shard)
         except ValueError as error:
             self.set_apart(key, other.manifest, error)
             return None

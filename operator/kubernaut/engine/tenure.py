@@ -57,9 +57,12 @@ class Tenure:
 
     async def begin(self) -> None:
         """Take up everything that is held. Raises ClusterError where the runs can't be listed."""
-        await self._load()
+        # A shard that comes while these are listed is listed anew: until then its last holder went on with its runs.
         self._begun = True
-        await self._take_up(self._shards.held)
+        token = object()
+        self._coming.update(dict.fromkeys(self._shards.held, token))
+        await self._load()
+        await self._take_up(token)
 
     def stop(self) -> None:
         """Take up nothing more."""
@@ -79,7 +82,7 @@ class Tenure:
         while self._wanted(token):
             try:
                 await self._load()
-                await self._take_up(self._wanted(token))
+                await self._take_up(token)
             except ClusterError as error:
                 log.warning("runs of new shards could not be listed", extra={"error": str(error)})
                 await asyncio.sleep(_AGAIN)
@@ -89,25 +92,28 @@ class Tenure:
                 log.exception("runs of new shards could not be taken up; it is tried again")
                 await asyncio.sleep(_AGAIN)
                 continue
-            for shard in self._wanted(token):
-                del self._coming[shard]
             return
 
     def _wanted(self, token: object) -> Shards:
         return frozenset(shard for shard, other in self._coming.items() if other is token)
 
-    async def _take_up(self, shards: Shards) -> None:
-        """Take the locks of shards before anything is begun for them."""
+    async def _take_up(self, token: object) -> None:
+        """Take the locks of shards before anything is begun for them; of those only that were not lost meanwhile."""
         runs = 0
-        while keys := self._known.waiting(shards):
+        while keys := self._known.waiting(shards := self._wanted(token)):
             for key in keys:
-                live = self._known.adopt(key)
+                if self._wanted(token) != shards:
+                    # Others store from now on what becomes of these runs, so they must not be kept as they are here.
+                    break
+                live = self._known.adopt(key, shards)
                 if live is None:
                     continue
                 if live.status.target is not None and not live.execution.spec.dry_run:
                     self._locks.hold(live.status.target.uid, live.key)
                 runs += 1
                 await turn()
+        for shard in shards:
+            del self._coming[shard]
         shards &= self._shards.held
         self._known.active |= shards
         log.info("took up live runs", extra={"runs": runs, "shards": sorted(shards)})

@@ -288,6 +288,60 @@ async def test_the_marker_of_another_replicas_run_is_needed_as_long_as_that_live
         assert engine.finished(uid)
 
 
+async def test_runs_of_a_shard_that_is_lost_while_it_is_taken_up_are_not_kept_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Half(World(), WEB)
+    two_runs(bench.world, pause())
+    for name in ("on-api-2", "on-api-3"):
+        bench.world.run(name, workflow="mend", finalizers=[FINALIZER])
+    monkeypatch.setattr("kubernaut.engine.tenure.turn", lambda: asyncio.sleep(1))
+    async with bench.running() as engine:
+        bench.shards.gain(API)
+        await asyncio.sleep(0.5)
+        bench.shards.lose(API)
+        await asyncio.sleep(10)
+        assert {key.name for key in engine.known.live} == {"on-web"}
+        assert len(bench.world.locks) == 1
+        # What another replica stores meanwhile is what counts when the shard is back.
+        ended = {"phase": "Cancelled", "finishedAt": "2026-01-01T00:00:02Z", "reason": "Cancelled"}
+        for name in ("on-api", "on-api-2", "on-api-3"):
+            bench.world.cluster.edit("WorkflowExecution", name, {"status": ended})
+        bench.shards.gain(API)
+        await asyncio.sleep(10)
+        assert {bench.world.stored(name)["phase"] for name in ("on-api", "on-api-2", "on-api-3")} == {
+            "Cancelled"
+        }
+
+
+async def test_a_shard_that_comes_while_a_start_lists_runs_is_listed_anew() -> None:
+    bench = Half(World(), WEB)
+    two_runs(bench.world, pause())
+    first = bench.world.take_up("on-api")
+    await bench.world.reconciler().reconcile(first)
+    bench.world.locks.release(first.key)
+    original, listed = bench.world.cluster.list_pages, asyncio.Event()
+
+    async def slow(api_version: str, kind: str, *args: Any, **more: Any) -> AsyncIterator[Any]:
+        async for page in original(api_version, kind, *args, **more):
+            yield page
+        if kind == "WorkflowExecution" and not listed.is_set():
+            listed.set()
+            await asyncio.sleep(5)
+
+    bench.world.cluster.list_pages = slow  # type: ignore[method-assign]
+    starting = asyncio.create_task(bench.engine.start())
+    await listed.wait()
+    # Its last holder goes on until it gives the shard away, and what it stored was not listed.
+    told = {"steps": [{"name": "pause", "phase": "Succeeded", "attempt": 1}]}
+    bench.world.cluster.edit("WorkflowExecution", "on-api", {"status": told})
+    bench.shards.gain(API)
+    await starting
+    await asyncio.sleep(1)
+    assert bench.world.stored("on-api")["phase"] == "Succeeded", "and not waiting for what was done already"
+    await bench.engine.stop()
+
+
 @pytest.mark.parametrize(
     ("status", "home"),
     [
