@@ -61,7 +61,10 @@ class Listing:
         await self._live()
 
     async def relist(self) -> int:
-        """List live runs and Workflows; take up what is newer than known, and return how many that were."""
+        """List live runs and Workflows; take up what is newer than known or gone, and return how many that were.
+
+        Runs that are gone are ``resync``'s to find.
+        """
         return await self._live() + await self._workflows()
 
     async def resync(self) -> None:
@@ -95,10 +98,11 @@ class Listing:
         return found
 
     async def _workflows(self) -> int:
-        found = 0
+        found, before = 0, dict(self._known.workflows)
         async for page in self._cluster.list_pages(API_VERSION, "Workflow"):
             for manifest in page:
                 where = WorkflowKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+                before.pop(where, None)
                 seen = self._known.workflows.get(where)
                 new = seen is None or newer(manifest, seen["metadata"]["resourceVersion"])
                 self._hearing.listed(WORKFLOWS, manifest, new=new)
@@ -106,6 +110,11 @@ class Listing:
                     self._listener.on_workflow(None, manifest)
                     found += 1
                 await turn()
+        for where, manifest in before.items():
+            # One that was made anew meanwhile is another; a watch that began anew tells of no deletion before that.
+            if self._known.workflows.get(where) is manifest:
+                self._listener.on_workflow("DELETED", manifest)
+                found += 1
         self._hearing.looked(WORKFLOWS)
         return found
 

@@ -228,6 +228,31 @@ async def test_a_deletion_that_a_watch_missed_is_found_by_listing_again() -> Non
         assert len(bench.world.locks) == 0
 
 
+async def test_a_workflow_whose_deletion_a_watch_missed_is_forgotten_and_one_made_anew_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(World())
+    cluster = bench.world.cluster
+    for name in ("fix", "mend"):
+        bench.world.workflow(scale("one", 2), name=name)
+    async with bench.running() as engine:
+        assert len(engine.workflows()) == 2
+        for name in ("fix", "mend"):
+            cluster.drop("Workflow", name)
+        original = cluster.list_pages
+
+        async def late(api_version: str, kind: str, **more: Any) -> AsyncIterator[list[Manifest]]:
+            async for page in original(api_version, kind, **more):
+                yield page
+            if kind == "Workflow":
+                bench.world.workflow(scale("one", 3), name="mend")
+                engine.on_workflow("ADDED", cluster.find("Workflow", "mend"))
+
+        monkeypatch.setattr(cluster, "list_pages", late)
+        assert await engine.relist() == 1
+        assert [one["metadata"]["name"] for one in engine.workflows()] == ["mend"]
+
+
 async def test_a_listing_of_all_runs_that_failed_is_made_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(World())
     bench.world.workflow(scale("one", 2))
