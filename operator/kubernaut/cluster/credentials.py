@@ -43,8 +43,15 @@ class Credentials:
     settings: Any
 
     async def authorization(self) -> str | None:
-        """Return the Authorization header; a pod's token is read again when it is a minute old."""
-        key = await self.settings.get_api_key_with_prefix("BearerToken")
+        """Return the Authorization header; a pod's token is read again when it is a minute old.
+
+        Raises:
+            Unavailable: it can't be had now, as while a kubelet writes it anew; nothing was sent.
+        """
+        try:
+            key = await self.settings.get_api_key_with_prefix("BearerToken")
+        except Exception as error:  # the package raises what comes: its own, OSError, what a plugin met
+            raise Unavailable(f"the token can't be had: {type(error).__name__}: {error}") from error
         return str(key) if key else None
 
 

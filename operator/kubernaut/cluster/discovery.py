@@ -38,7 +38,7 @@ class Discovery:
         except NotFound:
             message = f"the cluster has no API {api_version}, so no kind {kind}"
             raise NotFound(f"{message}; check apiVersion, or install what defines it", status=404) from None
-        entries = [entry for entry in listed.get("resources", ()) if "/" not in entry["name"]]
+        entries = [entry for entry in listed.get("resources") or () if "/" not in entry["name"]]
         for entry in entries:
             found = Resource(api_version, entry["kind"], entry["name"], bool(entry["namespaced"]))
             self._found.setdefault((api_version, entry["kind"]), found)

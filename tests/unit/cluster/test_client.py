@@ -124,6 +124,17 @@ async def test_the_token_is_asked_for_once_in_a_while_and_a_new_one_is_used() ->
     assert wire.requests[-1].headers["authorization"] == "Bearer two"
 
 
+async def test_a_token_that_can_not_be_had_now_is_no_defect_but_something_to_wait_for() -> None:
+    class Failing(Settings):
+        async def get_api_key_with_prefix(self, _name: str) -> str | None:
+            raise FileNotFoundError("/var/run/secrets/token")
+
+    async with connected(lambda _: Reply(), settings=Failing()) as (wire, connection):
+        with pytest.raises(Unavailable, match="FileNotFoundError: /var/run/secrets/token"):
+            await connection.own().patch(POD, {}, resource_version="7")
+        assert wire.requests == []
+
+
 async def test_after_a_401_the_credentials_are_loaded_anew_and_the_request_is_sent_again() -> None:
     def script(request: Request) -> Reply:
         good = request.headers["authorization"] == "Bearer new"
@@ -291,6 +302,12 @@ async def test_a_list_whose_moment_is_forgotten_begins_again_and_a_paged_one_goe
         expired.append(status(410, "Expired", metadata={"continue": "later"}))
         pages = [page async for page in connection.own().list_pages("v1", "Pod")]
         assert [one["metadata"]["name"] for page in pages for one in page] == ["a", "b"]
+
+
+async def test_an_api_that_has_no_kinds_has_not_this_one_either() -> None:
+    async with connected(lambda _: Reply(200, {"resources": None})) as (_, connection):
+        with pytest.raises(NotFound, match="has no kind Gear"):
+            await connection.own().get(ObjectRef("shop.example/v1", "Gear", "shop", "g"))
 
 
 async def test_an_unknown_kind_is_discovered_once() -> None:
