@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from kubernaut.api.base import ApiModel
 from kubernaut.api.execution import WorkflowExecutionStatus
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, Unavailable, UnknownOutcome
 from kubernaut.core.ports import Manifest
 from kubernaut.engine import traces
-from kubernaut.engine.live import LiveRun
+from kubernaut.engine.live import LiveRun, Unreadable
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.metrics import WRITES
 
@@ -25,6 +27,7 @@ class StatusStore:
 
         Raises:
             ClusterError: the API server refused or is away.
+            Unreadable: what another replica stored meanwhile can't be read here.
         """
         held = live.lease()
         if held is not None:
@@ -74,8 +77,11 @@ class StatusStore:
 
 
 def parse_status(manifest: Manifest) -> WorkflowExecutionStatus:
-    """Return the status of a run as read."""
-    return WorkflowExecutionStatus.model_validate(manifest.get("status") or {})
+    """Return the status of a run as read. Raises Unreadable, which a later version may have written."""
+    try:
+        return WorkflowExecutionStatus.model_validate(manifest.get("status") or {})
+    except ValidationError as error:
+        raise Unreadable(manifest, error) from error
 
 
 def merge_patch_of(status: ApiModel) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from kubernaut.api.names import FINALIZER
 from kubernaut.core.errors import Unavailable
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import RecordLoader
+from kubernaut.engine.live import Unreadable
+from kubernaut.engine.store import StatusStore
 from kubernaut.engine.unending import AGAIN
 from kubernaut.history.records import RunKey
 from kubernaut.metrics import REGISTRY
@@ -94,6 +96,20 @@ async def test_one_that_can_not_be_read_any_more_is_left_alone_amid_its_way(
             await asyncio.sleep(60)
             assert world.stored("run")["phase"] == "Succeeded"
             assert unreadable() == 0
+
+
+async def test_a_status_that_another_version_stored_meanwhile_is_told_as_unreadable_and_not_written_over() -> (
+    None
+):
+    world = World()
+    world.workflow(scale("one", 2))
+    world.run("run", finalizers=[FINALIZER])
+    live = world.take_up("run")
+    live.status = live.status.replace(message="on its way")
+    world.cluster.edit("WorkflowExecution", "run", {"status": {"mood": "hopeful"}})
+    with pytest.raises(Unreadable, match="mood"):
+        await StatusStore(world.cluster).store(live)
+    assert world.stored("run") == {"mood": "hopeful"}
 
 
 async def test_once_it_can_be_read_it_is_driven_and_once_it_is_gone_it_is_forgotten() -> None:
