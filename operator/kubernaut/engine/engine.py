@@ -417,6 +417,9 @@ class Engine:
             return
         self._known.end(key, live)
         if live.gone:
+            if self._guards is not None:
+                # Nobody tells of it again: the watch's word that it is gone finds nothing known any more.
+                self._guards.past.lost(live.uid)
             return
         if self._guards is not None:
             self._guards.past.learn(live)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from kubernaut.engine.evidence import AvailabilityEvidence
 from kubernaut.engine.holds import Gate
 from kubernaut.engine.ownership import Alone, Keeper
 from kubernaut.engine.parts import Parts
+from kubernaut.engine.past import PastRuns
 from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sweep import SnapshotSweep
 from kubernaut.engine.workflows import WorkflowReconciler
@@ -392,6 +394,33 @@ async def test_a_live_run_that_left_the_watch_is_forgotten_where_it_is_gone() ->
         await asyncio.sleep(1)
         assert engine.finished(left["metadata"]["uid"])
     assert len(bench.world.locks) == 0
+
+
+async def test_a_run_that_was_found_gone_when_its_status_was_written_counts_as_ended_for_guards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(World())
+    monkeypatch.setattr(bench.engine._listing, "keep_resyncing", lambda *_: asyncio.sleep(3600))
+    bench.world.workflow(
+        scale("one", 2), {"name": "pause", "wait": {"duration": "30s"}, "dependsOn": ["one"]}
+    )
+    bench.world.run(finalizers=[FINALIZER])
+    past = PastRuns(bench.world.clock)
+    bench.engine._guards = SimpleNamespace(past=past, needed_until=lambda uid: None)  # type: ignore[assignment]
+    async with bench.running():
+        bench.tell()
+        await asyncio.sleep(10)
+        bench.tell(event="MODIFIED")
+        uid = bench.world.cluster.find("WorkflowExecution", "run")["metadata"]["uid"]
+        found = past.get(uid)
+        assert found is not None
+        assert found.ended is None
+        # The finalizer was taken off by force, and no watch has told of the deletion yet.
+        bench.world.cluster.drop("WorkflowExecution", "run")
+        await asyncio.sleep(60)
+        found = past.get(uid)
+        assert found is not None
+        assert found.ended is not None, "deleting a run lifts no guard"
 
 
 async def test_a_live_run_that_somebody_else_ended_is_looked_after_as_a_finished_one() -> None:
