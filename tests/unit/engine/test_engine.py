@@ -14,7 +14,7 @@ import pytest
 from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.names import FINALIZER
 from kubernaut.config import Settings
-from kubernaut.core.errors import Forbidden, TooManyRequests, Unavailable
+from kubernaut.core.errors import Forbidden, NotFound, TooManyRequests, Unavailable
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import Afterlife, RecordLoader
 from kubernaut.engine.engine import Engine, Key
@@ -401,6 +401,10 @@ async def test_a_run_that_was_found_gone_when_its_status_was_written_counts_as_e
 ) -> None:
     bench = Bench(World())
     monkeypatch.setattr(bench.engine._listing, "keep_resyncing", lambda *_: asyncio.sleep(3600))
+
+    async def gone(ref: Any, body: Any, **more: Any) -> Any:
+        raise NotFound("there is no such run", status=404)
+
     bench.world.workflow(
         scale("one", 2), {"name": "pause", "wait": {"duration": "30s"}, "dependsOn": ["one"]}
     )
@@ -417,6 +421,7 @@ async def test_a_run_that_was_found_gone_when_its_status_was_written_counts_as_e
         assert found.ended is None
         # The finalizer was taken off by force, and no watch has told of the deletion yet.
         bench.world.cluster.drop("WorkflowExecution", "run")
+        monkeypatch.setattr(bench.world.cluster, "patch_status", gone)
         await asyncio.sleep(60)
         found = past.get(uid)
         assert found is not None
