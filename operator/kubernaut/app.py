@@ -63,7 +63,7 @@ from kubernaut.garbage import ShortCollections
 from kubernaut.handlers import WATCHED, WatchGuard, registry_for, settings_for
 from kubernaut.history.repository import Repository
 from kubernaut.intake.intake import Intake
-from kubernaut.loop import on_signals, unless_closed, unless_kopf_ends
+from kubernaut.loop import done_before, on_signals, unless_closed, unless_kopf_ends
 from kubernaut.metrics import WATCH_CANARY, show_breaker
 from kubernaut.server.health import HealthServer
 from kubernaut.services import alerts_of, metrics_of, notifier_of, proposals_of, traced, web_of
@@ -276,7 +276,9 @@ class Application:
             collections.set_aside()
             collections.install()
             stack.callback(collections.remove)
-            await self.engine.start()
+            if not await done_before(self.engine.start(), stop):
+                # It may have waited for an API server that is away, and nobody should have to kill it for that.
+                return
             if (remembering := self._remembering()) is not None:
                 remember = unending("remembering what objects are like", remembering.run)
                 stack.callback(asyncio.create_task(remember).cancel)
