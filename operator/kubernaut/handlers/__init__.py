@@ -42,11 +42,20 @@ class WatchGuard:
         self._seen: set[str] = set()
 
     def dead(self) -> list[str]:
-        """Return the kinds that were watched and are not any more."""
-        names = [task.get_name() for task in asyncio.all_tasks()]
-        alive = {kind for kind in WATCHED if any(name.startswith(f"watcher for {kind}.") for name in names)}
+        """Return the kinds that were watched and are not any more, each with its namespace where it is of one."""
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        alive = {_watched(kind, name) for kind in WATCHED for name in names if _watches(kind, name)}
         self._seen |= alive
         return sorted(self._seen - alive)
+
+
+def _watches(kind: str, task: str) -> bool:
+    return task.startswith(f"watcher for {kind}.")
+
+
+def _watched(kind: str, task: str) -> str:
+    namespace = task.rpartition("@")[2]
+    return kind if namespace == "None" else f"{kind} in namespace {namespace}"
 
 
 class Backoffs:
