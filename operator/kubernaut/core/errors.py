@@ -99,6 +99,12 @@ class AlreadyExists(ClusterError):
     reason = Reason.CONFLICT
 
 
+class OfLaterVersion(ClusterError):
+    """What is stored has fields that only a later version of Kubernaut knows: it can be read once that is back."""
+
+    reason = Reason.PRECONDITION_FAILED
+
+
 class Conflict(ClusterError):
     """409 Conflict: the object changed since it was read, or its UID is another."""
 

@@ -15,6 +15,7 @@ from kubernaut.core.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    OfLaterVersion,
     StepError,
     UnknownOutcome,
 )
@@ -221,7 +222,7 @@ class Starter:
         """Take up a claimed run after a restart: plan from its snapshot, lock on its target.
 
         Raises:
-            ClusterError: the snapshot can't be read now; try again later.
+            ClusterError: the snapshot can't be read now, or not by this version; try again later.
         """
         assert live.status.target is not None
         if live.gone:
@@ -234,8 +235,8 @@ class Starter:
             message = sentence(f"The run's snapshot is gone: {error}")
             await self.refuse(live, Reason.WORKFLOW_NOT_FOUND, message)
             return False
-        except (*AWAY, Forbidden):
-            # It is the operator that may not read it, which says nothing of the run.
+        except (*AWAY, Forbidden, OfLaterVersion):
+            # It is the operator that can't or may not read it, which says nothing of the run.
             raise
         except StepError as error:
             await self.refuse(live, error.reason, sentence(error))
