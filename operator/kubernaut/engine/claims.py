@@ -23,7 +23,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import Lifecycle, WorkflowSpec, WorkflowStatus
 from kubernaut.cluster.sharedreads import SharedReads
 from kubernaut.cluster.snapshots import Snapshots
-from kubernaut.core.carrying import carried_over, migration_problem
+from kubernaut.core.carrying import carried_over, check_retryable, migration_problem
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import Forbidden, NotFound, StepError
@@ -160,7 +160,8 @@ class Claims:
         if old.spec.dry_run:
             raise _refused(f"run {name} was a dry run: nothing of it was done")
         if status.workflow is None or status.target is None:
-            # It never began, so there is nothing to take over.
+            # It never began, so there is nothing to take over; but one that may still begin is not tried again.
+            check_retryable(name, status)
             return []
         if status.target.uid != target.uid:
             raise _refused(f"run {name} was about another {target.kind} {target.name}, which is gone")

@@ -71,6 +71,12 @@ def succeed(world: World) -> None:
     world.cluster.edit("WorkflowExecution", "first", {"status": {"phase": "Succeeded"}})
 
 
+def not_begun(world: World) -> None:
+    """Have it wait for its target still: it will begin."""
+    world.cluster.drop("WorkflowExecution", "first")
+    world.run("first", finalizers=[FINALIZER])
+
+
 def other_workflow(world: World) -> None:
     world.cluster.edit("WorkflowExecution", "first", {"spec": {"workflowRef": {"name": "other"}}})
 
@@ -82,6 +88,7 @@ def other_workflow(world: World) -> None:
         (dry, "run first was a dry run"),
         (replace_target, "was about another Deployment web"),
         (succeed, "only a failed or cancelled run is tried again"),
+        (not_begun, "run first is Pending; only a failed or cancelled run is tried again"),
         (other_workflow, "run first is of Workflow other"),
     ],
 )
