@@ -16,11 +16,7 @@ _WAITS: Final = frozenset({Reason.WAITING_FOR_CAPACITY, Reason.FEATURE_OFF})
 
 def finalize(draft: Draft, drive: scopes.Drive) -> None:
     """Move the steps under finally; end the run once they are done."""
-    limit = _limit(draft)
-    if draft.now >= limit:
-        _cut_short(draft)
-    else:
-        draft.wakes.append(limit)
+    _cut_short(draft)
     if scopes.move(draft, FINALLY, drive) in (scopes.State.MOVING, scopes.State.SUSPENDED):
         return
     status = draft.status
@@ -35,20 +31,36 @@ def finalize(draft: Draft, drive: scopes.Drive) -> None:
     draft.end(phase, status.verdict or Verdict.INCONCLUSIVE, reason, message)
 
 
-def _limit(draft: Draft) -> datetime:
-    """Return until when steps may wait for what has no time of its own: the run's time is over, and can't end them."""
+def _cut_short(draft: Draft) -> None:
+    """Give up what could go on for ever: the run's time can't end it, and a cancel only leads here.
+
+    It would hold up the run's object, its target, and the deletion of its namespace.
+    """
+    began, whole = _began(draft), max(draft.plan.timeout, DEFAULT_TIMEOUT)
+    # Whoever cancels or deletes a run is there, and waits for it.
+    waits_until = began + (DEFAULT_TIMEOUT if draft.run.control.cancel else whole)
+    for step in draft.shape.below(FINALLY):
+        record = draft.record(step)
+        started = step.kind is Kind.WORKFLOW and record.intent is not None and not record.phase.final
+        waits = record.phase is StepPhase.PENDING and record.reason in _WAITS and not draft.held
+        if started and _over(draft, began + whole):
+            subflows.halt(draft, step)
+        elif waits and _over(draft, waits_until):
+            draft.fail(
+                step, Reason(record.reason or Reason.WAITING_FOR_CAPACITY), f"in vain: {record.message or ''}"
+            )
+
+
+def _began(draft: Draft) -> datetime:
+    """Return when all but the steps under finally was over, as far as is stored."""
     status, last = draft.status, {step.name for step in draft.shape.below(FINALLY)}
     ends = [record.finished_at for name, record in draft.steps.items() if name not in last]
     times = [status.started_at, status.verify_since, status.rollback_since, *ends]
-    since = max((time for time in times if time is not None), default=draft.now)
-    return since + max(draft.plan.timeout, DEFAULT_TIMEOUT)
+    return max((time for time in times if time is not None), default=draft.now)
 
 
-def _cut_short(draft: Draft) -> None:
-    """Give up what else could go on for ever, and hold up the run's deletion: its object, its target, its namespace."""
-    for step in draft.shape.below(FINALLY):
-        record = draft.record(step)
-        if step.kind is Kind.WORKFLOW and record.intent is not None and not record.phase.final:
-            subflows.halt(draft, step)
-        elif record.phase is StepPhase.PENDING and record.reason in _WAITS and not draft.held:
-            draft.fail(step, Reason(record.reason), f"in vain: {record.message or ''}")
+def _over(draft: Draft, until: datetime) -> bool:
+    """Whether a time has come; else it is waited for."""
+    if draft.now < until:
+        draft.wakes.append(until)
+    return draft.now >= until

@@ -184,6 +184,15 @@ def test_what_it_waits_for_in_vain_ends_with_the_time_of_the_run(cause: str) -> 
     assert story.last.wants == ()
 
 
+def test_who_cancels_or_deletes_a_run_waits_no_longer_than_a_step_may_take() -> None:
+    story = waiting(steps().step("tidy", resources=[{"name": "drain", "amount": 2}]))
+    story.control(cancel=True)
+    story.after("4m")
+    assert story.phases["tidy"] == "Pending"
+    story.after("1m")
+    assert story.end_state == ("Failed", "Inconclusive", "FinallyFailed")
+
+
 def test_a_run_that_it_started_and_that_does_not_end_is_cancelled_with_the_time_of_the_run() -> None:
     story = waiting(steps().subflow("call"))
     story.end("call", Outcome(OutcomeKind.DONE, outputs={"run": "child", "uid": "uid-of-child"}))
