@@ -167,7 +167,9 @@ def test_the_records_of_a_thousand_steps_fit_whatever_they_are_called_and_tell(
 def test_messages_keep_to_their_bound_however_many_steps_there_are_and_came_later() -> None:
     """The first were cut when there were few steps; below 64 bytes no single one is cut by itself."""
     early = [StepStatus(name=f"e{at}", message=limits.message("€" * 2000, 30)) for at in range(30)]
-    late = [StepStatus(name=f"l{at}", message=limits.message(f"{at} failed " * 20, 1000)) for at in range(970)]
+    late = [
+        StepStatus(name=f"l{at}", message=limits.message(f"{at} failed " * 20, 1000)) for at in range(970)
+    ]
     told = [record.message or "" for record in limits.fit([*early, *late])]
     assert sum(len(text.encode()) for text in told) <= limits.MESSAGES
     assert all(text.startswith(("€€", f"{at - 30} fa")) for at, text in enumerate(told))

@@ -319,9 +319,10 @@ def test_a_step_that_may_have_acted_is_not_told_as_skipped_where_nothing_more_co
 
 def test_only_what_a_person_is_waited_for_is_named_and_no_longer_once_it_was_said() -> None:
     story = a_story(
-        a_workflow().step("may-fail", onFailure="Continue").step("a", onFailure="Manual").step(
-            "b", onFailure="Manual"
-        )
+        a_workflow()
+        .step("may-fail", onFailure="Continue")
+        .step("a", onFailure="Manual")
+        .step("b", onFailure="Manual")
     )
     story.decide()
     story.failed("may-fail")
