@@ -247,6 +247,7 @@ def test_a_dry_run_only_checks_that_it_could_be_started() -> None:
     story.decide()
     started(story)
     assert (story.step("sub").phase, story.step("sub").reason) == ("Succeeded", "DryRun")
+    assert story.step("sub").message == "dry run, nothing was started: done"
 
 
 def test_outputs_that_are_too_large_fail_the_step() -> None:
