@@ -39,7 +39,8 @@ def cancel(draft: Draft) -> None:
     """End the run because a person said so; what was begun is finished first."""
     if close(draft, all_but_finally(draft), Reason.CANCELLED):
         verdict = Verdict.INCONCLUSIVE if draft.may_have_acted else Verdict.DECLINED
-        message = draft.run.cancelled_for or "The run was cancelled by a person."
+        who = "the run that started it, or by a person" if draft.run.depth else "a person"
+        message = draft.run.cancelled_for or f"The run was cancelled by {who}."
         reason = Reason.REPLACED if draft.run.cancelled_for else Reason.CANCELLED
         draft.end(RunPhase.CANCELLED, verdict, reason, message)
 

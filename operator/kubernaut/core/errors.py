@@ -93,6 +93,10 @@ class NotFound(ClusterError):
     reason = Reason.NOT_FOUND
 
 
+class NoSuchKind(NotFound):
+    """404: the cluster has no such kind; it may be installed later."""
+
+
 class AlreadyExists(ClusterError):
     """409 AlreadyExists on a create."""
 

@@ -16,7 +16,7 @@ from kubernaut.core.draft import Draft
 from kubernaut.core.finalizing import finalize
 from kubernaut.core.guards import gate
 from kubernaut.core.plan import ALTERNATE, MAIN, Plan
-from kubernaut.core.policies import dormant
+from kubernaut.core.policies import dormant, undecided
 from kubernaut.core.run import Decision, Facts, Hold, Run
 from kubernaut.core.storing import must_store_first
 from kubernaut.core.verifying import verify
@@ -128,8 +128,8 @@ def _follow_alternate(draft: Draft) -> None:
 def _tell_suspension(draft: Draft) -> None:
     """Say that a person has to decide, or that one has."""
     phase = draft.status.phase
-    if draft.suspended and phase is RunPhase.RUNNING:
-        failed = [name for name, record in draft.steps.items() if record.phase is StepPhase.FAILED]
+    if draft.suspended and phase in (RunPhase.RUNNING, RunPhase.SUSPENDED):
+        failed = [step.name for step in draft.shape.steps if undecided(draft, step)]
         draft.status = draft.status.replace(
             phase=RunPhase.SUSPENDED,
             reason=Reason.NEEDS_PERSON.value,

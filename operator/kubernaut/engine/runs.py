@@ -217,6 +217,7 @@ class RunReconciler:
             self._guards.facts(live) if self._guards is not None else None,
             self._alerts.seen(live),
             dict(live.answers),
+            live.views.all_unread(),
         )
         return advance(live.view(), live.plan, facts, self._clock())
 
