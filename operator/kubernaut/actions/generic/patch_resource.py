@@ -99,7 +99,7 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
 
     def rights(self, target: ObjectRef | None, parameters: PatchResourceParameters) -> tuple[Right, ...]:
         needed = rights(("get", "patch"), parameters.api_version, parameters.kind, (parameters.name,))
-        needed += scaling_rights(parameters.patch)
+        needed += scaling_rights(parameters.api_version, parameters.kind, parameters.patch)
         kept = (
             guards.secretive_value(parameters.patch) or len(json.dumps(parameters.patch)) > MAX_BEFORE_IMAGE
         )
