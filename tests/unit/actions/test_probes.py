@@ -377,7 +377,7 @@ async def test_what_undo_made_anew_is_not_gone_any_more() -> None:
 
 
 async def test_a_job_of_the_step_helped_once_it_has_completed_and_is_unknown_once_it_is_gone() -> None:
-    cluster = FakeCluster()
+    cluster = FakeCluster().add(deployment())
     step = Step(cluster, "run_job", image="tools:1", tailLines=0)
     assert await step.told() == (NO, NO)
     done = await step.perform()

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from kubernaut.actions.fencing import births
 from kubernaut.actions.guards import secretive_path
 from kubernaut.actions.jobs.job import JOB
+from kubernaut.actions.pinned_target import WhenTargetGone
 from kubernaut.api.base import UNQUOTED, DnsName, Flag
 from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.naming import child_job
@@ -134,6 +135,13 @@ class RunJobParameters(ActionParameters):
         ),
         UNQUOTED,
     ] = 50
+    when_target_gone: Annotated[
+        WhenTargetGone,
+        Field(
+            description="Where the run's target was deleted, or made anew, before the Job is created: create none "
+            "(`Refuse`), or create it (`Act`)."
+        ),
+    ] = WhenTargetGone.REFUSE
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -151,8 +159,9 @@ def job_ref(context: StepContext) -> ObjectRef:
 
 
 def asked(context: StepContext, parameters: RunJobParameters) -> Mapping[str, Any]:
-    """Return what the mark on the Job stands for."""
-    return {"account": context.account, **parameters.model_dump(mode="json", by_alias=True)}
+    """Return what the mark on the Job stands for: all that the Job is made of."""
+    given = parameters.model_dump(mode="json", by_alias=True, exclude={"when_target_gone"})
+    return {"account": context.account, **given}
 
 
 def job_of(context: StepContext, parameters: RunJobParameters, *, stub: bool = False) -> Manifest:
