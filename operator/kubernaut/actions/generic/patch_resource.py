@@ -133,7 +133,10 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         written = seen
         for one in fields.diff(seen, desired):
             written = fields.put(written, one.path, fields.get(evidence, one.path))
-        change = fence.change(seen, written, f"{ObjectRef.of(seen)} was patched")
+        ref = ObjectRef.of(seen)
+        change = fence.change(seen, written, f"{ref} was patched")
+        if change.desired is None:
+            return fence.nothing(f"nothing to do: {ref} is as the patch says already")
         return replace(change, secret=guards.secretive(seen, written))
 
     @staticmethod
