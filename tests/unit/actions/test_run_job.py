@@ -23,7 +23,7 @@ from kubernaut.core.errors import (
     UnknownOutcome,
 )
 from kubernaut.core.ports import Manifest, Right
-from unit.actions.builders import NOW, context, deployment, ended
+from unit.actions.builders import NOW, context, deployment, ended, running, waiting
 from unit.actions.fake import FakeCluster, Lost
 from unit.actions.jobs import pod_of
 
@@ -324,6 +324,33 @@ async def test_a_job_that_was_quicker_than_the_fence_is_found() -> None:
     found = await run.fence(cluster, HERE, wanted())
     assert found.acted
     assert found.awaits is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"containerStatuses": [waiting("ErrImagePull")]}, ", app: ErrImagePull)"),
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
+                ]
+            },
+            ", it has no node: 0/1 nodes are available)",
+        ),
+        ({"containerStatuses": [running()]}, ""),
+    ],
+)
+async def test_a_job_that_is_stopped_tells_for_what_its_pod_waited(status: Any, told: str) -> None:
+    """Its pod goes with it, so nobody could look afterwards."""
+    cluster = a_cluster()
+    step = await created(cluster)
+    made = pod_of(cluster.find("Job", NAME), f"{NAME}-x")
+    cluster.add(labelled({**made, "status": {"phase": "Pending", **status}}))
+    done = await run.undo(cluster, step, wanted())
+    assert done.acted
+    assert told in done.message
+    assert ("waited" in done.message) is bool(told)
 
 
 @pytest.mark.parametrize("linger", [True, False])

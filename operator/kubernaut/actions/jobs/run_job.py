@@ -25,6 +25,7 @@ from kubernaut.core.redacting import redacted
 
 MAX_LOG: Final = 4096
 _READ: Final = 64 * 1024
+_MOST_WAITS: Final = 300
 _STUB: Final = "this name can't be used any more"
 
 
@@ -160,6 +161,7 @@ class RunJob:
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RunJobParameters) -> Done:
         """What a Job did can't be taken back. One that still runs is stopped: it is deleted, with its pods."""
         ref, what = job_ref(context), asked(context, parameters)
+        why = await _waiting(cluster, context)
         kept = f"{ref} has ended; what it did can't be taken back"
         try:
             found = await created.withdraw(cluster, context, ref, what, self.ended, kept=kept)
@@ -168,7 +170,25 @@ class RunJob:
         if isinstance(found, Done):
             return found
         told = f"{ref}: deleted, with its pods"
-        return Done(True, f"{told}; what it had done can't be taken back", changed=(told,))
+        return Done(True, f"{told}{why}; what it had done can't be taken back", changed=(told,))
+
+
+async def _waiting(cluster: Cluster, context: StepContext) -> str:
+    """Return for what the Job's newest pod waits, as a part of a sentence; empty where it runs or can't be seen."""
+    name = job_ref(context).name
+    try:
+        found = await cluster.list(*POD, context.namespace, label_selector=_selector(name))
+    except ClusterError:
+        # It is told to help people, and must not stand in the way of stopping the Job.
+        return ""
+    pod = max((one for one in found if not pods.leaving(one)), key=_began, default=None)
+    if pod is None:
+        return ""
+    waits = [f"{one.name}: {one.waiting}" for one in pods.containers(pod) if one.waiting]
+    placed = pods.condition(pod, "PodScheduled")
+    if placed.get("status") == "False":
+        waits.append(f"it has no node: {placed.get('message') or placed.get('reason', '')}")
+    return f" (pod {pod['metadata']['name']} waited, {'; '.join(waits)[:_MOST_WAITS]})" if waits else ""
 
 
 def _going_on(seen: Manifest) -> Done:
