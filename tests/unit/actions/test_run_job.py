@@ -394,7 +394,7 @@ async def test_the_pod_is_restricted_and_runs_as_the_workflows_account() -> None
     assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("repair", False)
     assert container["env"][1] == {"name": "PASSWORD", "valueFrom": {"secretKeyRef": key}}
     assert (container["command"], "args" in container) == (["check"], False)
-    assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (0, 300)
+    assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (0, 305)
     assert "ttlSecondsAfterFinished" not in job["spec"]
     (owner,) = job["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("WorkflowExecution", "run-1")

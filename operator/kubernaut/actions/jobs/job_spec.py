@@ -21,6 +21,7 @@ from kubernaut.core.quantity import Quantity
 
 CONTAINER: Final = "job"
 _DAY: Final = 86_400
+_AFTER: Final = 5
 _TEXT: Final = StringConstraints(max_length=4096)
 _RESOURCE: Final = re.compile(r"cpu|memory|ephemeral-storage")
 
@@ -123,8 +124,8 @@ class RunJobParameters(ActionParameters):
         Field(
             ge=1,
             le=_DAY,
-            description="After so many seconds the Job is ended by its controller; by default when the step's own "
-            "`timeout` is over.",
+            description="After so many seconds the Job is ended by its controller; by default 5 after the step's own "
+            "`timeout` is over, at which the step ends it.",
         ),
         UNQUOTED,
     ] = None
@@ -187,10 +188,14 @@ def job_of(context: StepContext, parameters: RunJobParameters, *, stub: bool = F
 
 
 def _left(context: StepContext) -> int:
-    """Return the seconds until the step's time is over: then the Job ends also where nobody is there to end it."""
+    """Return after how many seconds the Job ends also where nobody is there to end it: soon after the step's time.
+
+    Not at that time: its controller takes the pod away, and with it what tells why it is not done.
+    """
     if context.deadline is None:
         return _DAY
-    return max(1, min(_DAY, math.ceil((context.deadline - context.now).total_seconds())))
+    left = math.ceil((context.deadline - context.now).total_seconds())
+    return max(1, min(_DAY, left + _AFTER))
 
 
 def _pod(context: StepContext, parameters: RunJobParameters) -> dict[str, Any]:

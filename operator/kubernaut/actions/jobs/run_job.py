@@ -181,7 +181,8 @@ async def _waiting(cluster: Cluster, context: StepContext) -> str:
     except ClusterError:
         # It is told to help people, and must not stand in the way of stopping the Job.
         return ""
-    pod = max((one for one in found if not pods.leaving(one)), key=_began, default=None)
+    # The Job's own deadline is the step's: its controller may just have begun to delete the pod.
+    pod = max(found, key=_began, default=None)
     if pod is None:
         return ""
     waits = [f"{one.name}: {one.waiting}" for one in pods.containers(pod) if one.waiting]
