@@ -110,6 +110,30 @@ def test_the_target_is_read_only_where_it_has_to_be_there() -> None:
     assert reads not in http_request.rights(context().target, wanted())
 
 
+async def test_a_secret_that_the_answer_repeats_is_no_output() -> None:
+    """Servers that help to debug repeat headers and body; under which name, nobody knows."""
+    cluster = FakeCluster().add(secret(token="hunter2", url=WITH_TOKEN))
+    said = {
+        "a": "Bearer hunter2",
+        "b": {"x": ["hunter2"]},
+        "c": 7,
+        "d": f"got {WITH_TOKEN}",
+        "e": {"hunter2": 1},
+    }
+    extract = {name: name for name in said}
+    for given in (
+        {"headersFrom": [{"name": "Authorization", "prefix": "Bearer ", "secretKeyRef": KEY}]},
+        {"body": {}, "bodyFrom": [{"path": "key", "secretKeyRef": KEY}]},
+        {"urlFrom": {**KEY, "key": "url"}},
+    ):
+        done = await sent(FakeWeb([answer(said)]), wanted(extract=extract, **given), cluster)
+        values = done.outputs["values"]
+        assert isinstance(values, dict)
+        assert values["c"] == 7
+        hidden = WITH_TOKEN if "urlFrom" in given else "hunter2"
+        assert hidden not in json.dumps(values)
+
+
 async def test_only_what_reads_may_be_repeated_by_itself() -> None:
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         intent = await http_request.prepare(FakeCluster(), context(), wanted(method=method))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -103,7 +103,8 @@ class HttpRequestParameters(ActionParameters):
         Field(
             max_length=8,
             description="What becomes an output: its name, and the path of its field in the JSON of the answer, as "
-            "in `result.id`; at most 1 KiB each, of an answer of at most 64 KiB. Of the rest nothing is kept.",
+            "in `result.id`; at most 1 KiB each, of an answer of at most 64 KiB, and none that repeats a secret "
+            "that was sent. Of the rest nothing is kept.",
         ),
     ] = Field(default_factory=dict)
     when_target_gone: Annotated[
@@ -266,7 +267,7 @@ class SendHttpRequest(NothingToSee):
                 reason=Reason.UNEXPECTED_ANSWER,
                 outputs=outputs,
             )
-        outputs["values"] = _extracted(parameters, answer, what)
+        outputs["values"] = _extracted(parameters, answer, _sent_secrets(parameters, url, headers, body))
         told = f"{what}: answered with status {answer.status}"
         return Done(not method.reads, told, outputs, () if method.reads else (told,))
 
@@ -327,7 +328,19 @@ def _expected(parameters: HttpRequestParameters, status: int) -> bool:
     return status in parameters.expect_status if parameters.expect_status else 200 <= status < 300
 
 
-def _extracted(parameters: HttpRequestParameters, answer: HttpAnswer, what: str) -> dict[str, JsonValue]:
+def _sent_secrets(
+    parameters: HttpRequestParameters, url: str, headers: Mapping[str, str], body: JsonValue
+) -> tuple[str, ...]:
+    """Return the values of Secrets that were sent: many a server repeats in its answer what it was asked."""
+    found = [headers[one.name].removeprefix(one.prefix) for one in parameters.headers_from]
+    found += [str(fields.get(body, fields.parse(one.path)) or "") for one in parameters.body_from]
+    found += [url] if parameters.url_from is not None else []
+    return tuple(filter(None, found))
+
+
+def _extracted(
+    parameters: HttpRequestParameters, answer: HttpAnswer, secrets: Sequence[str]
+) -> dict[str, JsonValue]:
     """Return what becomes an output; what can't be had is null, for the request has had its effect."""
     if not parameters.extract:
         return {}
@@ -338,9 +351,22 @@ def _extracted(parameters: HttpRequestParameters, answer: HttpAnswer, what: str)
     found: dict[str, JsonValue] = {}
     for name, text in parameters.extract.items():
         value: JsonValue = fields.get(document, fields.parse(text))
-        fits = len(json.dumps(value).encode()) <= MAX_VALUE and _tellable(value)
+        told = [text for text in _texts(value) if any(secret in text for secret in secrets)]
+        fits = len(json.dumps(value).encode()) <= MAX_VALUE and _tellable(value) and not told
         found[name] = value if fits else None
     return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a JSON value, keys too; of a number how it is written."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from (str(key), *_texts(one))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    else:
+        yield str(value)
 
 
 def _tellable(value: Any) -> bool:
