@@ -32,6 +32,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- mul (regexFind "^[0-9]+" . | int64) (get (dict "m" 60 "h" 3600 "d" 86400) (regexFind "[mhd]$" .)) -}}
 {{- end }}
 
+{{- /* A setting as text. Numbers of a file of values have a point, and a large one would be written as 1e+06. */}}
+{{- define "kubernaut.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end }}
+
 {{- define "kubernaut.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -98,6 +103,11 @@ digest tell nearly all passwords apart, and are no help in finding one.
 kubernaut.io/password-digest: {{ .Values.postgres.embedded.password | sha256sum | trunc 4 | quote }}
 {{- end }}
 
+{{- /* What the names of runbooks end with; values of a release before this one say nothing of it. */}}
+{{- define "kubernaut.runbookSuffix" -}}
+{{- with .Values.metrics.prometheusRule }}{{ hasKey . "runbookSuffix" | ternary .runbookSuffix ".md" }}{{ end }}
+{{- end }}
+
 {{- /* What becomes of the claims of a StatefulSet: they stay with the runs, and go with them. */}}
 {{- define "kubernaut.claimRetention" -}}
 persistentVolumeClaimRetentionPolicy:
@@ -153,14 +163,16 @@ helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{- /* What operator and analyst both may reach. */}}
-{{- define "kubernaut.egress" }}
+{{- /* Names, and the API server. */}}
+{{- define "kubernaut.egressToApiServer" }}
 {{- $policy := .Values.networkPolicy }}
 - to:
     {{- toYaml $policy.dnsTo | nindent 4 }}
   ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    {{- range ($policy.dnsPorts | default (list 53)) }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
 - ports:
     {{- range $policy.apiServerPorts }}
     - {port: {{ . }}, protocol: TCP}
@@ -171,6 +183,12 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
     - ipBlock: {cidr: {{ . }}}
     {{- end }}
   {{- end }}
+{{- end }}
+
+{{- /* What operator and analyst both may reach. */}}
+{{- define "kubernaut.egress" }}
+{{- $policy := .Values.networkPolicy }}
+{{- include "kubernaut.egressToApiServer" . | trim | nindent 0 }}
 {{- if eq .Values.postgres.mode "embedded" }}
 - to:
     - podSelector:
