@@ -223,6 +223,29 @@ def test_large_numbers_reach_the_operator_as_they_are_written(helm: Path, tmp_pa
     assert Settings.model_validate(settings)
 
 
+def test_names_of_digits_alone_stay_texts(helm: Path) -> None:
+    given = {
+        "tenants": [{"namespace": "2024", "serviceAccount": "7", "beforeImages": True}],
+        "alerts.enabled": True,
+    }
+    given |= {"watchNamespaces": ["2024"], "alerts.tokens.existingSecret": "t", "analyst.enabled": True}
+    given |= {"postgres": {"mode": "embedded", "embedded": {"password": "5"}}, "operator.replicas": 2}
+    values = [part for key, value in given.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
+    command = [str(helm), "template", "42", str(chart.CHART), "--namespace", "1e3", *values]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for manifest in yaml.safe_load_all(done.stdout):
+        meta = manifest["metadata"]
+        names = [meta["name"], *meta.get("labels", {}).values(), meta.get("namespace", "")]
+        names += [
+            one[part] for one in manifest.get("subjects", ()) for part in ("name", "namespace") if part in one
+        ]
+        names += [name for rule in manifest.get("rules", ()) for name in rule.get("resourceNames", ())]
+        selector = (manifest.get("spec") or {}).get("selector") or {}
+        names += (selector.get("matchLabels") or (selector if manifest["kind"] == "Service" else {})).values()
+        assert all(isinstance(name, str) for name in names), manifest
+
+
 def test_as_part_of_another_chart_it_may_be_switched_on_and_off(helm: Path, tmp_path: Path) -> None:
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts" / "kubernaut").symlink_to(chart.CHART)

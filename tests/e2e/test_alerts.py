@@ -233,7 +233,7 @@ def test_an_approval_that_comes_after_the_alert_was_resolved_changes_nothing(
     )  # fmt: skip
     fires = alert(namespace=place.namespace, deployment="web")
     teller.tell(fires)
-    run = Run(place, runs(place)[0]["metadata"]["name"])
+    run = Run(place, runs(place)[0])
     run.step_is("guards/approval", "Waiting")
     over(teller, fires)
     told = place.world.kubernaut("approve", run.name, "guards/approval", "-n", place.namespace)

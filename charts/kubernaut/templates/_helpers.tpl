@@ -1,6 +1,6 @@
 {{- define "kubernaut.labels" -}}
 app.kubernetes.io/part-of: kubernaut
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
@@ -8,17 +8,17 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 
 {{- define "kubernaut.operatorSelector" -}}
 app.kubernetes.io/name: kubernaut-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "kubernaut.analystSelector" -}}
 app.kubernetes.io/name: kubernaut-analyst
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "kubernaut.postgresSelector" -}}
 app.kubernetes.io/name: kubernaut-postgres
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* An image by repository and digest, else tag: (dict "root" $ "image" .Values.operator.image) */}}
