@@ -62,6 +62,7 @@ _POD: Final[Schema] = {
     "affinity": _OBJECT,
     "priorityClassName": _NAME,
 }
+_PLACING: Final = ("nodeSelector", "tolerations", "affinity", "priorityClassName")
 # What other values, or the chart itself, decide.
 OWNED: Final = (
     *("kubeconfig", "namespace", "dsn", "bind", "port", "state_dir", "encryption_keys", "identity", "shards"),
@@ -136,6 +137,8 @@ def _postgres() -> dict[str, Schema]:
         "postgres.embedded.password": {"type": "string"},
         "postgres.embedded.size": _QUANTITY,
         "postgres.embedded.resources": _RESOURCES,
+        "postgres.embedded.storageClassName": _NAME,
+        **{f"postgres.embedded.{name}": _POD[name] for name in _PLACING},
     }
 
 

@@ -314,8 +314,9 @@ def test_every_pod_that_is_made_has_a_network_policy_and_goes_where_pods_may_go(
     assert len(pods) == len(chosen) == 5
     for pod in pods:
         assert any(labels.items() <= pod["metadata"]["labels"].items() for labels in chosen)
-    of_operator = [pod for pod in pods if "kubernaut-operator" in json.dumps(pod["spec"]["containers"])]
-    assert all("nodeSelector" in pod["spec"] for pod in of_operator)
+    placed = [pod for pod in pods if "kubernaut/analyst" not in json.dumps(pod["spec"]["containers"])]
+    assert len(placed) == 4
+    assert all({"nodeSelector", "tolerations"} <= pod["spec"].keys() for pod in placed)
 
 
 @pytest.mark.parametrize(("service", "port"), [("alertmanager", 9093), ("prometheus", 9090)])
