@@ -110,7 +110,7 @@ def _proxy_of_environment(host: str) -> str | None:
 
 
 def _spared(host: str) -> bool:
-    """Whether no_proxy names a network that an address is in, as kubectl reads it; Python by itself knows names only."""
+    """Whether no_proxy names a network that an address is in: kubectl reads these, Python by itself does not."""
     listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     for entry in listed.split(","):
         # What is no network, or no address, spares nothing here.
