@@ -55,6 +55,13 @@ def test_the_page_of_metrics_knows_those_of_both_processes() -> None:
     assert names
 
 
+@pytest.mark.parametrize("path", ["charts/kubernaut/templates/NOTES.txt", "docs/install.md", "README.md"])
+def test_wherever_helm_test_is_told_helm_is_told_to_give_up_its_wait(path: str) -> None:
+    typed = re.findall(r"^.*\bhelm test .*$", (ROOT / path).read_text(), re.MULTILINE)
+    assert typed
+    assert all("--timeout" in line for line in typed if "`helm test`" not in line), typed
+
+
 def test_nothing_is_a_value_that_is_not_declared() -> None:
     def closed(schema: dict[str, Any], path: str) -> None:
         for name, one in schema.get("properties", {}).items():
