@@ -44,6 +44,12 @@ def test_each_alert_has_a_runbook_and_asks_for_what_there_is(alert: dict[str, An
     assert alert["severity"] in ("warning", "critical")
 
 
+def test_no_runbook_asks_for_health_through_the_api_server() -> None:
+    # Of an answer of 503, which is the one that counts, `kubectl get --raw` hides what it says.
+    pages = [path for path in (ROOT / "docs").rglob("*.md") if "get --raw" in path.read_text()]
+    assert pages == []
+
+
 def test_no_runbook_is_about_an_alert_that_does_not_exist() -> None:
     named = {alert["runbook"] for alert in alerts()}
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*named, "README"}
