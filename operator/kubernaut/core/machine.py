@@ -42,6 +42,9 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
         rolling.roll_back(draft)
     elif draft.status.phase is not RunPhase.FINALIZING:
         _forward(draft)
+        if draft.healed and draft.status.phase is RunPhase.RUNNING:
+            draft.acts.clear()
+            ending.stop_short(draft, Reason.ALERT_RESOLVED, draft.facts.healed)
     if draft.status.phase is RunPhase.FINALIZING:
         finalize(draft, stepping.drive)
     gate.settle(draft)

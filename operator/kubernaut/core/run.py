@@ -225,6 +225,7 @@ class Facts:
         alert: the alerts that started it, or None where none did.
         metrics: by query, the last answers that were had.
         unread: why objects that a step waits for, or the target, could not be read.
+        healed: that all alerts which started it are over, in words; empty where one may still fire.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
@@ -239,6 +240,7 @@ class Facts:
     alert: AlertSeen | None = None
     metrics: Mapping[str, MetricSeen] = field(default_factory=dict)
     unread: Mapping[Watched, str] = field(default_factory=dict)
+    healed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
