@@ -14,6 +14,7 @@ from kubernaut.actions.jobs.run_job import MAX_LOG, RunJob
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Awaits, StepContext
 from kubernaut.core.errors import (
+    ClusterError,
     EffectFailed,
     Forbidden,
     Invalid,
@@ -38,7 +39,7 @@ def wanted(**parameters: Any) -> RunJobParameters:
 
 def a_cluster(**more: Any) -> FakeCluster:
     """Return a cluster in which the run's target is there."""
-    texts = {f"{NAME}/job": NotFound("no such pod", status=404)}
+    texts: dict[str, str | ClusterError] = {f"{NAME}/job": NotFound("no such pod", status=404)}
     return FakeCluster(log_texts=texts, **more).add(deployment())
 
 
