@@ -59,6 +59,8 @@ def _yaml(value: Any) -> str:
 def template(manifest: Manifest) -> str:
     """Return an object as a document of a template: nothing of it is code, but namespace and labels."""
     text = _yaml(manifest).replace("{{", '{{ "{{" }}').replace(_LABEL, _LABELS)
+    # Quoted where it is all there is: a namespace may be called 2024.
+    text = text.replace(f"namespace: {NAMESPACE}\n", "namespace: {{ $.Release.Namespace | quote }}\n")
     return "---\n" + text.replace(NAMESPACE, "{{ $.Release.Namespace }}")
 
 
@@ -127,7 +129,7 @@ def _in_namespace(name: str, rules: Sequence[Manifest], account: str = OPERATOR_
         "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}],
     }
-    return _templates([role, binding]).replace(place, "{{ . }}")
+    return _templates([role, binding]).replace(place, "{{ . | quote }}")
 
 
 def _remember() -> str:

@@ -376,12 +376,14 @@ class Story:
     guards: Guarded | None = None
     alert: AlertSeen | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    unread: Mapping[Watched, str] = field(default_factory=dict)
+    healed: str = ""
 
     def decide(self, told: Mapping[str, Outcome] | None = None, **outcomes: Outcome) -> Decided:
         """Decide once; what must be stored first is stored, and the acts are under way."""
         told = dict(told or {}) | {name.replace("_", "-"): outcome for name, outcome in outcomes.items()}
         seen = (self.target, self.hold, self.objects, self.granted, self.off, self.unfenced, self.guards)
-        facts = Facts(told, frozenset(self.flying), *seen, self.alert, self.metrics)
+        facts = Facts(told, frozenset(self.flying), *seen, self.alert, self.metrics, self.unread, self.healed)
         self.unfenced -= {name for name, outcome in told.items() if not outcome.transient}
         self.last = advance(self.run, self.plan, facts, self.now)
         self.run = replace(self.run, status=self.last.status)

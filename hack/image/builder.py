@@ -8,6 +8,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -38,12 +39,18 @@ def home() -> Path:
 
 
 def build_or_cached(
-    kind: str, progress: Progress | None = None, *, fresh: bool = False, revision: str | None = None
+    kind: str,
+    progress: Progress | None = None,
+    *,
+    fresh: bool = False,
+    revision: str | None = None,
+    source: Path = ROOT,
 ) -> Path:
     """Return the archive of an image; it is built where the cache has none of this source.
 
     Its bill of materials lies beside it, with the ending ``.cdx.json``. ``fresh`` asks Debian for its packages anew;
-    else those of the first build with this source stay, which is what a test wants and a release does not.
+    else those of the first build with this source stay, which is what a test wants and a release does not. ``source``
+    is another tree to take Kubernaut itself and the version from; what is below it in the image is as pinned here.
 
     Raises:
         ClusterError: it can't be built here; says what is missing.
@@ -53,34 +60,37 @@ def build_or_cached(
     progress = progress or Progress()
     home().mkdir(parents=True, exist_ok=True)
     with locked(home() / "lock", waiting=lambda: progress.step("another build of images is under way")):
-        return _Build(KINDS[kind], progress, fresh, revision).archive()
+        return _Build(replace(KINDS[kind], tag=version(source)), progress, fresh, revision, source).archive()
 
 
-def sources() -> list[Path]:
-    """Return the files that decide what Kubernaut's own layer holds."""
-    package = ROOT / "operator" / "kubernaut"
+def sources(source: Path = ROOT) -> list[Path]:
+    """Return the files of a tree that decide what Kubernaut's own layer holds."""
+    package = source / "operator" / "kubernaut"
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    return [ROOT / "pyproject.toml", ROOT / "LICENSE", *sorted(files)]
+    return [source / "pyproject.toml", source / "LICENSE", *sorted(files)]
 
 
-def key(recipe: str, *parts: str, files: Iterable[Path] = ()) -> str:
-    """Return the name of what these inputs make."""
+def key(recipe: str, *parts: str, files: Iterable[Path] = (), source: Path = ROOT) -> str:
+    """Return the name of what these inputs make; ``source`` is the tree that the files are of."""
     digest = hashlib.sha256(f"{os.uname().machine}\0{debian.SUITE}\0".encode())
     for part in parts:
         digest.update(part.encode() + b"\0")
     recipes = [Path(__file__).with_name(name) for name in _RECIPES[recipe]]
-    for path in (*recipes, *files):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
+    for root, path in (*((ROOT, path) for path in recipes), *((source, path) for path in files)):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
 class _Build:
-    def __init__(self, kind: Kind, progress: Progress, fresh: bool, revision: str | None) -> None:
+    def __init__(
+        self, kind: Kind, progress: Progress, fresh: bool, revision: str | None, source: Path
+    ) -> None:
         self._kind = kind
         self._progress = progress
         self._fresh = fresh
         self._revision = revision
+        self._source = source
         self._made: set[str] = set()
 
     def archive(self) -> Path:
@@ -103,8 +113,10 @@ class _Build:
             files = [ROOT / FOLDER / f"{name}.txt" for name in sets]
             name = key("wheels", base.layer.digest, files=files)
             yield self._layer(sets[-1], name, partial(self._wheels, sets, workshop))
-        name = key("wheels", base.layer.digest, files=sources())
-        yield self._layer("kubernaut", name, lambda root: wheels.make_own(root, workshop, self._progress))
+        name = key("wheels", base.layer.digest, files=sources(self._source), source=self._source)
+        yield self._layer(
+            "kubernaut", name, lambda root: wheels.make_own(root, self._source, workshop, self._progress)
+        )
 
     def _postgres(self, base: Stored) -> Iterable[Stored]:
         name = key("postgres", base.layer.digest, *postgres.pinned())
@@ -114,7 +126,8 @@ class _Build:
         return wheels.make(root, sets, workshop, self._progress)
 
     def _key(self, stored: Sequence[Stored]) -> str:
-        return key("image", self._kind.name, self._revision or "", *(one.layer.digest for one in stored))
+        layers = (one.layer.digest for one in stored)
+        return key("image", self._kind.name, self._kind.tag, self._revision or "", *layers)
 
     def _layer(self, name: str, inputs: str, make: Callable[[Path], Stored]) -> Stored:
         """Return a layer from the cache, or make it: whole in a folder aside, then renamed into place."""
@@ -134,7 +147,7 @@ class _Build:
 
     def _write(self, out: Path, stored: Sequence[Stored]) -> None:
         components = [component for one in stored for component in one.components]
-        document = sbom.bill(self._kind.reference.rpartition(":")[0], version(), components)
+        document = sbom.bill(self._kind.reference.rpartition(":")[0], self._kind.tag, components)
         with tempfile.TemporaryDirectory(dir=home(), prefix=".bill-") as scratch:
             bill = Tree().file(_BILL, document).write(Path(scratch) / "layer.tar")
             layers = [*(one.layer for one in stored), bill]

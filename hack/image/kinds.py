@@ -17,9 +17,9 @@ SCRATCH = "/tmp"
 _VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
 
 
-def version() -> str:
-    """Return the version of the source, which is the tag of the images."""
-    found = _VERSION.search((ROOT / "operator" / "kubernaut" / "__init__.py").read_text())
+def version(source: Path = ROOT) -> str:
+    """Return the version of a source tree, which is the tag of its images."""
+    found = _VERSION.search((source / "operator" / "kubernaut" / "__init__.py").read_text())
     assert found
     return found[1]
 
@@ -36,6 +36,7 @@ class Kind:
         trial: a program of the finished image that has to run, and its arguments.
         env: variables beside those that all images have.
         stop: the signal that ends it in good order, where it is not SIGTERM.
+        tag: the version that it is of.
     """
 
     name: str
@@ -47,18 +48,19 @@ class Kind:
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = 8080
     stop: str = ""
+    tag: str = field(default_factory=version)
 
     @property
     def reference(self) -> str:
         """The name of a local build."""
-        return f"{REGISTRY}/kubernaut-{self.name}:{version()}"
+        return f"{REGISTRY}/kubernaut-{self.name}:{self.tag}"
 
     def labels(self, revision: str | None = None) -> dict[str, str]:
         """Return what the image says about itself; the revision only where a release names it."""
         labels = {
             "org.opencontainers.image.title": self.title,
             "org.opencontainers.image.description": self.about,
-            "org.opencontainers.image.version": version(),
+            "org.opencontainers.image.version": self.tag,
             "org.opencontainers.image.licenses": "Apache-2.0",
             "org.opencontainers.image.vendor": "Kubernaut",
         }
@@ -123,6 +125,8 @@ KINDS: Mapping[str, Kind] = {
             ("/usr/local/lib/trial_postgres.py",),
             (),
             ("usr/local/bin/postgres", "--version"),
+            # Where the server's socket is; pg_isready and psql of the wheel look in /tmp else.
+            {"PGHOST": "/var/run/postgresql"},
             port=5432,
             # Its SIGTERM waits until every client is gone.
             stop="SIGINT",

@@ -44,21 +44,21 @@ def make(root: Path, sets: Sequence[str], workshop: Workshop, progress: Progress
     return _finished(root, folder, Tree(), workshop, progress, sets[-1])
 
 
-def make_own(root: Path, workshop: Workshop, progress: Progress) -> Stored:
-    """Fill a folder with the layer of Kubernaut itself."""
+def make_own(root: Path, source: Path, workshop: Workshop, progress: Progress) -> Stored:
+    """Fill a folder with the layer of Kubernaut itself, out of a source tree."""
     folder = root / "site"
     with progress.step("kubernaut: building the wheel"), tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch)
+        copy = Path(scratch)
         for name in ("pyproject.toml", "LICENSE"):
-            shutil.copy(ROOT / name, source)
+            shutil.copy(source / name, copy)
         # Of the README only its place on an index makes use; a changed one would make every image another one.
-        (source / "README.md").write_text("Kubernaut\n")
+        (copy / "README.md").write_text("Kubernaut\n")
         shutil.copytree(
-            ROOT / "operator" / "kubernaut",
             source / "operator" / "kubernaut",
+            copy / "operator" / "kubernaut",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-        install(folder, str(source))
+        install(folder, str(copy))
     tree = Tree()
     for name in PROGRAMS:
         text = (folder / "bin" / name).read_text()

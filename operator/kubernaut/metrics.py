@@ -384,7 +384,7 @@ def _from_zero() -> None:
         "deferred",
     ):
         ALERTS.labels(outcome)
-    for code in ("200", "400", "401", "413", "503", "tls"):
+    for code in ("200", "400", "401", "403", "413", "500", "503", "tls"):
         ALERT_REQUESTS.labels(code)
     for how in ("given", "own", "expired"):
         TAKEOVERS.labels(how)

@@ -16,6 +16,8 @@ import yaml
 
 import chart_overlays as chart
 from apiserver.rest import MERGE_PATCH, Answer, Client
+from chart_values import camel
+from kubernaut.config import Settings
 from kubernaut.core.kinds import resource_of
 from localcluster import Cluster
 
@@ -189,6 +191,132 @@ def test_in_namespaced_mode_the_operator_may_do_nothing_elsewhere(helm: Path) ->
     groups = {group for name in bound for rule in roles[name] for group in rule["apiGroups"]}
     assert bound
     assert groups == {"admissionregistration.k8s.io"}
+
+
+def container_of(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = by_name(manifests)[kind, SYSTEM, name]["spec"]["template"]["spec"]["containers"][
+        0
+    ]
+    return found
+
+
+def test_large_numbers_reach_the_operator_as_they_are_written(helm: Path, tmp_path: Path) -> None:
+    given = {
+        "spoolBytes": 2147483648,
+        "outbox": 1000000,
+        "eventRate": 0.5,
+        "workers": 128,
+        "retention": "400d",
+    }
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"operator": {"settings": given}}))
+    operator = container_of(
+        chart.template(helm, "--values", str(values)), "StatefulSet", "kubernaut-operator"
+    )
+    env = {one["name"]: one.get("value") for one in operator["env"]}
+    settings = {}
+    for name in Settings.model_fields:
+        if camel(name) in given:
+            settings[name] = env[f"KUBERNAUT_{name.upper()}"]
+            assert settings[name] == str(given[camel(name)])
+    assert len(settings) == len(given)
+    assert Settings.model_validate(settings)
+
+
+def test_names_of_digits_alone_stay_texts(helm: Path) -> None:
+    given = {
+        "tenants": [{"namespace": "2024", "serviceAccount": "7", "beforeImages": True}],
+        "alerts.enabled": True,
+    }
+    given |= {"watchNamespaces": ["2024"], "alerts.tokens.existingSecret": "t", "analyst.enabled": True}
+    given |= {"postgres": {"mode": "embedded", "embedded": {"password": "5"}}, "operator.replicas": 2}
+    values = [part for key, value in given.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
+    command = [str(helm), "template", "42", str(chart.CHART), "--namespace", "1e3", *values]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for manifest in yaml.safe_load_all(done.stdout):
+        meta = manifest["metadata"]
+        names = [meta["name"], *meta.get("labels", {}).values(), meta.get("namespace", "")]
+        names += [
+            one[part] for one in manifest.get("subjects", ()) for part in ("name", "namespace") if part in one
+        ]
+        names += [name for rule in manifest.get("rules", ()) for name in rule.get("resourceNames", ())]
+        selector = (manifest.get("spec") or {}).get("selector") or {}
+        names += (selector.get("matchLabels") or (selector if manifest["kind"] == "Service" else {})).values()
+        assert all(isinstance(name, str) for name in names), manifest
+
+
+def test_as_part_of_another_chart_it_may_be_switched_on_and_off(helm: Path, tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "kubernaut").symlink_to(chart.CHART)
+    depends = [{"name": "kubernaut", "version": "*", "condition": "kubernaut.enabled"}]
+    about = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": depends}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(about))
+    values = {"global": {"imageRegistry": "registry.example"}, "kubernaut": {"enabled": True}}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+
+    def rendered(*more: str) -> str:
+        command = [str(helm), "template", "platform", str(tmp_path), "--namespace", SYSTEM, *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "name: kubernaut-operator" in rendered()
+    assert "name: kubernaut-operator" not in rendered("--set", "kubernaut.enabled=false")
+
+
+def test_runbooks_are_linked_to_as_they_are_served(helm: Path) -> None:
+    site = ["runbookBase=https://docs.example/docs/runbooks/", "runbookSuffix=.html"]
+    given = [part for one in site for part in ("--set", f"metrics.prometheusRule.{one}")]
+    rendered = chart.template(helm, "--values", str(chart.values_of(chart.MONITORING)), *given)
+    links = [
+        rule["annotations"]["runbook_url"]
+        for one in rendered
+        if one["kind"] == "PrometheusRule"
+        for rule in one["spec"]["groups"][0]["rules"]
+    ]
+    links += re.findall(r"\$\{runbooks\}[^\"]+", json.dumps(rendered))
+    assert len(links) > 30
+    assert all(link.endswith(".html") for link in (link.rstrip("\\") for link in links)), links
+    pages = {link.rstrip("\\").rpartition("/")[2].removesuffix(".html") for link in links}
+    assert pages <= {path.stem for path in (chart.ROOT / "docs" / "runbooks").glob("*.md")}
+
+
+def test_where_pods_resolve_names_and_what_the_analyst_mounts_can_be_said(helm: Path) -> None:
+    given = {
+        "networkPolicy.dnsPorts": [53, 5353],
+        "analyst.enabled": True,
+        "postgres.mode": "external",
+        "postgres.external.existingSecret": "history",
+        "analyst.extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "analyst.extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
+    }
+    values = [part for key, value in given.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
+    rendered = chart.template(helm, *values)
+    policies = {one["metadata"]["name"]: one["spec"] for one in rendered if one["kind"] == "NetworkPolicy"}
+    names = {"kubernaut-operator", "kubernaut-analyst", "kubernaut-cleanup", "kubernaut-test"}
+    assert policies.keys() == names
+    for policy in policies.values():
+        assert {one["port"] for one in policy["egress"][0]["ports"]} == {53, 5353}
+    mounts = container_of(rendered, "Deployment", "kubernaut-analyst")["volumeMounts"]
+    assert {"name": "ca", "mountPath": "/etc/ca"} in mounts
+
+
+def test_every_pod_that_is_made_has_a_network_policy_and_goes_where_pods_may_go(helm: Path) -> None:
+    values = ["--values", str(chart.values_of("everything"))]
+    rendered = chart.template(helm, *values)
+    chosen = [one["spec"]["podSelector"]["matchLabels"] for one in rendered if one["kind"] == "NetworkPolicy"]
+    pods = [
+        one if one["kind"] == "Pod" else one["spec"]["template"]
+        for one in rendered
+        if one["kind"] in ("Pod", "Job", "Deployment", "StatefulSet")
+    ]
+    assert len(pods) == len(chosen) == 5
+    for pod in pods:
+        assert any(labels.items() <= pod["metadata"]["labels"].items() for labels in chosen)
+    placed = [pod for pod in pods if "kubernaut/analyst" not in json.dumps(pod["spec"]["containers"])]
+    assert len(placed) == 4
+    assert all({"nodeSelector", "tolerations"} <= pod["spec"].keys() for pod in placed)
 
 
 @pytest.mark.parametrize(("service", "port"), [("alertmanager", 9093), ("prometheus", 9090)])

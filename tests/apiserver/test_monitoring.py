@@ -100,7 +100,7 @@ def test_the_rules_are_rules(rules: Path) -> None:
 
 
 def of(metric: str, values: str, pod: int = 0, **labels: str) -> dict[str, str]:
-    """Return a series of a replica, a sample a minute: as the Prometheus operator has it labelled."""
+    """Return a series of a replica, a sample a minute: as the Prometheus operator has it labelled, with its node."""
     where = {
         "namespace": "kubernaut-system",
         "service": "kubernaut-operator",
@@ -108,6 +108,7 @@ def of(metric: str, values: str, pod: int = 0, **labels: str) -> dict[str, str]:
         "container": "operator",
         "endpoint": "http",
         "pod": f"kubernaut-operator-{pod}",
+        "node": f"node-{pod}",
         "instance": f"10.0.0.{pod}:8080",
     }
     told = ",".join(f'{key}="{value}"' for key, value in {**where, **labels}.items())

@@ -223,6 +223,26 @@ def test_what_was_resolved_starts_nothing_and_ends_a_run_that_did_not_begin(
     assert "did-only" not in place.get("Deployment", "web")["metadata"].get("annotations", {})
 
 
+def test_an_approval_that_comes_after_the_alert_was_resolved_changes_nothing(
+    place: Place, teller: Teller
+) -> None:
+    trigger = {"alert": {"matchLabels": {"alertname": "Broken"}}, "parameters": NAMED}
+    place.workflow(
+        note("only"), parameters=[{"name": "deployment", "required": True}], target=TARGET,
+        triggers=[trigger], guards={"approval": "Always"},
+    )  # fmt: skip
+    fires = alert(namespace=place.namespace, deployment="web")
+    teller.tell(fires)
+    run = Run(place, runs(place)[0])
+    run.step_is("guards/approval", "Waiting")
+    over(teller, fires)
+    told = place.world.kubernaut("approve", run.name, "guards/approval", "-n", place.namespace)
+    assert told.returncode == 0, told
+    status = run.end()
+    assert (status["verdict"], status["reason"]) == ("SelfHealed", "AlertResolved")
+    assert not acted(place)
+
+
 def test_an_alert_about_an_object_that_was_replaced_repairs_no_other(place: Place, teller: Teller) -> None:
     broken(place)
     place.world.switch("off", "a test")

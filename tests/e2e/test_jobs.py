@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from e2e.websteps import gate, note
-from e2e.world import OPERATOR, REPAIR, Place, Run, phases, steps, until
+from e2e.world import OPERATOR, REPAIR, Place, Run, phases, steps, until, web
 
 Manifest = dict[str, Any]
 
@@ -170,4 +170,31 @@ def test_neither_a_job_nor_a_request_is_sent_for_a_target_that_was_made_anew(pla
     status = Run(place, place.get("WorkflowExecution", "run")).end()
     assert status["reason"] in ("TargetNotFound", "TargetReplaced")
     assert not {"work", "tell"} & {name for name, phase in phases(status).items() if phase == "Succeeded"}
+    assert (place.list("Job"), made(place)) == ([], [])
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["deleted", "made anew"])
+def test_no_job_is_created_for_a_target_that_went_while_a_person_was_asked(place: Place, anew: bool) -> None:
+    """No step looks at the target, so nothing stops the run."""
+    ask = {"name": "ask", "approval": {"message": "May it be done?"}}
+    url = {"url": "http://hooks.example.invalid/resume", "whenTargetGone": "Refuse"}
+    refused = {
+        "name": "tell",
+        "action": "http_request",
+        "dependsOn": ["ask"],
+        "with": url,
+        "onFailure": "Continue",
+    }
+    place.workflow(ask, refused, job("work", "tell"))
+    run = place.run()
+    run.step_is("ask", "Waiting")
+    place.delete("Deployment", "web")
+    until("it is gone", lambda: not place.list("Deployment"))
+    if anew:
+        place.create("Deployment", web())
+    assert place.world.kubernaut("approve", "run", "ask", "-n", place.namespace).returncode == 0
+    records = steps(run.end())
+    reason = "TargetReplaced" if anew else "TargetNotFound"
+    assert (records["tell"]["reason"], records["work"]["reason"]) == (reason, reason)
+    assert "set whenTargetGone: Act" in records["work"]["message"]
     assert (place.list("Job"), made(place)) == ([], [])

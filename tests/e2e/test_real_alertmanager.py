@@ -98,7 +98,17 @@ def test_only_a_resolved_alert_makes_a_run_remediated_and_one_that_fires_or_is_s
         assert {one.get("status", {}).get("verdict") for one in versions} == {None, "NotFixed"}
 
 
-def test_where_alertmanager_is_gone_nobody_knows_whether_it_helped(world: World, told: Told) -> None:
+def test_where_alertmanager_has_forgotten_or_is_gone_nobody_knows_whether_it_helped(
+    world: World, told: Told
+) -> None:
+    place = world.place()
+    repaired_by(told.fires, place, "8s")
+    told.alertmanager.stop()
+    # It comes back without the alert, which fires on.
+    told.alertmanager.run()
+    (run,) = ended(place)
+    assert (run["status"]["verdict"], run["status"]["reason"]) == ("Inconclusive", "AlertUnknown"), run
+    assert "it may not have been told of all that fires" in run["status"]["message"]
     place = world.place()
     repaired_by(told.fires, place, "6s")
     told.alertmanager.stop()

@@ -68,16 +68,21 @@ def alert(namespace: str, status: str) -> bytes:
 
 def only_with_a_certificate(cluster: Cluster, certificates: Certificates, namespace: str) -> None:
     """Tell an alert with a certificate, which starts a run, and without one or with a wrong one, which is refused."""
-    with forwarded(cluster, "pod/kubernaut-operator-0", 9095, 8080) as (port, metrics):
+    pod, tells = "pod/kubernaut-operator-0", alert(namespace, "firing")
+    with forwarded(cluster, pod, 8080) as (metrics,):
         before = counted(metrics)
         for refused in (certificates.nobody, certificates.stranger):
-            with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+            # One each: kubectl ends with a connection that is reset.
+            with (
+                forwarded(cluster, pod, 9095) as (port,),
+                pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)),
+            ):
                 # A token is no certificate.
-                post(
-                    port, refused, alert(namespace, "firing"), {"Authorization": "Bearer a-token-0123456789"}
-                )
+                post(port, refused, tells, {"Authorization": "Bearer a-token-0123456789"})
         assert counted(metrics) == {**before, "tls": before["tls"] + 2}
-        answers = [post(port, certificates.known, alert(namespace, one)) for one in ("firing", "resolved")]
+        with forwarded(cluster, pod, 9095) as (port,):
+            told = (tells, alert(namespace, "resolved"))
+            answers = [post(port, certificates.known, one) for one in told]
         assert [answer["alerts"] for answer in answers] == [{"started": 1}, {"resolved": 1}]
         assert counted(metrics) == {**before, "tls": before["tls"] + 2, "200": before["200"] + 2}
 

@@ -16,6 +16,7 @@ from localcluster.images import REGISTRY
 Manifest = dict[str, Any]
 TARGETS = ("a", "b", "c", "d")
 STEPS = 15
+LET_GO = "has(target.metadata.labels) && 'let' in target.metadata.labels"
 numbers = itertools.count(1)
 
 
@@ -36,12 +37,12 @@ def values(*namespaces: str, **more: Any) -> list[str]:
     return [part for key, value in given.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
 
 
-def with_history(password: str) -> Manifest:
+def with_history(password: str, **embedded: Any) -> Manifest:
     """Return values for a Postgres of the chart's own, on a volume, and an analyst content with two runs."""
-    embedded = {"image": image("postgres"), "password": password, "persistent": True}
+    given = {"image": image("postgres"), "password": password, "persistent": True, **embedded}
     two = {"name": "KUBERNAUT_ANALYST_MIN_CLUSTER_SIZE", "value": "2"}
     return {
-        "postgres": {"mode": "embedded", "embedded": embedded},
+        "postgres": {"mode": "embedded", "embedded": given},
         "analyst": {"enabled": True, "image": image("analyst"), "interval": "1s", "extraEnv": [two]},
     }
 
@@ -73,14 +74,17 @@ def deployment(namespace: str, name: str, image: str, replicas: int = 0) -> Mani
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "app", "image": image}]},
+                "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "app", "image": image}]},
             },
         },
     }
 
 
 def long_workflow(namespace: str) -> Manifest:
-    """Return a Workflow of steps that each leave a trace, with pauses in which much may happen."""
+    """Return a Workflow of steps that each leave a trace, with pauses in which much may happen.
+
+    Before the last step it waits until its target is labelled ``let: go``, however long all that takes.
+    """
     steps: list[Manifest] = []
     for at in range(STEPS):
         patch = {"metadata": {"annotations": {f"did-{at}": "=run.name"}}}
@@ -91,10 +95,10 @@ def long_workflow(namespace: str) -> Manifest:
             "patch": patch,
         }
         after = [f"pause-{at - 1}"] if at else []
-        steps += [
-            {"name": f"step-{at}", "action": "patch_resource", "with": act, "dependsOn": after},
-            {"name": f"pause-{at}", "wait": {"duration": "3s"}, "dependsOn": [f"step-{at}"]},
-        ]
+        pause = {"duration": "4s"} if at < STEPS - 2 else {"until": LET_GO}
+        steps.append({"name": f"step-{at}", "action": "patch_resource", "with": act, "dependsOn": after})
+        if at < STEPS - 1:
+            steps.append({"name": f"pause-{at}", "wait": pause, "dependsOn": [f"step-{at}"]})
     return {
         "apiVersion": "kubernaut.io/v1alpha1",
         "kind": "Workflow",
@@ -104,6 +108,25 @@ def long_workflow(namespace: str) -> Manifest:
             "parameters": [{"name": "deployment", "required": True}],
             "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "=params.deployment"},
             "steps": steps,
+        },
+    }
+
+
+def measured_workflow(namespace: str, target: str) -> Manifest:
+    """Return a Workflow with what only today's version has: a trigger, and a metric that nobody is asked for."""
+    return {
+        "apiVersion": "kubernaut.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": "measured", "namespace": namespace},
+        "spec": {
+            "serviceAccountName": "kubernaut-repair",
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+            "triggers": [{"alert": {"matchLabels": {"alertname": "Measured"}}}],
+            "steps": [{"name": "look", "action": "collect_diagnostics"}],
+            "verify": {
+                "expect": ["has(target.metadata.name)"],
+                "metrics": [{"name": "up", "query": "up", "expect": "value > 0.0"}],
+            },
         },
     }
 

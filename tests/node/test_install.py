@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,7 +26,7 @@ from localcluster.names import resolving
 from localpostgres import LocalPostgres
 from localpostgres.relay import relayed
 from localrun.audit import AuditLog, Request
-from node import eviction
+from node import eviction, versions
 from node.certified import VALUES, Certificates, only_with_a_certificate
 from node.connecting import connect
 from node.installed import (
@@ -35,6 +34,7 @@ from node.installed import (
     TARGETS,
     deployment,
     long_workflow,
+    measured_workflow,
     numbers,
     sample,
     values,
@@ -42,6 +42,7 @@ from node.installed import (
     with_history,
 )
 from node.leavings import OURS, in_its_namespace, new_since, of_the_release
+from node.versions import TODAY, Version
 from node.walk import type_again, walk
 
 Manifest = dict[str, Any]
@@ -54,8 +55,9 @@ PATIENCE = "12s"
 class Installation:
     """A cluster, helm, and words for what the tests do with both."""
 
-    def __init__(self, cluster: Cluster, helm: Path, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, helm: Path, folder: Path, before: Version) -> None:
         self.cluster = cluster
+        self.before = before
         self._helm = helm
         self._folder = folder
         assert cluster.audit_log is not None
@@ -76,15 +78,6 @@ class Installation:
             said = self.cluster.run_kubectl("logs", "-n", SYSTEM, "-l", OURS, "--prefix", "--ignore-errors")
             raise AssertionError(f"helm {arguments[0]}: {done.stderr}\n{told}\n{said}")
         return done.stdout
-
-    def previous(self) -> Path:
-        """Return the chart as it was a version before."""
-        older = self._folder / "kubernaut"
-        if not older.exists():
-            shutil.copytree(chart.CHART, older)
-            about = yaml.safe_load((older / "Chart.yaml").read_text())
-            (older / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "0.0.9"}))
-        return older
 
     def apply(self, *objects: Manifest) -> None:
         self.cluster.run_kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
@@ -130,10 +123,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     cluster = Cluster.up(name)
     try:
         assert cluster.has_real_node, "these tests need a node that really runs containers"
-        for kind in KINDS:
-            cluster.load_image(build_or_cached(kind))
+        before = versions.before(tmp_path_factory.mktemp("before"))
+        for version in (before, TODAY):
+            for kind in KINDS:
+                cluster.load_image(build_or_cached(kind, source=version.source))
         label = {"pod-security.kubernetes.io/enforce": "restricted"}
-        installation = Installation(cluster, chart.helm(), tmp_path_factory.mktemp("chart"))
+        installation = Installation(cluster, chart.helm(), tmp_path_factory.mktemp("helm"), before)
         installation.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": label}},
             *(volume(tmp_path_factory.mktemp("volume")) for _ in range(3)),
@@ -184,10 +179,11 @@ def replayed(place: Installation, namespace: str, workflow: Manifest) -> int:
     return int(json.loads(told)["summary"]["same"])
 
 
-def learned(place: Installation) -> list[Manifest]:
-    """Return the patterns that the analyst's pod has written."""
-    found = place.get("discoveredpatterns", "-n", SYSTEM)["items"]
-    return [one for one in found if one.get("status", {}).get("support")]
+def learned(place: Installation, symptom: str) -> set[tuple[str, str]]:
+    """Return the runs that the analyst's pod names as examples of patterns of a symptom."""
+    found = [one.get("status", {}) for one in place.get("discoveredpatterns", "-n", SYSTEM)["items"]]
+    told = [status for status in found if symptom in json.dumps(status.get("signature"))]
+    return {(one["namespace"], one["name"]) for status in told for one in status["exemplars"]}
 
 
 def at_work(place: Installation, namespace: str) -> list[str]:
@@ -201,14 +197,65 @@ def at_work(place: Installation, namespace: str) -> list[str]:
     return list(TARGETS)
 
 
+def remembered(place: Installation, namespace: str, workflow: str, runs: int) -> None:
+    """Wait until the version that is installed reads so many runs of a sample back from the history."""
+    asked = sample(workflow, namespace)
+    await_true(lambda: replayed(place, namespace, asked) == runs, f"the history has not {runs} of {workflow}")
+
+
+def scaled_up(place: Installation, namespace: str, name: str) -> None:
+    """Have a Deployment that is scaled to zero brought back by the version that is installed."""
+    place.apply(deployment(namespace, name, place.cluster.real_image("pause")))
+    place.apply(execution(namespace, name, "scaled-to-zero", {"deployment": name}))
+    status = place.ended(namespace, name)
+    assert (status["phase"], status.get("verdict")) == ("Succeeded", "Remediated"), status
+
+
+def measured(place: Installation, namespace: str) -> None:
+    """Have a run whose Workflow and status have what only today's version knows."""
+    place.apply(measured_workflow(namespace, "of-today"), execution(namespace, "measured", "measured", {}))
+    status = place.ended(namespace, "measured")
+    assert status["verdict"] == "Inconclusive", status
+    assert status["metrics"] == [{"name": "up", "state": "Unknown", "samples": 0, "reason": "MetricNotAsked"}]
+
+
+def hidden(place: Installation, namespace: str) -> None:
+    """See that the version before leaves that run as it is, and does not show what it does not know."""
+    status = place.status(namespace, "measured")
+    assert status["verdict"] == "Inconclusive", status
+    assert "metrics" not in status
+    assert "triggers" not in place.get("kwf", "measured", "-n", namespace)["spec"]
+
+
 def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
+    """From the version before to today's and back, with runs under way; then to today's again, and on with that."""
     namespace, other = place.namespace(), place.namespace()
-    given = values(namespace, other, **with_history("first"))
-    before = in_its_namespace(place.cluster)
+    not_ours = in_its_namespace(place.cluster)
+    older = values(namespace, other, **with_history("first", **versions.embedded_before()))
+    place.helm("install", "kubernaut", place.before.chart, *older, "--wait", "--timeout=2m")
+    versions.is_installed(place.cluster, place.before)
+    place.apply(sample("scaled-to-zero", namespace))
+    scaled_up(place, namespace, "of-before")
+    remembered(place, namespace, "scaled-to-zero", 1)
+
+    place.apply(*(deployment(namespace, name, place.cluster.real_image("pause")) for name in TARGETS))
+    place.apply(long_workflow(namespace))
+    names = at_work(place, namespace)
     # The values of the README's walk, and what these tests want beyond.
     walk = ("--values", str(chart.values_of("trial")))
-    place.helm("install", "kubernaut", str(place.previous()), *walk, *given, "--wait", "--timeout=2m")
-    assert "kubernaut-0.0.9" in place.helm("list")
+    today = (*walk, *values(namespace, other, **with_history("second, it's another")))
+    upgrade = ("upgrade", "kubernaut", TODAY.chart)
+    with pytest.raises(AssertionError, match="/postgres/embedded/image': got string, want object"):
+        place.helm(*upgrade, *older)
+    changed(place, namespace, names, TODAY, *upgrade, *today)
+    scaled_up(place, namespace, "of-today")
+    measured(place, namespace)
+    remembered(place, namespace, "scaled-to-zero", 2)
+    changed(place, namespace, names, place.before, "rollback", "kubernaut", "1")
+    hidden(place, namespace)
+    remembered(place, namespace, "scaled-to-zero", 2)
+    changed(place, namespace, names, TODAY, *upgrade, *today)
+
     its_test_fails_while_it_does_not_act(place)
     assert "the operator is ready and acts" in place.helm(
         "test", "kubernaut", "--logs", f"--timeout={PATIENCE}"
@@ -217,27 +264,11 @@ def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     # The replica that stayed acts meanwhile.
     heal(place, "crash-loop", namespace, other)
     eviction.again(place.cluster)
-    crashes = sample("crash-loop", namespace)
-    await_true(lambda: replayed(place, namespace, crashes) == 1, "the history has no run")
-    await_true(lambda: learned(place) != [], "the analyst learns nothing")
-    (pattern,) = learned(place)
-    assert pattern["status"]["support"] == 2, pattern
-    assert "CrashLoopBackOff" in json.dumps(pattern["status"]["signature"]), pattern
+    remembered(place, namespace, "crash-loop", 1)
+    both = {(namespace, "heal"), (other, "heal")}
+    await_true(lambda: both <= learned(place, "CrashLoopBackOff"), "the analyst does not learn of both")
 
-    place.apply(*(deployment(namespace, name, place.cluster.real_image("pause")) for name in TARGETS))
-    place.apply(long_workflow(namespace))
-    names = at_work(place, namespace)
-    changed = values(namespace, other, **with_history("second, it's another"))
-    for change in (
-        ("upgrade", "kubernaut", str(chart.CHART), *changed, "--set", "operator.podAnnotations.release=two"),
-        ("rollback", "kubernaut", "1"),
-    ):
-        assert not any("finishedAt" in place.status(namespace, name) for name in names)
-        before = {pod["metadata"]["uid"] for pod in pods(place)}
-        place.helm(*change, "--wait", "--timeout=2m")
-        after = {pod["metadata"]["uid"] for pod in pods(place)}
-        assert len(after) == 2
-        assert not before & after, "the pods were not replaced"
+    place.cluster.run_kubectl("label", "deployment", *names, "let=go", "-n", namespace)
     ends = [place.ended(namespace, name)["phase"] for name in names]
     assert ends == ["Succeeded"] * len(names)
     expected = {(target, f"did-{at}"): 1 for target in TARGETS for at in range(STEPS)}
@@ -245,7 +276,7 @@ def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     # On its volume Postgres kept what it had, and with each password it took what came.
     long = long_workflow(namespace)
     await_true(lambda: replayed(place, namespace, long) == len(TARGETS), "runs are missing")
-    assert replayed(place, namespace, crashes) == 1
+    remembered(place, namespace, "scaled-to-zero", 2)
 
     held = {"metadata": {"finalizers": ["kubernaut.io/mirror"]}}
     place.cluster.run_kubectl(
@@ -254,7 +285,7 @@ def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     place.helm("uninstall", "kubernaut", "--wait=legacy", "--timeout=2m")
     # Helm does not wait for what the garbage collector takes away.
     await_true(lambda: place.names("pods", "-n", SYSTEM, "-l", OURS) == [], "pods stay")
-    assert new_since(before, place.cluster) == {
+    assert new_since(not_ours, place.cluster) == {
         *place.names("discoveredpatterns", "-n", SYSTEM),
         "persistentvolumeclaim/data-kubernaut-postgres-0",
         "secret/kubernaut-signing",
@@ -270,6 +301,16 @@ def test_installed_upgraded_rolled_back_and_gone(place: Installation) -> None:
     every_right_of_the_cleanup_was_used(place)
     place.cluster.run_kubectl("delete", "pvc", "data-kubernaut-postgres-0", "-n", SYSTEM)
     place.cluster.run_kubectl("delete", "namespace", namespace, other, "--timeout=60s")
+
+
+def changed(place: Installation, namespace: str, names: list[str], version: Version, *change: str) -> None:
+    """Upgrade or roll back while all these runs are under way; another version is installed then."""
+    before = {pod["metadata"]["uid"] for pod in pods(place)}
+    place.helm(*change, "--wait", "--timeout=2m")
+    after = {pod["metadata"]["uid"] for pod in pods(place)}
+    assert not before & after, "the pods were not replaced"
+    versions.is_installed(place.cluster, version)
+    assert not any("finishedAt" in place.status(namespace, name) for name in names)
 
 
 def its_test_fails_while_it_does_not_act(place: Installation) -> None:

@@ -1,6 +1,6 @@
 {{- define "kubernaut.labels" -}}
 app.kubernetes.io/part-of: kubernaut
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
@@ -8,17 +8,17 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 
 {{- define "kubernaut.operatorSelector" -}}
 app.kubernetes.io/name: kubernaut-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "kubernaut.analystSelector" -}}
 app.kubernetes.io/name: kubernaut-analyst
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "kubernaut.postgresSelector" -}}
 app.kubernetes.io/name: kubernaut-postgres
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* An image by repository and digest, else tag: (dict "root" $ "image" .Values.operator.image) */}}
@@ -30,6 +30,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- /* A time such as 90m, 1h or 2d in seconds. */}}
 {{- define "kubernaut.seconds" -}}
 {{- mul (regexFind "^[0-9]+" . | int64) (get (dict "m" 60 "h" 3600 "d" 86400) (regexFind "[mhd]$" .)) -}}
+{{- end }}
+
+{{- /* A setting as text. Numbers of a file of values have a point, and a large one would be written as 1e+06. */}}
+{{- define "kubernaut.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
 {{- define "kubernaut.podSecurity" -}}
@@ -98,6 +103,11 @@ digest tell nearly all passwords apart, and are no help in finding one.
 kubernaut.io/password-digest: {{ .Values.postgres.embedded.password | sha256sum | trunc 4 | quote }}
 {{- end }}
 
+{{- /* What the names of runbooks end with; values of a release before this one say nothing of it. */}}
+{{- define "kubernaut.runbookSuffix" -}}
+{{- with .Values.metrics.prometheusRule }}{{ hasKey . "runbookSuffix" | ternary .runbookSuffix ".md" }}{{ end }}
+{{- end }}
+
 {{- /* What becomes of the claims of a StatefulSet: they stay with the runs, and go with them. */}}
 {{- define "kubernaut.claimRetention" -}}
 persistentVolumeClaimRetentionPolicy:
@@ -153,14 +163,16 @@ helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{- /* What operator and analyst both may reach. */}}
-{{- define "kubernaut.egress" }}
+{{- /* Names, and the API server. */}}
+{{- define "kubernaut.egressToApiServer" }}
 {{- $policy := .Values.networkPolicy }}
 - to:
     {{- toYaml $policy.dnsTo | nindent 4 }}
   ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    {{- range ($policy.dnsPorts | default (list 53)) }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
 - ports:
     {{- range $policy.apiServerPorts }}
     - {port: {{ . }}, protocol: TCP}
@@ -171,6 +183,12 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
     - ipBlock: {cidr: {{ . }}}
     {{- end }}
   {{- end }}
+{{- end }}
+
+{{- /* What operator and analyst both may reach. */}}
+{{- define "kubernaut.egress" }}
+{{- $policy := .Values.networkPolicy }}
+{{- include "kubernaut.egressToApiServer" . | trim | nindent 0 }}
 {{- if eq .Values.postgres.mode "embedded" }}
 - to:
     - podSelector:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kubernaut.api.reasons import Reason
+from kubernaut.core.candidates import UNKNOWN
 from kubernaut.core.errors import StepError
 from kubernaut.core.gitops.owners import AUTOSCALER, names_replicas
 from kubernaut.core.kinds import group_of as group_of
@@ -18,6 +19,9 @@ DAEMON_SET: Final = ("apps/v1", "DaemonSet")
 POD_METRICS: Final = ("metrics.k8s.io/v1beta1", "PodMetrics")
 HORIZONTAL_POD_AUTOSCALER: Final = AUTOSCALER
 NODE: Final = ("v1", "Node")
+_SCALED: Final = frozenset(
+    {("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "ReplicaSet"), ("", "ReplicationController")}
+)
 
 
 def named(namespace: str, target: ObjectRef, api_version: str, kind: str, name: str | None) -> ObjectRef:
@@ -50,6 +54,26 @@ def rights(verbs: Iterable[str], api_version: str, kind: str, names: tuple[str, 
     return tuple(Right(verb, group, resource, names) for verb in verbs)
 
 
-def scaling_rights(given: Any) -> tuple[Right, ...]:
-    """Return list on autoscalers where ``given``, fields that are to be written, names replicas: who keeps them."""
-    return rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ()) if names_replicas(given) else ()
+def scaling_rights(api_version: str, kind: str, given: Any) -> tuple[Right, ...]:
+    """Return list on autoscalers, which tells who keeps replicas, where fields that are to be written may name them.
+
+    Args:
+        given: the fields; UNKNOWN, or with an unknown ``spec``, where that shows only in a run.
+    """
+    spec = given.get("spec") if isinstance(given, Mapping) else given
+    return _AUTOSCALERS if names_replicas(given) or (spec == UNKNOWN and may_scale(api_version, kind)) else ()
+
+
+def kind_scaling_rights(kinds: Iterable[tuple[str, str]]) -> tuple[Right, ...]:
+    """Return the same where any fields of objects of these kinds (API version and kind) may be written."""
+    return _AUTOSCALERS if any(may_scale(*one) for one in kinds) else ()
+
+
+def may_scale(api_version: str, kind: str) -> bool:
+    """Whether objects of a kind have ``spec.replicas``, or may have: of kinds that are not built in nobody knows."""
+    group = group_of(api_version)
+    built_in = "." not in group or group.endswith(".k8s.io")
+    return (group, kind) in _SCALED if built_in else True
+
+
+_AUTOSCALERS: Final = rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ())

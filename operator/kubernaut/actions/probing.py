@@ -131,6 +131,10 @@ def _fares(sight: Sight, ref: ObjectRef) -> Said:
     if ref.kind == "Pod":
         healthy = pods.healthy(seen) and not pods.leaving(seen)
         return Said(_answer(healthy), f"{ref}: condition Ready {'holds' if healthy else 'does not hold'}")
+    if ref.uid and seen["metadata"].get("uid") != ref.uid:
+        return Said(Answer.UNKNOWN, f"{ref} was made anew since; how that fares says nothing of the step")
+    if seen["metadata"].get("deletionTimestamp"):
+        return Said(Answer.UNKNOWN, f"{ref} is being deleted")
     found = faring.own(seen)
     return Said(_ANSWERS.get(found.health, Answer.UNKNOWN), f"{ref}: {found.why} (status)")
 

@@ -97,8 +97,8 @@ REPAIR_RULES: Final = (
     _rule("apps", ["replicasets"], ["get", "list"]),
     _rule("apps", ["controllerrevisions"], ["list"]),
     _rule("autoscaling", ["horizontalpodautoscalers"], ["list"]),
-    # Starting runs of other Workflows, finding them again, and cancelling them.
-    _rule(GROUP, [_RUNS], ["create", "get", "patch"]),
+    # Starting runs of other Workflows, finding them again, following and cancelling them.
+    _rule(GROUP, [_RUNS], [*_READ, "create", "patch"]),
 )
 # Only while the chart is uninstalled: the operator is stopped, runs are let go of that nobody else will let go of any
 # more, and leases are deleted that nobody will renew.

@@ -245,7 +245,7 @@ REASONS: Final[dict[Reason, ReasonInfo]] = {
     ),
     Reason.APPROVAL_EXPIRED: ReasonInfo(_C.HUMAN, "Nobody answered in time; start a new run and approve it."),
     Reason.ALERT_RESOLVED: ReasonInfo(
-        _C.PRECONDITION, "Nothing: the trouble was over before the run began, so nothing was changed."
+        _C.PRECONDITION, "Nothing: the trouble was over before anything was changed."
     ),
     Reason.CANCELLED: ReasonInfo(_C.HUMAN, "Start a new run if it is still needed."),
     Reason.INTERNAL: ReasonInfo(_C.INFRASTRUCTURE, "Report this with the operator's log of the run's uid."),

@@ -7,7 +7,8 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -20,7 +21,11 @@ from kubernaut.core.guards.deciding import Alerts
 FRESH: Final = 5.0
 TIMEOUT: Final = 3.0
 MOST_BYTES: Final = 16 * 2**20
-_PATH: Final = "/api/v2/alerts"
+#: for so long after its start it may not know of all that fires: it keeps no alerts over a restart, and Prometheus
+#: tells of those that fire on each minute, or with each evaluation where these are further apart
+NOT_YET_TOLD: Final = timedelta(minutes=3)
+_ALERTS: Final = "/api/v2/alerts"
+_STATUS: Final = "/api/v2/status"
 _QUERY: Final = {"active": "true", "silenced": "true", "inhibited": "true", "unprocessed": "true"}
 
 
@@ -39,7 +44,7 @@ class Alertmanager:
         breaker: Breaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url.rstrip("/") + _PATH
+        self._url = url.rstrip("/")
         self._told = url
         self._clock = clock
         self._monotonic = monotonic
@@ -72,23 +77,49 @@ class Alertmanager:
 
     async def _ask(self) -> Alerts:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-            session.get(self._url, params=_QUERY, allow_redirects=False) as answer,
-        ):
-            if answer.status != 200:
-                raise ValueError(f"it answered {answer.status}")
-            # Not read(MOST_BYTES): that returns what has come so far, and a long answer comes in pieces.
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+            status, body, _ = await self._get(session, _ALERTS, _QUERY)
+            if status != 200:
+                raise ValueError(f"it answered {status}")
+            found = _list(body)
+            for one in found:
+                _labels(one)
+            # Afterwards, and by the same connection: of several behind one address it is the one that answered.
+            lacks = self._lacks(*await self._get(session, _STATUS))
+        heard = tuple(_labels(one) for one in found if not _suppressed(one))
+        return Alerts(
+            heard, fingerprints=frozenset(str(one.get("fingerprint", "")) for one in found), lacks=lacks
+        )
+
+    async def _get(
+        self, session: aiohttp.ClientSession, path: str, query: dict[str, str] | None = None
+    ) -> tuple[int, bytes, str]:
+        """Return status, body and the time that an answer says it was given at."""
+        async with session.get(self._url + path, params=query, allow_redirects=False) as answer:
             body = bytearray()
             async for piece in answer.content.iter_chunked(65536):
                 body += piece
                 if len(body) > MOST_BYTES:
                     raise ValueError(f"its answer is larger than {MOST_BYTES} bytes")
-        found = _list(bytes(body))
-        for one in found:
-            _labels(one)
-        heard = tuple(_labels(one) for one in found if not _suppressed(one))
-        return Alerts(heard, fingerprints=frozenset(str(one.get("fingerprint", "")) for one in found))
+            return answer.status, bytes(body), answer.headers.get("Date", "")
+
+    def _lacks(self, status: int, body: bytes, date: str) -> str:
+        """Return why it may not know yet of all that fires; nothing also where it does not tell when it started."""
+        if status != 200:
+            return ""
+        try:
+            began = datetime.fromisoformat(json.loads(body)["uptime"])
+            # By its own clock, where it tells it.
+            ran = (parsedate_to_datetime(date) if date else self._clock()) - began
+        except (ValueError, TypeError, KeyError):
+            return ""
+        if ran >= NOT_YET_TOLD:
+            return ""
+        seconds, minutes = max(int(ran.total_seconds()), 0), NOT_YET_TOLD // timedelta(minutes=1)
+        return (
+            f"the Alertmanager at {self._told} has run for {seconds} s, and for {minutes} minutes "
+            "it may not have been told of all that fires"
+        )
 
 
 def _list(body: bytes) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,6 +111,17 @@ def _any_exists(paths: str) -> bool:
 def _proxy_of_environment(host: str) -> str | None:
     # Once, and not per request as aiohttp's trust_env does, which costs a thread each time.
     parts = urllib.parse.urlsplit(host)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
+    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname) or _spared(parts.hostname):
         return None
     return urllib.request.getproxies().get(parts.scheme)
+
+
+def _spared(host: str) -> bool:
+    """Whether no_proxy names a network that an address is in: kubectl reads these, Python by itself does not."""
+    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    for entry in listed.split(","):
+        # What is no network, or no address, spares nothing here.
+        with contextlib.suppress(ValueError):
+            if "/" in entry and ip_address(host) in ip_network(entry.strip(), strict=False):
+                return True
+    return False

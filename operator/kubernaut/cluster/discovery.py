@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from kubernaut.cluster.resources import WELL_KNOWN, Resource, group_path
-from kubernaut.core.errors import NotFound
+from kubernaut.core.errors import NoSuchKind, NotFound
 
 
 class _Reader(Protocol):
@@ -25,7 +25,7 @@ class Discovery:
         What was found is kept; what was not is asked again each time, for it may be installed meanwhile.
 
         Raises:
-            NotFound: the cluster has no such kind; says so.
+            NoSuchKind: the cluster has no such kind; says so.
             ClusterError: the API server could not be asked.
         """
         key = (api_version, kind)
@@ -37,12 +37,12 @@ class Discovery:
             listed = await self._connection.read(path)
         except NotFound:
             message = f"the cluster has no API {api_version}, so no kind {kind}"
-            raise NotFound(f"{message}; check apiVersion, or install what defines it", status=404) from None
+            raise NoSuchKind(f"{message}; check apiVersion, or install what defines it", status=404) from None
         entries = [entry for entry in listed.get("resources") or () if "/" not in entry["name"]]
         for entry in entries:
             found = Resource(api_version, entry["kind"], entry["name"], bool(entry["namespaced"]))
             self._found.setdefault((api_version, entry["kind"]), found)
         if key not in self._found:
             kinds = ", ".join(sorted({entry["kind"] for entry in entries}))
-            raise NotFound(f"API {api_version} has no kind {kind}; it has {kinds[:300]}", status=404)
+            raise NoSuchKind(f"API {api_version} has no kind {kind}; it has {kinds[:300]}", status=404)
         return self._found[key]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
 from kubernaut.api import names
@@ -9,7 +11,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cluster.parts import Keeps
 from kubernaut.core.content import content_hash, snapshot_name
-from kubernaut.core.errors import AlreadyExists, ClusterError
+from kubernaut.core.errors import AlreadyExists, ClusterError, OfLaterVersion
 from kubernaut.core.ports import Manifest, ObjectRef
 
 
@@ -58,13 +60,24 @@ class Snapshots:
         """Read a snapshot.
 
         Raises:
-            NotFound: there is none. ClusterError: PreconditionFailed, where it can't be read as a Workflow's content.
+            NotFound: there is none. ClusterError: PreconditionFailed, where it can't be read as a Workflow's content;
+                OfLaterVersion, where that is because it has fields that this version does not know.
         """
         found = await self._cluster.get(ObjectRef("apps/v1", "ControllerRevision", namespace, name))
         try:
             return WorkflowSpec.model_validate(found.get("data"))
-        except ValidationError:
+        except ValidationError as error:
+            unknown = [one["loc"] for one in error.errors() if one["type"] == "extra_forbidden"]
+            if unknown:
+                raise _of_later_version(namespace, name, unknown[0]) from None
             raise _not_ours(namespace, name) from None
+
+
+def _of_later_version(namespace: str, name: str, field: Sequence[object]) -> OfLaterVersion:
+    return OfLaterVersion(
+        f"ControllerRevision {namespace}/{name}, which the run follows, has a field that this version does not know "
+        f"({'.'.join(map(str, field))}): upgrade the operator again; or delete the run, and take its finalizer off"
+    )
 
 
 def _not_ours(namespace: str, name: str) -> ClusterError:

@@ -11,13 +11,12 @@ from typing import Any, Final
 from kubernaut.api.execution import RunPhase, StepPhase, StepStatus
 from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.reasons import Reason
-from kubernaut.api.steps import OnFailure
 from kubernaut.core.draft import Draft
 from kubernaut.core.errors import StepError
 from kubernaut.core.expressions import Compiled
 from kubernaut.core.guards.risk import acts
 from kubernaut.core.plan import Kind, Plan, PlannedStep
-from kubernaut.core.policies import intervention, policy
+from kubernaut.core.policies import undecided
 from kubernaut.core.redacting import HIDDEN, named_secret, redacted
 from kubernaut.core.run import Facts, Run
 
@@ -92,15 +91,11 @@ def _asked(draft: Draft) -> Iterator[Asked]:
         if step.kind is Kind.APPROVAL and record.phase is StepPhase.WAITING:
             if step.name not in answered:
                 yield _approval(draft, step, record, deadline)
-        elif record.phase is StepPhase.FAILED and _undecided(draft, step):
+        elif undecided(draft, step):
             since = record.finished_at or begun
             why = redacted(f"{step.name} failed: {record.message or record.reason or 'it is not known why'}")
             effects = _effects(draft, (step, *_following(draft, step)))
             yield Asked(Asks.REMEDY, step.name, record.attempt, "", why, since, deadline, effects)
-
-
-def _undecided(draft: Draft, step: PlannedStep) -> bool:
-    return policy(draft, step) is OnFailure.MANUAL and intervention(draft, step) is None
 
 
 def _approval(draft: Draft, step: PlannedStep, record: StepStatus, deadline: datetime) -> Asked:

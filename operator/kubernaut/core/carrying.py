@@ -39,11 +39,7 @@ def carried_over(
     Raises:
         StepError: RetryRefused, where that run did not fail.
     """
-    if old.phase not in (RunPhase.FAILED, RunPhase.CANCELLED):
-        raise StepError(
-            f"run {old_name} is {old.phase.value}; only a failed or cancelled run is tried again",
-            reason=Reason.RETRY_REFUSED,
-        )
+    check_retryable(old_name, old)
     changed = {name for name in {*params, *old_params} if params.get(name) != old_params.get(name)}
     alike = not changed and plan.spec == old_plan.spec
     # What guards had asked is asked again: they may have other grounds now.
@@ -75,6 +71,15 @@ def carried_over(
         if (step.parent not in now.by_name or step.parent in kept) and counts(step):
             kept[step.name] = _taken(records[step.name], old_name)
     return [kept[step.name] for step in now.steps if step.name in kept]
+
+
+def check_retryable(name: str, status: WorkflowExecutionStatus) -> None:
+    """Raise StepError (RetryRefused) where a run did not fail, or is not over yet."""
+    if status.phase not in (RunPhase.FAILED, RunPhase.CANCELLED):
+        raise StepError(
+            f"run {name} is {status.phase.value}; only a failed or cancelled run is tried again",
+            reason=Reason.RETRY_REFUSED,
+        )
 
 
 def _done(record: StepStatus | None) -> bool:

@@ -108,7 +108,7 @@ def _verdict_told(status: WorkflowExecutionStatus) -> str:
             return "What the run had changed was put back."
         case Verdict.DECLINED if status.reason in GUARD_REASONS:
             return f"A guard declined the run. {status.message or ''}".strip()
-        case Verdict.DECLINED if status.reason in (Reason.CANCELLED, Reason.APPROVAL_DENIED):
+        case Verdict.DECLINED if status.reason == Reason.APPROVAL_DENIED:
             return "A person declined the run."
         case Verdict.DECLINED if status.reason == Reason.APPROVAL_EXPIRED:
             return "Nobody approved the run in time."

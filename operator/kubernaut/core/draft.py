@@ -44,6 +44,7 @@ class Draft:
         queries: what has to be asked of Prometheus.
         unfenced: steps that an earlier owner may have begun still, as far as is known now.
         guard: why a guard keeps a step from beginning, or None.
+        healed: whether a step did not begin because what it would repair is over.
     """
 
     def __init__(self, run: Run, plan: Plan, facts: Facts, now: datetime) -> None:
@@ -67,6 +68,7 @@ class Draft:
         self.wakes: list[datetime] = []
         self.queries: set[str] = set()
         self.guard: Refusal | None = None
+        self.healed = False
         self._params: dict[str, Any] | None = None
         self.unfenced = facts.unfenced - {
             name for name, outcome in facts.outcomes.items() if not outcome.transient

@@ -14,7 +14,13 @@ from kubernaut.core.policies import policy
 
 # Why a run ends before its steps are done; said in its status while what was begun comes to its end.
 STOPS_SHORT = frozenset(
-    {Reason.RUN_TIMEOUT, Reason.TARGET_NOT_FOUND, Reason.TARGET_REPLACED, Reason.PROTECTED}
+    {
+        Reason.RUN_TIMEOUT,
+        Reason.TARGET_NOT_FOUND,
+        Reason.TARGET_REPLACED,
+        Reason.PROTECTED,
+        Reason.ALERT_RESOLVED,
+    }
 )
 _DENIED = frozenset(
     {
@@ -39,7 +45,8 @@ def cancel(draft: Draft) -> None:
     """End the run because a person said so; what was begun is finished first."""
     if close(draft, all_but_finally(draft), Reason.CANCELLED):
         verdict = Verdict.INCONCLUSIVE if draft.may_have_acted else Verdict.DECLINED
-        message = draft.run.cancelled_for or "The run was cancelled by a person."
+        who = "the run that started it, or by a person" if draft.run.depth else "a person"
+        message = draft.run.cancelled_for or f"The run was cancelled by {who}."
         reason = Reason.REPLACED if draft.run.cancelled_for else Reason.CANCELLED
         draft.end(RunPhase.CANCELLED, verdict, reason, message)
 
@@ -47,7 +54,11 @@ def cancel(draft: Draft) -> None:
 def stop_short(draft: Draft, reason: Reason, message: str) -> None:
     """Give up before all steps were done; what was begun is finished first."""
     if close(draft, all_but_finally(draft), reason):
-        give_up(draft, reason, message, draft.plan.spec.on_failure is OnFailure.ROLLBACK)
+        if reason is Reason.ALERT_RESOLVED:
+            verdict = Verdict.INCONCLUSIVE if draft.may_have_acted else Verdict.SELF_HEALED
+            draft.end(RunPhase.CANCELLED, verdict, reason, message)
+        else:
+            give_up(draft, reason, message, draft.plan.spec.on_failure is OnFailure.ROLLBACK)
     else:
         draft.status = draft.status.replace(reason=reason.value, message=limits.message(message))
 

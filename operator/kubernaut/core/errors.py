@@ -93,10 +93,20 @@ class NotFound(ClusterError):
     reason = Reason.NOT_FOUND
 
 
+class NoSuchKind(NotFound):
+    """404: the cluster has no such kind; it may be installed later."""
+
+
 class AlreadyExists(ClusterError):
     """409 AlreadyExists on a create."""
 
     reason = Reason.CONFLICT
+
+
+class OfLaterVersion(ClusterError):
+    """What is stored has fields that only a later version of Kubernaut knows: it can be read once that is back."""
+
+    reason = Reason.PRECONDITION_FAILED
 
 
 class Conflict(ClusterError):

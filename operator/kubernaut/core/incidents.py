@@ -79,7 +79,9 @@ class Episode:
     @property
     def over_at(self) -> datetime:
         """From when on an alert that begins opens another episode."""
-        return (self.resolved_at or self.seen_at + SILENCE) + self.cooldown
+        ended = self.resolved_at or self.seen_at + SILENCE
+        # Alerts may carry any time.
+        return min(ended, _FOREVER - self.cooldown) + self.cooldown
 
     def fold(self, alarms: Iterable[Alarm], now: datetime) -> Episode:
         """Return it with these alarms, which belong to it."""

@@ -47,9 +47,9 @@ def fit(records: Sequence[StepStatus]) -> list[StepStatus]:
     """Return records that fit into the status: where there are very many, done steps tell less.
 
     First their messages go, then what they changed is cut (the marks on the objects keep it whole), and at last what
-    is told of the others.
+    is told of the others. Whatever room there is, messages keep to their own bound.
     """
-    fitting = list(records)
+    fitting = _messages_fit(records)
     if len(fitting) < _MANY or _taken(fitting) <= STATUS:
         return fitting
     for most in (None, _SHORT, _DOTS):
@@ -61,6 +61,25 @@ def fit(records: Sequence[StepStatus]) -> list[StepStatus]:
     share = max(_DOTS, room // max(1, len(told)))
     return [
         record.replace(message=cut(record.message, share)) if record.message else record for record in fitting
+    ]
+
+
+def _messages_fit(records: Sequence[StepStatus]) -> list[StepStatus]:
+    """Cut the longest messages until all fit into their bound.
+
+    Each was cut by the number of steps that there were then; since then groups may have brought more.
+    """
+    sizes = [len(record.message.encode()) for record in records if record.message]
+    if sum(sizes) <= MESSAGES:
+        return list(records)
+    left, most = MESSAGES, 0
+    for at, size in enumerate(sorted(sizes)):
+        most = left // (len(sizes) - at)
+        if size > most:
+            break
+        left -= size
+    return [
+        record.replace(message=cut(record.message, most)) if record.message else record for record in records
     ]
 
 

@@ -16,7 +16,7 @@ from kubernaut.core.draft import Draft
 from kubernaut.core.finalizing import finalize
 from kubernaut.core.guards import gate
 from kubernaut.core.plan import ALTERNATE, MAIN, Plan
-from kubernaut.core.policies import dormant
+from kubernaut.core.policies import dormant, undecided
 from kubernaut.core.run import Decision, Facts, Hold, Run
 from kubernaut.core.storing import must_store_first
 from kubernaut.core.verifying import verify
@@ -42,6 +42,9 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
         rolling.roll_back(draft)
     elif draft.status.phase is not RunPhase.FINALIZING:
         _forward(draft)
+        if draft.healed and draft.status.phase is RunPhase.RUNNING:
+            draft.acts.clear()
+            ending.stop_short(draft, Reason.ALERT_RESOLVED, draft.facts.healed)
     if draft.status.phase is RunPhase.FINALIZING:
         finalize(draft, stepping.drive)
     gate.settle(draft)
@@ -128,8 +131,8 @@ def _follow_alternate(draft: Draft) -> None:
 def _tell_suspension(draft: Draft) -> None:
     """Say that a person has to decide, or that one has."""
     phase = draft.status.phase
-    if draft.suspended and phase is RunPhase.RUNNING:
-        failed = [name for name, record in draft.steps.items() if record.phase is StepPhase.FAILED]
+    if draft.suspended and phase in (RunPhase.RUNNING, RunPhase.SUSPENDED):
+        failed = [step.name for step in draft.shape.steps if undecided(draft, step)]
         draft.status = draft.status.replace(
             phase=RunPhase.SUSPENDED,
             reason=Reason.NEEDS_PERSON.value,

@@ -102,11 +102,18 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         finished_at=draft.now,
         retry_at=None,
         reason=Reason.DRY_RUN.value if draft.run.dry_run else None,
-        message=draft.short(outcome.message) or None,
+        message=draft.short(_told(draft, step, outcome)) or None,
         outputs=dict(outcome.outputs) or None,
     )
     if step.kind is Kind.FOR_EACH:
         groups.gathered(draft, step)
+
+
+def _told(draft: Draft, step: PlannedStep, outcome: Outcome) -> str:
+    # A run that is started is no change of this step, so the action's own words do not tell that it was not.
+    if step.kind is Kind.WORKFLOW and draft.run.dry_run:
+        return f"dry run, nothing was started: {outcome.message}"
+    return outcome.message
 
 
 def _failed(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:

@@ -70,6 +70,12 @@ def intervention(draft: Draft, step: PlannedStep) -> Intervention | None:
     return None
 
 
+def undecided(draft: Draft, step: PlannedStep) -> bool:
+    """Whether a person has still to say what becomes of a failed step."""
+    failed = draft.record(step).phase is StepPhase.FAILED
+    return failed and policy(draft, step) is OnFailure.MANUAL and intervention(draft, step) is None
+
+
 def covered(draft: Draft, step: PlannedStep) -> bool:
     """Whether a failed step holds up nothing: it may fail, or its alternate did its work."""
     found = policy(draft, step)

@@ -91,9 +91,14 @@ def _give_up(draft: Draft, step: PlannedStep, why: str) -> None:
 
 
 def to_undo(draft: Draft) -> list[PlannedStep]:
-    """Return the steps that changed, or may have changed, an object; last one first."""
+    """Return the steps that changed, or may have changed, an object; the one that ended last first.
+
+    Steps beside one another may have changed the same field, and none of them can be put back under a later change.
+    """
     last = {step.name for step in draft.shape.below(FINALLY)}
-    return [step for step in reversed(draft.shape.steps) if step.name not in last and _to_undo(draft, step)]
+    found = [step for step in draft.shape.steps if step.name not in last and _to_undo(draft, step)]
+    found.sort(key=lambda step: draft.record(step).finished_at or draft.now)
+    return found[::-1]
 
 
 def _to_undo(draft: Draft, step: PlannedStep) -> bool:

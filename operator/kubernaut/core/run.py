@@ -224,6 +224,8 @@ class Facts:
         guards: what guards say of the run, or None where it has none.
         alert: the alerts that started it, or None where none did.
         metrics: by query, the last answers that were had.
+        unread: why objects that a step waits for, or the target, could not be read.
+        healed: that all alerts which started it are over, in words; empty where one may still fire.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
@@ -237,6 +239,8 @@ class Facts:
     guards: Guarded | None = None
     alert: AlertSeen | None = None
     metrics: Mapping[str, MetricSeen] = field(default_factory=dict)
+    unread: Mapping[Watched, str] = field(default_factory=dict)
+    healed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,11 +62,14 @@ def done(draft: Draft, scope: str) -> bool:
 
 
 def failure(draft: Draft, scope: str) -> PlannedStep | None:
-    """Return the step for which a scope has failed."""
-    for step in draft.shape.of.get(scope, ()):
-        if draft.record(step).phase is StepPhase.FAILED and not covered(draft, step):
-            return step
-    return None
+    """Return the step for which a scope has failed, rather than one that was cut short for that."""
+    found = [
+        step
+        for step in draft.shape.of.get(scope, ())
+        if draft.record(step).phase is StepPhase.FAILED and not covered(draft, step)
+    ]
+    causes = (step for step in found if draft.record(step).reason != Reason.CANCELLED)
+    return next(causes, found[0] if found else None)
 
 
 def _state(draft: Draft, scope: str) -> State:

@@ -187,10 +187,11 @@ def _object(draft: Draft, step: PlannedStep) -> dict[str, object] | None:
     key = Watched(watched.api_version, watched.kind, str(name))
     draft.objects.add(key)
     seen = draft.facts.objects.get(key)
-    if seen is None or not seen.current:
-        return None
-    if seen.manifest is None:
-        draft.set(step, message=draft.short(f"{key.kind} {key.name} does not exist"))
+    absent = seen is not None and seen.manifest is None
+    told = draft.facts.unread.get(key) or (f"{key.kind} {key.name} does not exist" if absent else "")
+    if told:
+        draft.set(step, message=draft.short(told))
+    if seen is None or seen.manifest is None or not seen.current:
         return None
     return {"object": seen.manifest}
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from kubernaut.api.duration import format_duration
-from kubernaut.api.execution import MetricStatus, RunPhase, Verdict
+from kubernaut.api.execution import MetricStatus, RunPhase, StepPhase, Verdict
 from kubernaut.api.reasons import Reason
 from kubernaut.api.steps import OnFailure
 from kubernaut.core import measuring
@@ -15,6 +15,8 @@ from kubernaut.core.draft import Draft
 from kubernaut.core.ending import give_up
 from kubernaut.core.errors import StepError
 from kubernaut.core.measuring import Lack
+from kubernaut.core.plan import Kind, PlannedStep
+from kubernaut.core.policies import policy
 from kubernaut.core.run import AlertSeen, AlertState
 
 # A target that can't be read at the deadline gets this long before the verdict says so.
@@ -33,7 +35,7 @@ def verify(draft: Draft) -> None:
         draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.DRY_RUN, message)
         return
     if declared is None and alert is None:
-        message = "All steps succeeded; the Workflow declares no expectation."
+        message = f"{_steps_told(draft)}; the Workflow declares no expectation."
         draft.end(RunPhase.SUCCEEDED, Verdict.INCONCLUSIVE, Reason.NO_EXPECTATION, message)
         return
     if draft.status.phase is not RunPhase.VERIFYING:
@@ -55,6 +57,17 @@ def verify(draft: Draft) -> None:
     statuses = _measured(draft, timeout, window)
     if statuses is not None:
         _stabilize(draft, window, statuses)
+
+
+def _steps_told(draft: Draft) -> str:
+    """Say how the steps ended: those that may fail may have."""
+    failed = [step.name for step in draft.shape.steps if _failed_as_it_may(draft, step)]
+    return f"All steps are done, but failed: {', '.join(failed)}" if failed else "All steps succeeded"
+
+
+def _failed_as_it_may(draft: Draft, step: PlannedStep) -> bool:
+    failed = step.kind is not Kind.ALTERNATE and draft.record(step).phase is StepPhase.FAILED
+    return failed and policy(draft, step) is OnFailure.CONTINUE
 
 
 def _holds(draft: Draft, timeout: timedelta) -> bool:

@@ -15,7 +15,7 @@ from kubernaut.api.names import FINALIZER
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cluster.snapshots import Snapshots
 from kubernaut.core.content import content_hash
-from kubernaut.core.errors import ClusterError, Conflict, NotFound
+from kubernaut.core.errors import ClusterError, Conflict, NotFound, OfLaterVersion
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import ObjectRef
 from kubernaut.engine.backoff import AWAY
@@ -176,7 +176,8 @@ class RecordLoader:
                 return None
             try:
                 run = WorkflowExecution.model_validate(manifest)
-            except ValidationError as error:
+                spec = await self._spec(run)
+            except (ValidationError, OfLaterVersion) as error:
                 # It is offered again when it is listed again; until then it holds up no other.
                 log.error(
                     "a finished run can't be read and is not stored: it may be of a later version of Kubernaut, then "
@@ -184,7 +185,6 @@ class RecordLoader:
                     extra={"run": f"{key.namespace}/{key.name}", "error": str(error)},
                 )
                 return None
-            spec = await self._spec(run)
             return record_of(run, spec, self._content(run, spec))
 
     def _content(self, run: WorkflowExecution, spec: WorkflowSpec | None) -> Mapping[str, Any] | None:
@@ -205,7 +205,7 @@ class RecordLoader:
         if claim.content_hash not in self._specs:
             try:
                 spec = await self._snapshots.get(run.metadata.namespace, claim.snapshot)
-            except AWAY:
+            except (*AWAY, OfLaterVersion):
                 # Stored without it, the record would lack the names of its actions for good.
                 raise
             except ClusterError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
+from kubernaut.api.base import format_time
 from kubernaut.api.execution import RunPhase
 from kubernaut.api.names import ANNOTATION_ALERTS
 from kubernaut.core.guards.deciding import ALERTS_FRESH, Alerts
@@ -22,6 +23,14 @@ def episode_of(live: LiveRun) -> Episode | None:
     if cause is None or meta.creation_timestamp is None:
         return None
     return _episode(cause.episode, meta.annotations.get(ANNOTATION_ALERTS, ""), meta.creation_timestamp)
+
+
+def healed(live: LiveRun) -> str:
+    """Say that all alerts of the run's incident are over; nothing where one may still fire, or none started it."""
+    cause, episode = live.execution.spec.trigger.alert, episode_of(live)
+    if cause is None or episode is None or episode.resolved_at is None:
+        return ""
+    return f"Alert {cause.name} was resolved at {format_time(episode.resolved_at)}, before anything was done."
 
 
 # A run that is verified is decided again and again, and what is kept of its alerts may be long.
@@ -72,7 +81,7 @@ class AlertStates:
             return AlertSeen(AlertState.UNKNOWN, "the last answer is too old")
         firing = episode.firing & last.fingerprints
         if not firing:
-            return AlertSeen(AlertState.RESOLVED)
+            return AlertSeen(AlertState.UNKNOWN, last.lacks) if last.lacks else AlertSeen(AlertState.RESOLVED)
         cause = live.execution.spec.trigger.alert
         assert cause is not None
         return AlertSeen(AlertState.FIRING, f"{cause.name} ({len(firing)} of {len(episode.alerts)} alerts)")

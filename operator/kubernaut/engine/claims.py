@@ -23,10 +23,10 @@ from kubernaut.api.reasons import Reason
 from kubernaut.api.workflow import Lifecycle, WorkflowSpec, WorkflowStatus
 from kubernaut.cluster.sharedreads import SharedReads
 from kubernaut.cluster.snapshots import Snapshots
-from kubernaut.core.carrying import carried_over, migration_problem
+from kubernaut.core.carrying import carried_over, check_retryable, migration_problem
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.content import content_hash, snapshot_name
-from kubernaut.core.errors import Forbidden, NotFound, StepError
+from kubernaut.core.errors import Forbidden, NoSuchKind, NotFound, StepError
 from kubernaut.core.expressions import Scope
 from kubernaut.core.machine import claim
 from kubernaut.core.parameters import parse_parameters
@@ -160,12 +160,17 @@ class Claims:
         if old.spec.dry_run:
             raise _refused(f"run {name} was a dry run: nothing of it was done")
         if status.workflow is None or status.target is None:
-            # It never began, so there is nothing to take over.
+            # It never began, so there is nothing to take over; but one that may still begin is not tried again.
+            check_retryable(name, status)
             return []
         if status.target.uid != target.uid:
             raise _refused(f"run {name} was about another {target.kind} {target.name}, which is gone")
         was = status.workflow
-        spec = await self._content(live.key.namespace, was.snapshot, was.content_hash)
+        try:
+            spec = await self._content(live.key.namespace, was.snapshot, was.content_hash)
+        except NotFound:
+            told = f"what run {name} followed (ControllerRevision {was.snapshot}) is gone, so what of it still counts"
+            raise _refused(f"{told} can't be told") from None
         old_plan = self._plan(was.name, spec, was.content_hash)
         old_params = parse_parameters(spec, old.given())
         answers = old.spec.control.approvals
@@ -311,8 +316,10 @@ class Claims:
             await self._reach.demand(namespace, f"the target {ref}")
         try:
             found = await account.get(ref)
-        except NotFound:
+        except NotFound as error:
             message = f"the target {ref} does not exist"
+            if isinstance(error, NoSuchKind):
+                message += f": {error}"
             raise StepError(message, reason=Reason.TARGET_NOT_FOUND) from None
         if found["metadata"].get("namespace", "") != ref.namespace:
             message = (

@@ -10,6 +10,7 @@ from typing import Final
 from kubernaut.api.base import format_time
 from kubernaut.api.execution import RunPhase
 from kubernaut.api.names import API_VERSION, MANAGER
+from kubernaut.core.naming import MAX_NAME
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.live import LiveRun
 
@@ -55,7 +56,7 @@ def finished_event(live: LiveRun, now: datetime, instance: str) -> Manifest:
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{live.key.name}.{live.uid[:13]}.done"[-253:], "namespace": live.key.namespace},
+        "metadata": {"name": _name(live), "namespace": live.key.namespace},
         "eventTime": format_time(now),
         "type": "Normal" if good else "Warning",
         "reason": (status.reason or verdict)[:128],
@@ -71,3 +72,8 @@ def finished_event(live: LiveRun, now: datetime, instance: str) -> Manifest:
         "reportingController": f"kubernaut.io/{MANAGER}",
         "reportingInstance": instance[:128],
     }
+
+
+def _name(live: LiveRun) -> str:
+    tail = f".{live.uid[:13]}.done"
+    return live.key.name[: MAX_NAME - len(tail)].rstrip("-.") + tail

@@ -18,7 +18,7 @@ from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want
 from kubernaut.core.storing import worth_telling
 from kubernaut.core.unfenced import left_behind
 from kubernaut.engine import measuring
-from kubernaut.engine.alerting import AlertStates
+from kubernaut.engine.alerting import AlertStates, healed
 from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claims
 from kubernaut.engine.effects import Performer
@@ -217,6 +217,8 @@ class RunReconciler:
             self._guards.facts(live) if self._guards is not None else None,
             self._alerts.seen(live),
             dict(live.answers),
+            live.views.all_unread(),
+            healed(live),
         )
         return advance(live.view(), live.plan, facts, self._clock())
 

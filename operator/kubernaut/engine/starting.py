@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from kubernaut.api.base import format_time
 from kubernaut.api.execution import RunPhase, Verdict
 from kubernaut.api.names import FINALIZER
 from kubernaut.api.reasons import GUARD_REASONS, Reason
@@ -15,6 +14,7 @@ from kubernaut.core.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    OfLaterVersion,
     StepError,
     UnknownOutcome,
 )
@@ -23,7 +23,7 @@ from kubernaut.core.limits import message as short
 from kubernaut.core.limits import sentence
 from kubernaut.core.run import Hold
 from kubernaut.core.storing import worth_telling
-from kubernaut.engine.alerting import episode_of
+from kubernaut.engine.alerting import healed
 from kubernaut.engine.backoff import AWAY
 from kubernaut.engine.claims import Claim, Claims, OperatorMayNot
 from kubernaut.engine.concurrency import Concurrency, ConcurrentRun, Parent, disowned
@@ -101,8 +101,8 @@ class Starter:
             reason = Reason.REPLACED if view.cancelled_for else Reason.CANCELLED
             await self.refuse(live, reason, view.cancelled_for or "The run was cancelled before it began.")
             return False
-        if healed := _healed(live):
-            await self.refuse(live, Reason.ALERT_RESOLVED, healed)
+        if over := healed(live):
+            await self.refuse(live, Reason.ALERT_RESOLVED, over)
             return False
         parent = live.execution.spec.parent
         if parent is not None and parent.depth > MAX_DEPTH:
@@ -221,7 +221,7 @@ class Starter:
         """Take up a claimed run after a restart: plan from its snapshot, lock on its target.
 
         Raises:
-            ClusterError: the snapshot can't be read now; try again later.
+            ClusterError: the snapshot can't be read now, or not by this version; try again later.
         """
         assert live.status.target is not None
         if live.gone:
@@ -234,8 +234,8 @@ class Starter:
             message = sentence(f"The run's snapshot is gone: {error}")
             await self.refuse(live, Reason.WORKFLOW_NOT_FOUND, message)
             return False
-        except (*AWAY, Forbidden):
-            # It is the operator that may not read it, which says nothing of the run.
+        except (*AWAY, Forbidden, OfLaterVersion):
+            # It is the operator that can't or may not read it, which says nothing of the run.
             raise
         except StepError as error:
             await self.refuse(live, error.reason, sentence(error))
@@ -266,11 +266,3 @@ def _verdict(reason: Reason, declined: bool) -> Verdict:
     if reason is Reason.ALERT_RESOLVED:
         return Verdict.SELF_HEALED
     return Verdict.DECLINED if declined else Verdict.NOT_FIXED
-
-
-def _healed(live: LiveRun) -> str:
-    """Say that all alerts of the run's incident were resolved before it began; nothing where one may still fire."""
-    cause, episode = live.execution.spec.trigger.alert, episode_of(live)
-    if cause is None or episode is None or episode.resolved_at is None:
-        return ""
-    return f"Alert {cause.name} was resolved at {format_time(episode.resolved_at)}, before anything was done."

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kubernaut.api.reach import namespace_of
-from kubernaut.core.errors import ClusterError, NotFound
+from kubernaut.core.errors import ClusterError, NoSuchKind, NotFound
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.run import Watched
 from kubernaut.engine.keys import RunKey
@@ -40,20 +40,25 @@ class Lookout:
         self._wake = wake
 
     async def look(self, live: LiveRun, key: Watched) -> bool:
-        """Read an object; True where it was seen (or is gone)."""
+        """Read an object; True where it was seen (or is gone), or it is new why it can't be."""
         namespace = live.key.namespace
         cluster = self._accounts.as_account(namespace, _account(live))
         try:
             manifest = await cluster.get(_ref(live, key))
-        except NotFound:
-            live.views.of(key).look_at(None)
+        except NotFound as error:
+            view = live.views.of(key)
+            view.look_at(None)
+            if isinstance(error, NoSuchKind):
+                view.unread = str(error)
             return True
         except ClusterError as error:
             log.warning(
                 "an object that a run waits for can't be read",
                 extra={"run": str(live.key), "object": f"{key.kind} {key.name}", "error": str(error)},
             )
-            return False
+            view = live.views.of(key)
+            told, view.unread = view.unread, str(error)
+            return not told
         # As a watch brings it, which would hold these in memory while the run waits.
         manifest["metadata"].pop("managedFields", None)
         live.views.of(key).look_at(manifest)

@@ -23,12 +23,14 @@ class View:
         seen: None where it must be read again.
         blind: nothing was read since the last act, so what a watch brings may be older than that.
         unwatch: ends the watch, where there is one.
+        unread: why it could not be read; empty where it was, or nobody tried.
     """
 
     seen: Seen | None = None
     version: str = ""
     blind: bool = True
     unwatch: Callable[[], None] | None = None
+    unread: str = ""
 
     def look_away(self) -> None:
         """Forget the object: it must be read again."""
@@ -38,6 +40,7 @@ class View:
     def look_at(self, manifest: Manifest | None) -> None:
         """Take note of the object as just read."""
         self.blind = False
+        self.unread = ""
         self.seen = Seen(manifest)
         if manifest is not None:
             self.version = manifest["metadata"]["resourceVersion"]
@@ -73,6 +76,10 @@ class Views:
     def all_seen(self) -> dict[Watched, Seen]:
         """Return what was seen since the last act."""
         return {key: view.seen for key, view in self._views.items() if view.seen is not None}
+
+    def all_unread(self) -> dict[Watched, str]:
+        """Return why objects could not be read."""
+        return {key: view.unread for key, view in self._views.items() if view.unread}
 
     def look_away(self) -> None:
         """Forget everything: after an act, all must be read again."""

@@ -226,6 +226,10 @@ class Receiver:
         except web.HTTPException as error:
             ALERT_REQUESTS.labels(str(error.status)).inc()
             raise
+        except Exception:
+            # Answered with 500, which has Alertmanager tell it again.
+            ALERT_REQUESTS.labels("500").inc()
+            raise
         ALERT_REQUESTS.labels(str(answer.status)).inc()
         return answer
 
@@ -253,6 +257,9 @@ class Receiver:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return self._too_large()
+        except web.RequestPayloadError as error:
+            log.warning("a notification can't be unpacked", extra={"error": str(error)})
+            return _refused(400, f"the body can't be unpacked: {error}")
         try:
             notification = read(body)
         except PayloadInvalid as error:

@@ -149,6 +149,7 @@ class Player:
             guards=guarded,
             alert=self.recorded.alert,
             metrics=self._metrics,
+            healed=(self.recorded.run.message or "") if self._cut(Reason.ALERT_RESOLVED) else "",
         )
         before = self._run.status
         self._run = replace(self._run, control=self._control())

@@ -32,6 +32,7 @@ _CUT: Final = (
     Reason.TARGET_NOT_FOUND,
     Reason.TARGET_REPLACED,
     Reason.PROTECTED,
+    Reason.ALERT_RESOLVED,
 )
 UNTOLD: Final = "reason not recorded"
 _SAID: Final = "recorded"

@@ -142,6 +142,12 @@ def _pods() -> list[Played]:
         "the account's token": _template({"automountServiceAccountToken": True}),
         "the host's disk": _template({"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}),
         "a Secret as a volume": _template({"volumes": [{"name": "s", "secret": {"secretName": "bank"}}]}),
+        "a Secret as a part of a volume": _template(
+            {"volumes": [{"name": "s", "projected": {"sources": [{"secret": {"name": "bank"}}]}}]}
+        ),
+        "a Secret by a storage driver": _template(
+            {"volumes": [{"name": "s", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "bank"}}}]}
+        ),
         "a Secret as its environment": _template(envFrom=[{"secretRef": {"name": "bank"}}]),
         "a Secret as a variable": _template(
             env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "bank", "key": "word"}}}]

@@ -300,6 +300,8 @@ ESCALATIONS: list[dict[str, Any]] = [
     {"securityContext": {"runAsUser": 0}},
     {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]},
     {"volumes": [{"name": "s", "secret": {"secretName": "x"}}]},
+    {"volumes": [{"name": "s", "projected": {"sources": [{"secret": {"name": "x"}}]}}]},
+    {"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "x"}}}]},
     {"container": {"securityContext": {"privileged": True}}},
     {"container": {"securityContext": {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}}},
     {"container": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}},

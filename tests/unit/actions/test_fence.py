@@ -69,6 +69,27 @@ async def test_run_twice_is_run_once(scene: Scene) -> None:
     assert (second.acted, second.outputs, second.changed) == (True, first.outputs, first.changed)
 
 
+@pytest.mark.parametrize("read_before", [False, True])
+async def test_what_is_being_deleted_is_left_alone(scene: Scene, read_before: bool) -> None:
+    """Its controller does nothing for it any more, so a change would help nobody and be told as done."""
+    going = {"deletionTimestamp": "2026-03-01T00:00:00Z", "finalizers": ["example.com/hold"]}
+    scene.cluster.find("Deployment", "api")["metadata"].update(going)
+    if read_before:
+        scene.context.recent.put(scene.ref, await scene.cluster.get(scene.ref))
+    with pytest.raises(
+        StepError, match=r"is being deleted since 2026-03-01T00:00:00Z, held by example.com/hold"
+    ) as caught:
+        await scene.apply()
+    assert (caught.value.reason, scene.cluster.writes) == (Reason.PRECONDITION_FAILED, [])
+
+
+async def test_what_was_done_before_it_was_deleted_is_done(scene: Scene) -> None:
+    await scene.apply()
+    scene.cluster.find("Deployment", "api")["metadata"]["deletionTimestamp"] = "2026-03-01T00:00:00Z"
+    assert (await scene.apply()).acted
+    assert (await scene.restore()).acted
+
+
 async def test_a_later_attempt_finds_what_an_earlier_one_did(scene: Scene) -> None:
     await scene.apply()
     scene.context = replace(scene.context, attempt=2)

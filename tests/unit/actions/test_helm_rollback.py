@@ -456,6 +456,7 @@ def test_rights_are_those_on_records_and_on_the_kinds_that_may_be_changed() -> N
     assert rollback.rights(None, wanted(kinds=kinds)) == (
         *(Right(verb, "", "secrets", ()) for verb in ("list", "get", "create", "patch")),
         *(Right(verb, "apps", "deployments", ()) for verb in ("get", "patch")),
+        Right("list", "autoscaling", "horizontalpodautoscalers", ()),
     )
 
 

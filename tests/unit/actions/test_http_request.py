@@ -15,7 +15,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import EffectFailed, StepError, UnknownOutcome
 from kubernaut.core.ports import HttpAnswer, Manifest, Right
-from unit.actions.builders import context
+from unit.actions.builders import context, deployment
 from unit.actions.fake import FakeCluster
 from unit.actions.web import FakeWeb, answer
 
@@ -82,6 +82,56 @@ async def test_the_key_is_the_same_for_an_attempt_and_another_for_each_other_one
         keys.append(web.sent[0].headers["Idempotency-Key"])
     assert keys[0] == keys[1]
     assert len(set(keys)) == 4
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("deleted", Reason.TARGET_NOT_FOUND), ("replaced", Reason.TARGET_REPLACED)]
+)
+async def test_nothing_is_sent_about_a_target_that_is_gone_where_that_is_said(
+    how: str, reason: Reason
+) -> None:
+    """By default it is sent: it may tell somebody just that."""
+    cluster = FakeCluster()
+    if how == "replaced":
+        anew = deployment()
+        cluster.add({**anew, "metadata": {**anew["metadata"], "uid": "another"}})
+    with pytest.raises(StepError, match="nothing was sent; set whenTargetGone: Act") as caught:
+        await http_request.prepare(cluster, context(), wanted(whenTargetGone="Refuse"))
+    assert caught.value.reason is reason
+    assert await http_request.prepare(cluster, context(), wanted())
+    assert await http_request.prepare(
+        FakeCluster().add(deployment()), context(), wanted(whenTargetGone="Refuse")
+    )
+
+
+def test_the_target_is_read_only_where_it_has_to_be_there() -> None:
+    reads = Right("get", "apps", "deployments", ("api",))
+    assert reads in http_request.rights(context().target, wanted(whenTargetGone="Refuse"))
+    assert reads not in http_request.rights(context().target, wanted())
+
+
+async def test_a_secret_that_the_answer_repeats_is_no_output() -> None:
+    """Servers that help to debug repeat headers and body; under which name, nobody knows."""
+    cluster = FakeCluster().add(secret(token="hunter2", url=WITH_TOKEN))
+    said = {
+        "a": "Bearer hunter2",
+        "b": {"x": ["hunter2"]},
+        "c": 7,
+        "d": f"got {WITH_TOKEN}",
+        "e": {"hunter2": 1},
+    }
+    extract = {name: name for name in said}
+    for given in (
+        {"headersFrom": [{"name": "Authorization", "prefix": "Bearer ", "secretKeyRef": KEY}]},
+        {"body": {}, "bodyFrom": [{"path": "key", "secretKeyRef": KEY}]},
+        {"urlFrom": {**KEY, "key": "url"}},
+    ):
+        done = await sent(FakeWeb([answer(said)]), wanted(extract=extract, **given), cluster)
+        values = done.outputs["values"]
+        assert isinstance(values, dict)
+        assert values["c"] == 7
+        hidden = WITH_TOKEN if "urlFrom" in given else "hunter2"
+        assert hidden not in json.dumps(values)
 
 
 async def test_only_what_reads_may_be_repeated_by_itself() -> None:

@@ -214,6 +214,9 @@ ESCALATIONS: list[dict[str, Any]] = [
     pod_with(volumes=[{"name": "root", "hostPath": {"path": "/"}}]),
     pod_with(volumes=[{"name": "s", "secret": {"secretName": "x"}}]),
     pod_with(volumes=[{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]),
+    pod_with(volumes=[{"name": "s", "projected": {"sources": [{"secret": {"name": "x"}}]}}]),
+    pod_with(volumes=[{"name": "c", "projected": {"sources": [{"podCertificate": {"signerName": "a/b"}}]}}]),
+    pod_with(volumes=[{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "x"}}}]),
     pod_with(imagePullSecrets=[{"name": "x"}]),
     app_with(securityContext={"privileged": True}),
     app_with(securityContext={"allowPrivilegeEscalation": True}),
@@ -306,3 +309,17 @@ async def test_a_text_that_speaks_of_a_secret_is_kept_apart_and_not_told(text: s
     marked = cluster.find("ConfigMap", "settings")["metadata"]["annotations"]
     assert "hunter2" not in json.dumps([marked, done.changed, done.message, dict(done.outputs)])
     assert patch_resource.rights(None, wanted({"data": {"line": text}}))[2:]
+
+
+async def test_a_key_that_is_called_secret_is_no_reference_to_one() -> None:
+    cluster = FakeCluster().add(config(level="debug"))
+    assert (await patch_resource.perform(cluster, context(), wanted({"data": {"secret": "is out"}}))).acted
+
+
+async def test_a_patch_that_changes_nothing_says_so() -> None:
+    cluster = FakeCluster().add(config(level="debug"))
+    done = await patch_resource.perform(cluster, context(), wanted({"data": {"level": "debug"}}))
+    assert (done.acted, done.message) == (
+        False,
+        "nothing to do: ConfigMap shop/settings is as the patch says already",
+    )

@@ -99,6 +99,26 @@ async def test_a_marked_change_is_there_once_made_and_helped_once_the_workload_f
     assert "was put back" in await step.evidence()
 
 
+@pytest.mark.parametrize("how", ["made anew", "being deleted"])
+async def test_a_target_that_went_since_says_nothing_of_whether_it_helped(how: str) -> None:
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "c", "namespace": "shop", "uid": "u"},
+    }
+    cluster = FakeCluster().add(deployment(replicas=2), config)
+    step = Step(
+        cluster, "patch_resource", apiVersion="v1", kind="ConfigMap", name="c", patch={"data": {"a": "b"}}
+    )
+    await step.perform()
+    well(cluster)
+    assert await step.told() == (YES, YES)
+    changed = {"uid": "another"} if how == "made anew" else {"deletionTimestamp": "2026-03-01T00:00:00Z"}
+    cluster.find("Deployment", "api")["metadata"].update(changed)
+    assert await step.told() == (YES, UNKNOWN)
+    assert how in await step.evidence()
+
+
 async def test_what_somebody_changed_since_is_told_and_not_judged() -> None:
     cluster = FakeCluster().add(deployment(replicas=2))
     step = Step(cluster, "scale_deployment", replicas=3, autoscaler="Ignore")
@@ -377,7 +397,7 @@ async def test_what_undo_made_anew_is_not_gone_any_more() -> None:
 
 
 async def test_a_job_of_the_step_helped_once_it_has_completed_and_is_unknown_once_it_is_gone() -> None:
-    cluster = FakeCluster()
+    cluster = FakeCluster().add(deployment())
     step = Step(cluster, "run_job", image="tools:1", tailLines=0)
     assert await step.told() == (NO, NO)
     done = await step.perform()

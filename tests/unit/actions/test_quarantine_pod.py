@@ -149,7 +149,7 @@ async def test_a_pod_that_is_being_deleted_is_left_alone() -> None:
     there = labelled()
     there["metadata"]["deletionTimestamp"] = "2026-03-01T00:00:00Z"
     cluster = shop(there=there)
-    with pytest.raises(StepError, match="is being deleted already"):
+    with pytest.raises(StepError, match="is being deleted since"):
         await perform(cluster)
     assert cluster.writes == []
 

@@ -11,7 +11,7 @@ from kubernaut.actions.workloads.restart_pod import RestartPod, RestartPodParame
 from kubernaut.api.reasons import Reason
 from kubernaut.core.errors import Forbidden, StepError, TooManyRequests, Unavailable, UnknownOutcome
 from kubernaut.core.ports import Manifest, ObjectRef, Right
-from unit.actions.builders import context, deployment, pod, running, waiting
+from unit.actions.builders import context, deployment, pod, running, waiting, workload
 from unit.actions.fake import FakeCluster, Lost
 
 restart = RestartPod()
@@ -150,6 +150,60 @@ async def test_the_worst_pod_of_the_target_is_chosen(there: list[Manifest], chos
     cluster = FakeCluster().add(deployment(), *there)
     pinned = await prepared(cluster, deployment(), unhealthy=True)
     assert pinned == {"name": chosen, "uid": f"uid-pod-{chosen}" if chosen else ""}
+
+
+def owned(name: str, kind: str, owner: str, **more: Any) -> Manifest:
+    """Return a pod that crashes, with the target's labels and a controller."""
+    made = pod(name, waiting("CrashLoopBackOff", restarts=9, exitCode=1), ready=False, **more)
+    (ref,) = made["metadata"]["ownerReferences"]
+    ref |= {"kind": kind, "name": owner, "uid": f"uid-{kind.lower()}-{owner}"}
+    made["metadata"]["labels"] = {"app": "api", "pod-template-hash": owner.rpartition("-")[2]}
+    return made
+
+
+OURS = owned("ours", "ReplicaSet", "api-5f7b")
+CANARY = owned("canary", "ReplicaSet", "api-canary-77d9")
+ADOPTED = owned("adopted", "ReplicaSet", "frontend")
+ADOPTED["metadata"]["labels"]["pod-template-hash"] = "5f7b"
+DAEMON = owned("daemon", "DaemonSet", "api")
+#: what the kubelet leaves of a pod that it evicted; its ReplicaSet has made another
+LEFT = owned("left", "ReplicaSet", "api-5f7b", phase="Failed")
+
+
+@pytest.mark.parametrize(
+    ("others", "chosen"),
+    [
+        ([CANARY], "b-unready"),
+        ([DAEMON], "b-unready"),
+        ([LEFT], "b-unready"),
+        ([ADOPTED], "adopted"),
+        ([OURS], "ours"),
+    ],
+)
+async def test_a_pod_of_another_workload_with_the_same_labels_is_never_chosen(
+    others: list[Manifest], chosen: str
+) -> None:
+    """Nor one that is replaced already."""
+    cluster = FakeCluster().add(deployment(), HEALTHY, UNREADY, *others)
+    pinned = await prepared(cluster, deployment(), unhealthy=True)
+    assert pinned["name"] == chosen
+
+
+async def test_a_stateful_set_chooses_among_its_own_pods() -> None:
+    target = workload("StatefulSet")
+    ours, theirs = owned("api-0", "StatefulSet", "api"), owned("other-0", "StatefulSet", "other")
+    pinned = await prepared(FakeCluster().add(target, ours, theirs), target, unhealthy=True)
+    assert pinned["name"] == "api-0"
+
+
+@pytest.mark.parametrize("target", [deployment(), pod("d-crashing")], ids=["Deployment", "Pod"])
+async def test_no_pod_is_chosen_of_a_target_made_anew(target: Manifest) -> None:
+    fresh = CRASHING if target["kind"] == "Pod" else deployment()
+    fresh = {**fresh, "metadata": {**fresh["metadata"], "uid": "fresh"}}
+    cluster = FakeCluster().add(fresh, *([] if target["kind"] == "Pod" else [CRASHING]))
+    with pytest.raises(StepError, match="deleted and made anew") as caught:
+        await prepared(cluster, target, unhealthy=True)
+    assert caught.value.reason is Reason.TARGET_REPLACED
 
 
 async def test_where_all_are_healthy_nothing_is_done() -> None:

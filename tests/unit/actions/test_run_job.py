@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.actions.jobs.job_spec import RunJobParameters, job_ref
+from kubernaut.actions.jobs.job_spec import RunJobParameters, asked, job_ref
 from kubernaut.actions.jobs.run_job import MAX_LOG, RunJob
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Awaits, StepContext
 from kubernaut.core.errors import (
+    ClusterError,
     EffectFailed,
     Forbidden,
     Invalid,
@@ -23,7 +24,7 @@ from kubernaut.core.errors import (
     UnknownOutcome,
 )
 from kubernaut.core.ports import Manifest, Right
-from unit.actions.builders import NOW, context, ended
+from unit.actions.builders import NOW, context, deployment, ended, running, waiting
 from unit.actions.fake import FakeCluster, Lost
 from unit.actions.jobs import pod_of
 
@@ -37,7 +38,9 @@ def wanted(**parameters: Any) -> RunJobParameters:
 
 
 def a_cluster(**more: Any) -> FakeCluster:
-    return FakeCluster(log_texts={f"{NAME}/job": NotFound("no such pod", status=404)}, **more)
+    """Return a cluster in which the run's target is there."""
+    texts: dict[str, str | ClusterError] = {f"{NAME}/job": NotFound("no such pod", status=404)}
+    return FakeCluster(log_texts=texts, **more).add(deployment())
 
 
 async def created(cluster: FakeCluster, parameters: RunJobParameters | None = None) -> StepContext:
@@ -162,7 +165,7 @@ async def test_what_a_log_calls_a_secret_is_not_kept() -> None:
 
 
 async def test_no_log_is_read_where_none_is_wanted() -> None:
-    cluster = FakeCluster()
+    cluster = FakeCluster().add(deployment())
     step = await created(cluster, wanted(tailLines=0))
     ends(cluster, "Complete")
     assert (await run.perform(cluster, step, wanted(tailLines=0))).outputs["log"] == ""
@@ -186,6 +189,56 @@ async def test_who_could_not_tell_its_end_begins_no_job(lacks: str) -> None:
     with pytest.raises(Forbidden):
         await run.perform(cluster, HERE, wanted())
     assert cluster.writes == []
+
+
+def target_goes(cluster: FakeCluster, how: str) -> None:
+    cluster.drop("Deployment", "api")
+    if how == "replaced":
+        anew = deployment()
+        cluster.add({**anew, "metadata": {**anew["metadata"], "uid": "another"}})
+
+
+GONE = [("deleted", Reason.TARGET_NOT_FOUND), ("replaced", Reason.TARGET_REPLACED)]
+
+
+@pytest.mark.parametrize(("how", "reason"), GONE)
+async def test_no_job_is_created_for_a_target_that_is_gone(how: str, reason: Reason) -> None:
+    cluster = a_cluster()
+    target_goes(cluster, how)
+    with pytest.raises(StepError, match="no Job was created; set whenTargetGone: Act") as caught:
+        await run.perform(cluster, HERE, wanted())
+    assert caught.value.reason is reason
+    assert cluster.writes == []
+
+
+@pytest.mark.parametrize(("how", "reason"), GONE)
+async def test_a_job_that_was_created_goes_on_though_its_target_is_gone(how: str, reason: Reason) -> None:
+    """Also where the operator did not learn that it was created."""
+    cluster = a_cluster()
+    step = await created(cluster)
+    target_goes(cluster, how)
+    for here in (HERE, step):
+        assert (await run.perform(cluster, here, wanted())).awaits is not None
+    assert len(jobs(cluster)) == 1
+
+
+async def test_a_job_may_be_meant_for_a_target_that_is_gone_and_then_does_not_look() -> None:
+    cluster = a_cluster()
+    target_goes(cluster, "deleted")
+    assert (await run.perform(cluster, HERE, wanted(whenTargetGone="Act"))).acted
+    assert "get Deployment api" not in cluster.requests
+
+
+def test_the_target_is_read_by_whom_it_matters_to() -> None:
+    reads = Right("get", "apps", "deployments", ("api",))
+    assert reads in run.rights(HERE.target, wanted())
+    assert reads not in run.rights(HERE.target, wanted(whenTargetGone="Act"))
+
+
+async def test_a_job_of_an_operator_that_knew_no_such_choice_is_still_ours() -> None:
+    asked_for = asked(HERE, wanted())
+    assert "whenTargetGone" not in asked_for
+    assert asked_for == asked(HERE, wanted(whenTargetGone="Act"))
 
 
 @pytest.mark.parametrize("by", ["deleted", "replaced"])
@@ -238,7 +291,7 @@ async def test_one_that_exists_and_can_not_be_read_is_an_unknown_outcome() -> No
     await created(cluster)
     cluster.troubles["get"] = [Unavailable("away")]
     with pytest.raises(UnknownOutcome, match="whose it is could not be read"):
-        await run.perform(cluster, HERE, wanted())
+        await run.perform(cluster, HERE, wanted(whenTargetGone="Act"))
 
 
 async def test_after_a_crash_the_job_is_found_again() -> None:
@@ -272,6 +325,33 @@ async def test_a_job_that_was_quicker_than_the_fence_is_found() -> None:
     found = await run.fence(cluster, HERE, wanted())
     assert found.acted
     assert found.awaits is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"containerStatuses": [waiting("ErrImagePull")]}, ", app: ErrImagePull)"),
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
+                ]
+            },
+            ", it has no node: 0/1 nodes are available)",
+        ),
+        ({"containerStatuses": [running()]}, ""),
+    ],
+)
+async def test_a_job_that_is_stopped_tells_for_what_its_pod_waited(status: Any, told: str) -> None:
+    """Its pod goes with it, so nobody could look afterwards."""
+    cluster = a_cluster()
+    step = await created(cluster)
+    made = pod_of(cluster.find("Job", NAME), f"{NAME}-x")
+    cluster.add(labelled({**made, "status": {"phase": "Pending", **status}}))
+    done = await run.undo(cluster, step, wanted())
+    assert done.acted
+    assert told in done.message
+    assert ("waited" in done.message) is bool(told)
 
 
 @pytest.mark.parametrize("linger", [True, False])
@@ -315,7 +395,7 @@ async def test_the_pod_is_restricted_and_runs_as_the_workflows_account() -> None
     assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("repair", False)
     assert container["env"][1] == {"name": "PASSWORD", "valueFrom": {"secretKeyRef": key}}
     assert (container["command"], "args" in container) == (["check"], False)
-    assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (0, 300)
+    assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (0, 305)
     assert "ttlSecondsAfterFinished" not in job["spec"]
     (owner,) = job["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("WorkflowExecution", "run-1")

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from builders import a_workflow
 from kubernaut.actions.knowngood.declaration import KINDS
+from kubernaut.actions.registry import ActionRegistry
 from kubernaut.api.policies import policy_names
-from kubernaut.api.rbac import remember_manifests, system_manifests, tenant_manifests
+from kubernaut.api.rbac import REPAIR_ACCOUNT, remember_manifests, system_manifests, tenant_manifests
+from kubernaut.core.compiling import compile_plan
 from kubernaut.core.kinds import resource_of
+from kubernaut.core.rights import Weight, needed
+from kubernaut.core.rules import lacking
 
 Object = dict[str, Any]
 
@@ -20,6 +25,16 @@ def roles(manifests: list[Object]) -> Iterator[tuple[Object, Object]]:
 
 
 ALL = [*system_manifests(), *tenant_manifests("shop")]
+
+
+def test_an_account_may_follow_the_runs_that_its_steps_start_without_polling() -> None:
+    needs = needed(compile_plan(a_workflow().subflow("call").spec(), ActionRegistry(installed=False)))
+    account = [
+        rule for role, rule in roles(tenant_manifests("shop")) if role["metadata"]["name"] == REPAIR_ACCOUNT
+    ]
+    rights = [need.right for need in needs.of(Weight.MUST, Weight.EASES) if need.by == "call"]
+    assert [right for right in rights if lacking(account, right)] == []
+    assert {right.verb for right in rights} >= {"create", "list", "watch"}
 
 
 def test_there_are_no_wildcards() -> None:

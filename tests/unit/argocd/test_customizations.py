@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,32 @@ def test_an_object_without_any_status_is_progressing(kind: str) -> None:
     obj = load(FOLDER / kind / "testdata/new.yaml")
     assert health_of(obj, kind)["status"] == "Progressing"
     assert health_of({**obj, "status": {}}, kind)["status"] == "Progressing"
+
+
+def fewer(value: Any) -> Iterator[Any]:
+    """Yield a value with one thing left out of it, in all ways."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield {name: one for name, one in value.items() if name != key}
+            yield from ({**value, key: one} for one in fewer(inner))
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield [*value[:at], *value[at + 1 :]]
+            yield from ([*value[:at], one, *value[at + 1 :]] for one in fewer(inner))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [(kind, path) for kind in CHECKS for path in stored(kind)],
+    ids=lambda one: str(getattr(one, "stem", one)),
+)
+def test_whatever_a_status_lacks_its_health_is_told(kind: str, path: Path) -> None:
+    obj = load(path)
+    for part in ("spec", "status"):
+        for less in fewer(obj.get(part)):
+            found = health_of({**obj, part: less}, kind)
+            assert found["status"] in ("Healthy", "Progressing", "Degraded", "Suspended")
+            assert isinstance(found["message"], str)
 
 
 def test_a_script_gets_no_library_that_argo_cd_does_not_open() -> None:

@@ -44,6 +44,12 @@ def test_each_alert_has_a_runbook_and_asks_for_what_there_is(alert: dict[str, An
     assert alert["severity"] in ("warning", "critical")
 
 
+def test_no_runbook_asks_for_health_through_the_api_server() -> None:
+    # Of an answer of 503, which is the one that counts, `kubectl get --raw` hides what it says.
+    pages = [path for path in (ROOT / "docs").rglob("*.md") if "get --raw" in path.read_text()]
+    assert pages == []
+
+
 def test_no_runbook_is_about_an_alert_that_does_not_exist() -> None:
     named = {alert["runbook"] for alert in alerts()}
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*named, "README"}
@@ -53,6 +59,13 @@ def test_the_page_of_metrics_knows_those_of_both_processes() -> None:
     names = {name for module in (metrics, telemetry) for name in vars(module) if name.isupper()}
     assert len(known_metrics()) > 40
     assert names
+
+
+@pytest.mark.parametrize("path", ["charts/kubernaut/templates/NOTES.txt", "docs/install.md", "README.md"])
+def test_wherever_helm_test_is_told_helm_is_told_to_give_up_its_wait(path: str) -> None:
+    typed = re.findall(r"^.*\bhelm test .*$", (ROOT / path).read_text(), re.MULTILINE)
+    assert typed
+    assert all("--timeout" in line for line in typed if "`helm test`" not in line), typed
 
 
 def test_nothing_is_a_value_that_is_not_declared() -> None:

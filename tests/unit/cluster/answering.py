@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
@@ -39,10 +39,13 @@ class Time:
 
 
 @contextlib.asynccontextmanager
-async def serving(one: Server, below: str, path: str) -> AsyncIterator[None]:
-    """Serve ``path`` under ``below``, which is part of the server's URL."""
+async def serving(
+    one: Server, below: str, path: str, others: Mapping[str, Server] | None = None
+) -> AsyncIterator[None]:
+    """Serve ``path``, and others by their paths, under ``below``, which is part of the first server's URL."""
     app = web.Application()
-    app.router.add_get(f"/{below}/{path}", one.answer)
+    for where, server in {path: one, **(others or {})}.items():
+        app.router.add_get(f"/{below}/{where}", server.answer)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

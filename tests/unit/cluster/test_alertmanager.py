@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from kubernaut.cluster import alertmanager as module
 from kubernaut.cluster.alertmanager import FRESH, Alertmanager
 from kubernaut.cluster.breaker import Breaker
 from unit.cluster.answering import Server, Time, serving
@@ -18,9 +19,15 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+def about() -> Server:
+    """What it says of itself."""
+    return Server('{"uptime": "2026-01-01T00:00:00.000Z"}')
+
+
+@pytest.fixture
+async def server(about: Server) -> AsyncIterator[Server]:
     one = Server("[]")
-    async with serving(one, "am", "api/v2/alerts"):
+    async with serving(one, "am", "api/v2/alerts", {"api/v2/status": about}):
         yield one
 
 
@@ -48,6 +55,45 @@ async def test_what_fires_is_told_with_its_labels_and_what_is_silenced_keeps_nob
     assert server.asked == [
         {"active": "true", "silenced": "true", "inhibited": "true", "unprocessed": "true"}
     ]
+
+
+async def test_an_answer_that_comes_in_many_pieces_is_read_to_its_end(server: Server) -> None:
+    labels = {"alertname": "Broken", "summary": "x" * 500}
+    server.body = json.dumps([{"labels": labels, "fingerprint": f"{at:x}"} for at in range(2000)])
+    found = await alertmanager(server.url, Time()).look()
+    assert found.trouble == ""
+    assert len(found.fingerprints) == len(found.firing) == 2000
+
+
+async def test_an_answer_that_is_too_large_is_trouble(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 1000)
+    server.body = json.dumps([{"labels": {"alertname": "x" * 2000}}])
+    found = await alertmanager(server.url, Time()).look()
+    assert found.trouble.endswith("its answer is larger than 1000 bytes")
+
+
+@pytest.mark.parametrize(("seconds", "known"), [(0, False), (170, False), (190, True)])
+async def test_one_that_has_just_started_may_not_know_yet_of_all_that_fires(
+    server: Server, about: Server, seconds: int, known: bool
+) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=seconds)
+    about.body = json.dumps({"uptime": began.isoformat(timespec="milliseconds").replace("+00:00", "Z")})
+    found = await alertmanager(server.url, Time()).look()
+    assert (found.trouble, found.lacks == "") == ("", known)
+    assert known or "for 3 minutes it may not have been told of all that fires" in found.lacks
+
+
+@pytest.mark.parametrize(
+    ("code", "body"), [(404, "no"), (200, "no"), (200, "[]"), (200, '{"uptime": "2026-01-01"}'), (200, "{}")]
+)
+async def test_of_one_that_does_not_say_since_when_it_runs_all_is_believed(
+    server: Server, about: Server, code: int, body: str
+) -> None:
+    about.status, about.body = code, body
+    found = await alertmanager(server.url, Time()).look()
+    assert (found.trouble, found.lacks) == ("", "")
 
 
 async def test_one_answer_serves_all_who_ask_for_some_seconds(server: Server) -> None:

@@ -446,3 +446,25 @@ async def test_context_namespace_token_and_proxy_are_taken_as_kubectl_takes_them
     assert (other.namespace, other.proxy) == ("default", None)
     with pytest.raises(Unavailable, match="nowhere"):
         await load_credentials(path, "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "spared"),
+    [
+        (".svc, 10.96.0.0/12 ,x/y", True),
+        ("10.96.0.1", True),
+        ("10.112.0.0/12,fd00::/8", False),
+        ("10.96.0.0/33", False),
+        ("", False),
+    ],
+)
+async def test_an_api_server_in_a_network_of_no_proxy_is_asked_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxy: str, spared: bool
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(KUBECONFIG.replace("api.example", "10.96.0.1"))
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    found = await load_credentials(path)
+    assert found.proxy == (None if spared else "http://proxy.example:3128")

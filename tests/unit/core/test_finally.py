@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from builders import Story, WorkflowBuilder, a_story, a_target, a_workflow, steps
 from kubernaut.api.reasons import Reason
+from kubernaut.core.features import Feature
+from kubernaut.core.run import Outcome, OutcomeKind
 
 
 def tidy(workflow: WorkflowBuilder | None = None, **more: object) -> Story:
@@ -141,3 +145,58 @@ def test_an_output_that_can_not_be_had_fails_the_run() -> None:
     story.decide()
     story.done("look", acted=False)
     assert story.end_state[2] == "ExpressionFailed"
+
+
+def waiting(tidy: WorkflowBuilder) -> Story:
+    """Return a run that is at its last steps, after one that took a minute; its own timeout is an hour."""
+    story = a_story(a_workflow().step("a").last(tidy.step("tell")))
+    story.decide()
+    story.after("1m")
+    story.done("a")
+    story.done("tell")
+    assert story.run.status.phase == "Finalizing"
+    return story
+
+
+@pytest.mark.parametrize("cause", ["capacity", "feature"])
+def test_what_it_waits_for_in_vain_ends_with_the_time_of_the_run(cause: str) -> None:
+    """Nothing else would end it: a cancel begins these steps, and a deletion waits for them."""
+    tidy = steps()
+    if cause == "capacity":
+        story = waiting(tidy.step("tidy", resources=[{"name": "drain", "amount": 2}]))
+        reason = "WaitingForCapacity"
+    else:
+        tidy.each("tidy", items=["x"])
+        story = a_story(a_workflow().step("a").template("one", steps().step("x")).last(tidy.step("tell")))
+        story.off = frozenset({Feature.FOR_EACH})
+        story.decide()
+        story.after("1m")
+        story.done("a")
+        story.done("tell")
+        reason = "FeatureOff"
+    assert (story.step("tidy").phase, story.step("tidy").reason) == ("Pending", reason)
+    story.after("59m")
+    assert story.last is not None
+    assert story.last.wake_at == story.now + timedelta(minutes=1)
+    story.after("1m")
+    assert (story.step("tidy").phase, story.step("tidy").reason) == ("Failed", reason)
+    assert story.end_state == ("Failed", "Inconclusive", "FinallyFailed")
+    assert story.last.wants == ()
+
+
+def test_who_cancels_or_deletes_a_run_waits_no_longer_than_a_step_may_take() -> None:
+    story = waiting(steps().step("tidy", resources=[{"name": "drain", "amount": 2}]))
+    story.control(cancel=True)
+    story.after("4m")
+    assert story.phases["tidy"] == "Pending"
+    story.after("1m")
+    assert story.end_state == ("Failed", "Inconclusive", "FinallyFailed")
+
+
+def test_a_run_that_it_started_and_that_does_not_end_is_cancelled_with_the_time_of_the_run() -> None:
+    story = waiting(steps().subflow("call"))
+    story.end("call", Outcome(OutcomeKind.DONE, outputs={"run": "child", "uid": "uid-of-child"}))
+    story.after("59m")
+    assert story.begun == []
+    story.after("1m")
+    assert story.begun == ["undo call"]

@@ -101,6 +101,57 @@ def test_what_was_taken_over_from_another_run_is_no_beginning() -> None:
     assert story.decide().acts == ()
 
 
+def test_what_is_over_by_the_time_a_person_approves_is_not_acted_upon() -> None:
+    story = a_story(a_workflow().step("look", "fake_read").step("act", needs="look"))
+    story.guards = ALWAYS
+    story.decide()
+    story.done("look", acted=False)
+    story.healed = "Alert Broken was resolved at noon, before anything was done."
+    # It may fire again meanwhile, and then somebody has to have been asked.
+    story.after("5m")
+    assert story.run.status.phase == "Running"
+    story.answer(GUARD_APPROVAL, Decision.APPROVE)
+    story.decide()
+    assert story.begun == []
+    assert story.end_state == ("Cancelled", "SelfHealed", "AlertResolved")
+    assert story.run.status.message == story.healed
+    assert story.phases["act"] == "Skipped"
+
+
+def test_what_fires_again_by_the_time_a_person_approves_is_acted_upon() -> None:
+    story = a_story(a_workflow().step("act"))
+    story.guards = ALWAYS
+    story.healed = "Alert Broken was resolved."
+    story.decide()
+    story.healed = ""
+    story.answer(GUARD_APPROVAL, Decision.APPROVE)
+    story.decide()
+    assert story.begun == ["act"]
+
+
+def test_what_has_begun_goes_on_though_its_alert_is_over_and_what_only_looks_does_so_too() -> None:
+    story = a_story(a_workflow().step("one").step("two", needs="one"))
+    story.decide()
+    story.healed = "Alert Broken was resolved."
+    story.done("one")
+    assert story.begun == ["two"]
+    looking = a_story(a_workflow().step("look", "fake_read"))
+    looking.healed = story.healed
+    looking.decide()
+    assert looking.begun == ["look"]
+
+
+def test_what_is_over_after_a_wait_ends_only_once_what_is_under_way_has() -> None:
+    story = a_story(a_workflow().step("look", "fake_read").wait("first", "1m").step("act", needs="first"))
+    story.decide()
+    story.healed = "Alert Broken was resolved."
+    story.after("1m")
+    assert story.run.status.phase == "Running"
+    story.healed = ""
+    story.done("look", acted=False)
+    assert story.end_state == ("Cancelled", "SelfHealed", "AlertResolved")
+
+
 def test_a_dry_run_is_held_by_no_guard() -> None:
     story = a_dry_story(a_workflow().step("one"))
     story.guards = Guarded(COOLING, asks_always="always")

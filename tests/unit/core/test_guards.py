@@ -280,6 +280,7 @@ def test_a_named_alert_that_fires_holds_and_another_does_not() -> None:
         == "Alert KubeNodeNotReady, zone=a fires (stopWhileFiring of the cluster); until it is silent."
     )
     assert decide(level, alerts=Alerts(({**FIRING, "zone": "b"},), asked_at=NOW)) is None
+    assert decide(level, alerts=Alerts((FIRING,), asked_at=NOW, lacks="new")).reason is Reason.ALERT_FIRING
 
 
 @pytest.mark.parametrize(
@@ -289,6 +290,7 @@ def test_a_named_alert_that_fires_holds_and_another_does_not() -> None:
         Alerts(trouble="it is away"),
         Alerts(asked_at=NOW - timedelta(seconds=15)),
         Alerts((FIRING,), trouble="it is away", asked_at=NOW),
+        Alerts(asked_at=NOW, lacks="it has just started"),
     ],
 )
 def test_what_is_not_known_of_alerts_is_never_a_pass(unknown: Alerts) -> None:

@@ -147,6 +147,13 @@ def test_what_can_not_be_read_is_an_episode_that_began_with_its_run() -> None:
         assert over_at(text) is None
 
 
+def test_an_alert_that_ends_at_the_end_of_time_is_kept_like_any_other() -> None:
+    last = datetime.max.replace(tzinfo=UTC)
+    episode = joined(opened(fires("a")), Alarm("a", at(0), last), now=1)
+    assert episode.over_at == last
+    assert read_episode(1, episode.written(), NOON) == episode
+
+
 def test_of_many_alerts_those_that_fire_are_kept() -> None:
     count = MOST_ALERTS
     episode = opened(*(fires(f"{number:05}") for number in range(count)))

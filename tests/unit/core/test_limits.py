@@ -162,3 +162,23 @@ def test_the_records_of_a_thousand_steps_fit_whatever_they_are_called_and_tell(
     assert all(record.changed for record in fitted)
     told = json.dumps([record.wire() for record in fitted], ensure_ascii=False, separators=(",", ":"))
     assert len(told.encode()) <= 254 * 1024
+
+
+def test_messages_keep_to_their_bound_however_many_steps_there_are_and_came_later() -> None:
+    """The first were cut when there were few steps; below 64 bytes no single one is cut by itself."""
+    early = [StepStatus(name=f"e{at}", message=limits.message("€" * 2000, 30)) for at in range(30)]
+    late = [
+        StepStatus(name=f"l{at}", message=limits.message(f"{at} failed " * 20, 1000)) for at in range(970)
+    ]
+    told = [record.message or "" for record in limits.fit([*early, *late])]
+    assert sum(len(text.encode()) for text in told) <= limits.MESSAGES
+    assert all(text.startswith(("€€", f"{at - 30} fa")) for at, text in enumerate(told))
+
+
+def test_short_messages_stay_whole_where_long_ones_are_cut() -> None:
+    long = [StepStatus(name=f"l{at}", message="x" * 1024) for at in range(40)]
+    short = [StepStatus(name=f"s{at}", message="short") for at in range(40)]
+    fitted = limits.fit([*long, *short])
+    assert all(record.message == "short" for record in fitted[40:])
+    assert sum(len(record.message or "") for record in fitted) > limits.MESSAGES - 200
+    assert limits.fit(fitted) == fitted

@@ -315,3 +315,31 @@ def test_a_step_that_may_have_acted_is_not_told_as_skipped_where_nothing_more_co
     story.crash()
     assert (story.step("a").phase, story.step("a").reason) == ("Failed", "InternalError")
     assert story.end_state == ("Cancelled", "Inconclusive", "Cancelled")
+
+
+def test_only_what_a_person_is_waited_for_is_named_and_no_longer_once_it_was_said() -> None:
+    story = a_story(
+        a_workflow()
+        .step("may-fail", onFailure="Continue")
+        .step("a", onFailure="Manual")
+        .step("b", onFailure="Manual")
+    )
+    story.decide()
+    story.failed("may-fail")
+    story.failed("a")
+    story.decide()
+    story.failed("b")
+    assert story.run.status.phase == "Suspended"
+    asked = "Failed, and a person has to say what becomes of it: "
+    assert story.run.status.message == f"{asked}a, b."
+    story.says("a", Remedy.SKIP)
+    assert story.run.status.message == f"{asked}b."
+
+
+def test_a_run_of_which_steps_failed_that_may_does_not_say_that_all_succeeded() -> None:
+    story = or_else("Continue")
+    story.failed("a")
+    story.failed("a/alternate/x")
+    story.done("after")
+    told = "All steps are done, but failed: a; the Workflow declares no expectation."
+    assert story.run.status.message == told

@@ -129,6 +129,39 @@ def test_a_selection_lists_the_kind_and_its_steps_act_on_any_of_it() -> None:
     assert of(found, "each/#/restart") == {Right("get", "", "pods"), Right("create", "", "pods/eviction")}
 
 
+LISTS_AUTOSCALERS = Right("list", "autoscaling", "horizontalpodautoscalers")
+
+
+@pytest.mark.parametrize(
+    ("action", "with_", "scaled"),
+    [
+        ("restore_last_known_good", {}, True),
+        ("restore_last_known_good", {"kind": "StatefulSet", "name": "db"}, True),
+        ("restore_last_known_good", {"kind": "=params.kind", "name": "web"}, True),
+        ("restore_last_known_good", {"kind": "ConfigMap", "name": "settings"}, False),
+        ("restore_last_known_good", {"kind": "DaemonSet", "name": "agent"}, False),
+        ("helm_rollback", {"release": "shop"}, True),
+        ("helm_rollback", {"release": "shop", "kinds": [{"apiVersion": "v1", "kind": "ConfigMap"}]}, False),
+        (
+            "helm_rollback",
+            {"release": "shop", "kinds": [{"apiVersion": "example.com/v1", "kind": "Rollout"}]},
+            True,
+        ),
+        ("patch_resource", {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, True),
+        ("patch_resource", {"apiVersion": "v1", "kind": "ConfigMap", "name": "web"}, False),
+    ],
+)
+def test_who_may_write_replicas_needs_to_see_autoscalers(
+    action: str, with_: dict[str, Any], scaled: bool
+) -> None:
+    """What a patch holds that is an expression shows only in a run."""
+    if action == "patch_resource":
+        with_ = {**with_, "patch": {"spec": "=steps.look.outputs"}}
+    workflow = a_workflow().parameter("kind", required=True).step("look", "collect_diagnostics")
+    found = of(needs(workflow.step("fix", action, "look", with_=with_)), "fix")
+    assert (LISTS_AUTOSCALERS in found) is scaled
+
+
 def test_a_subflow_creates_finds_cancels_and_follows_a_run_and_does_not_need_what_that_does() -> None:
     found = needs(a_workflow().subflow("repair", "other"))
     runs = {Right(verb, "kubernaut.io", "workflowexecutions") for verb in ("create", "get", "patch")}

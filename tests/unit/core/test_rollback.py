@@ -180,3 +180,19 @@ def test_a_step_whose_parameters_can_not_be_had_again_stays_and_the_others_are_p
     assert story.step("b").reason == "RollbackFailed"
     story.done("a")
     assert story.end_state == ("Failed", "NotFixed", "RollbackFailed")
+
+
+def test_steps_beside_one_another_are_put_back_in_the_order_of_what_they_did() -> None:
+    """Both may have changed the same field: only the later change can be taken from it."""
+    story = a_story(a_workflow().rolling_back().step("a").step("b").step("c", needs="a b"))
+    story.decide()
+    story.now += timedelta(seconds=1)
+    story.done("b")
+    story.now += timedelta(seconds=1)
+    story.done("a")
+    story.failed("c", Reason.REJECTED, "no")
+    assert story.begun == ["undo c"]
+    story.done("c", acted=False)
+    assert story.begun == ["undo a"]
+    story.done("a")
+    assert story.begun == ["undo b"]

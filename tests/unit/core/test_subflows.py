@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from builders import GONE, Story, a_dry_story, a_story, a_workflow, an_object
+from builders import GONE, Story, a_dry_story, a_story, a_workflow, an_object, steps
+from kubernaut.api.execution import Decision as Answer
 from kubernaut.api.reasons import Reason
 from kubernaut.core.features import Feature
 from kubernaut.core.naming import child_run
@@ -246,6 +247,7 @@ def test_a_dry_run_only_checks_that_it_could_be_started() -> None:
     story.decide()
     started(story)
     assert (story.step("sub").phase, story.step("sub").reason) == ("Succeeded", "DryRun")
+    assert story.step("sub").message == "dry run, nothing was started: done"
 
 
 def test_outputs_that_are_too_large_fail_the_step() -> None:
@@ -270,3 +272,32 @@ def test_the_feature_may_be_off() -> None:
     story.off = frozenset({Feature.SUBFLOWS})
     story.decide()
     assert (story.begun, story.step("sub").reason) == ([], "FeatureOff")
+
+
+def test_a_started_run_does_not_say_that_a_person_cancelled_it_where_it_may_have_been_its_parent() -> None:
+    story = a_story(a_workflow().approval("ask"))
+    story.run = replace(story.run, depth=1)
+    story.decide()
+    story.control(cancel=True)
+    story.decide()
+    told = "The run was cancelled by the run that started it, or by a person."
+    assert story.run.status.message == told
+    assert all("person declined" not in condition.message for condition in story.run.status.conditions)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_what_failed_is_told_and_not_what_was_cut_short_for_it(within: bool) -> None:
+    """The started run stands first, and is cancelled because somebody said no to what stands beside it."""
+    beside = steps() if within else a_workflow()
+    beside.subflow("sub").approval("ask")
+    story = a_story(a_workflow().each("all", items=["x"]).template("one", beside) if within else beside)
+    prefix = "all/0/" if within else ""
+    name = child_run("run-1", "uid-of-run", f"{prefix}sub", 1)
+    story.decide()
+    story.done(f"{prefix}sub", acted=False, run=name, uid=f"uid-of-{name}")
+    story.answer(f"{prefix}ask", Answer.DENY, "no")
+    story.decide()
+    story.done(f"{prefix}sub", acted=False)
+    child(story, "Cancelled", name)
+    assert story.step(f"{prefix}sub").reason == "Cancelled"
+    assert story.end_state == ("Failed", "Declined", "ApprovalDenied")

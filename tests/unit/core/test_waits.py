@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from builders import NOW, Story, a_story, a_target, a_workflow
+from builders import GONE, NOW, Story, a_story, a_target, a_workflow
 from kubernaut.api.execution import Decision
+from kubernaut.core.run import Watched
 
 
 def test_a_wait_lasts_as_long_as_it_says() -> None:
@@ -68,6 +69,34 @@ def test_a_missing_field_is_waited_for_and_the_message_says_so() -> None:
     story.sees(a_target(extra="x"))
     assert story.phases["w"] == "Succeeded"
     assert story.step("w").message is None
+
+
+def test_an_object_that_can_not_be_read_is_waited_for_and_the_message_says_why() -> None:
+    """Among a step's expressions only this one may wait; its timeout tells what it waited for."""
+    database = Watched("v1", "Secret", "database")
+    object_ = {"apiVersion": "v1", "kind": "Secret", "name": "database"}
+    story = a_story(a_workflow().wait("w", until="true", object_=object_, timeout="10s"))
+    story.unread = {database: "repair may not get secrets"}
+    story.decide()
+    assert story.step("w").message == "repair may not get secrets"
+    story.after("10s")
+    assert story.step("w").message == "not done within 10s; last: repair may not get secrets"
+
+
+def test_a_kind_that_there_is_not_is_told_apart_from_an_object_that_there_is_not() -> None:
+    key = Watched("db.io/v1", "Cluster", "main")
+    story = a_story(
+        a_workflow().wait(
+            "w", until="true", object_={"apiVersion": "db.io/v1", "kind": "Cluster", "name": "main"}
+        )
+    )
+    story.objects = {key: GONE}
+    story.unread = {key: "the cluster has no API db.io/v1"}
+    story.decide()
+    assert story.step("w").message == "the cluster has no API db.io/v1"
+    story.unread = {}
+    story.decide()
+    assert story.step("w").message == "Cluster main does not exist"
 
 
 def test_a_wait_that_never_holds_times_out() -> None:

@@ -26,6 +26,7 @@ class Source:
     def __init__(self) -> None:
         self.firing: frozenset[str] = frozenset()
         self.trouble = ""
+        self.lacks = ""
         self.asked = 0
         self.now = NOW
 
@@ -36,7 +37,7 @@ class Source:
         self.asked += 1
         if self.trouble:
             return Alerts(trouble=self.trouble)
-        return Alerts(asked_at=self.now, fingerprints=self.firing)
+        return Alerts(asked_at=self.now, fingerprints=self.firing, lacks=self.lacks)
 
 
 def episode(*, resolved: bool = False) -> Episode:
@@ -155,6 +156,23 @@ async def test_an_alertmanager_that_can_not_be_asked_is_unknown_with_its_trouble
     seen = states.seen(live)
     assert seen is not None
     assert (seen.state, seen.told) == (AlertState.UNKNOWN, source.trouble)
+
+
+async def test_an_alert_that_an_alertmanager_may_not_have_been_told_of_yet_is_not_resolved(
+    source: Source,
+) -> None:
+    states = AlertStates(source, source.clock)
+    live = verified()
+    source.lacks = "the Alertmanager has run for 5 s"
+    await states.refresh(live)
+    seen = states.seen(live)
+    assert seen is not None
+    assert (seen.state, seen.told, seen.again) == (AlertState.UNKNOWN, source.lacks, True)
+    source.firing, source.now = frozenset({"aa"}), source.now + timedelta(seconds=6)
+    await states.refresh(live)
+    seen = states.seen(live)
+    assert seen is not None
+    assert seen.state is AlertState.FIRING
 
 
 @pytest.mark.parametrize("kept", [Episode(1, COOLDOWN), replace(episode(resolved=True), more=True)])

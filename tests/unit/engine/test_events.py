@@ -1,6 +1,12 @@
 """Which Events are written."""
 
-from kubernaut.engine.events import BURST, EventBudget
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from kubernaut.engine.events import BURST, EventBudget, finished_event
+from kubernaut.engine.live import LiveRun
 
 GOOD = {"type": "Normal"}
 BAD = {"type": "Warning"}
@@ -36,3 +42,20 @@ def test_a_run_that_went_wrong_is_told_of_however_many_there_are_and_takes_nothi
     budget = EventBudget(0.0, Clock())
     assert all(budget.admits(BAD) for _ in range(10 * BURST))
     assert sum(budget.admits(GOOD) for _ in range(10 * BURST)) == BURST
+
+
+@pytest.mark.parametrize("name", ["web-1", "a" * 253, "a" * 232 + "-" + "b" * 20, "a.-b" * 63])
+def test_the_events_name_is_one_whatever_the_run_is_called(name: str) -> None:
+    live = LiveRun.of(
+        {
+            "apiVersion": "kubernaut.io/v1alpha1",
+            "kind": "WorkflowExecution",
+            "metadata": {"name": name, "namespace": "shop", "uid": "0" * 36, "resourceVersion": "1"},
+            "spec": {"workflowRef": {"name": "fix"}},
+        }
+    )
+    made = finished_event(live, datetime(2026, 1, 1, tzinfo=UTC), "operator-0")["metadata"]["name"]
+    assert made.startswith(name[:200])
+    assert len(made) <= 253
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", made)
+    assert "-.0000" not in made

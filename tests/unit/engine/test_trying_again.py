@@ -71,6 +71,17 @@ def succeed(world: World) -> None:
     world.cluster.edit("WorkflowExecution", "first", {"status": {"phase": "Succeeded"}})
 
 
+def lose_what_it_followed(world: World) -> None:
+    world.cluster.drop("ControllerRevision", world.stored("first")["workflow"]["snapshot"])
+    world.cluster.edit("Workflow", "fix", {"spec": {"description": "edited since"}})
+
+
+def not_begun(world: World) -> None:
+    """Have it wait for its target still: it will begin."""
+    world.cluster.drop("WorkflowExecution", "first")
+    world.run("first", finalizers=[FINALIZER])
+
+
 def other_workflow(world: World) -> None:
     world.cluster.edit("WorkflowExecution", "first", {"spec": {"workflowRef": {"name": "other"}}})
 
@@ -82,6 +93,8 @@ def other_workflow(world: World) -> None:
         (dry, "run first was a dry run"),
         (replace_target, "was about another Deployment web"),
         (succeed, "only a failed or cancelled run is tried again"),
+        (lose_what_it_followed, "is gone, so what of it still counts can't be told"),
+        (not_begun, "run first is Pending; only a failed or cancelled run is tried again"),
         (other_workflow, "run first is of Workflow other"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kubernaut.api.names import FINALIZER
-from kubernaut.core.errors import Unavailable
+from kubernaut.core.errors import OfLaterVersion, Unavailable
 from kubernaut.core.ports import Manifest
 from kubernaut.engine.afterlife import RecordLoader
 from kubernaut.engine.live import Unreadable
@@ -203,6 +203,42 @@ async def test_a_run_is_not_stored_without_the_names_of_its_actions_because_its_
     world.cluster.troubles["get"] = [None, Unavailable("away")]
     with pytest.raises(Unavailable):
         await load([key])
+    (record,) = await load([key])
+    assert record is not None
+    assert [step.action for step in record.steps] == ["scale_deployment"]
+
+
+async def test_a_run_that_follows_content_of_a_later_version_is_left_as_it_is_until_that_is_back() -> None:
+    world = World()
+    world.workflow({"name": "pause", "wait": {"duration": "5s"}}, scale("one", 5, "pause"))
+    live = world.run(finalizers=["kubernaut.io/mirror"])
+    await world.reconciler().reconcile(live)
+    snapshot, written = world.stored()["workflow"]["snapshot"], world.cluster.written()
+    kept = world.cluster.find("ControllerRevision", snapshot)["data"]
+    kept["mood"] = "hopeful"
+    world.locks.release(live.key)
+    await asyncio.sleep(6)
+    with pytest.raises(OfLaterVersion, match=r"shop/fix-\w+, .* \(mood\): upgrade the operator again"):
+        await world.reconciler().reconcile(world.take_up())
+    assert (world.stored()["phase"], world.cluster.written()) == ("Running", written)
+    assert len(world.locks) == 1
+    world.locks.release(live.key)
+    del kept["mood"]
+    await finish(world)
+    assert world.stored()["phase"] == "Succeeded"
+
+
+async def test_a_finished_run_is_not_stored_while_the_content_it_followed_is_of_a_later_version() -> None:
+    world = World()
+    world.workflow(scale("one", 2))
+    world.run(finalizers=[FINALIZER])
+    await finish(world)
+    kept = world.cluster.find("ControllerRevision", world.stored()["workflow"]["snapshot"])["data"]
+    key = RunKey(world.cluster.find("WorkflowExecution", "run")["metadata"]["uid"], "shop", "run")
+    load = RecordLoader(world.cluster)
+    kept["mood"] = "hopeful"
+    assert await load([key]) == [None]
+    del kept["mood"]
     (record,) = await load([key])
     assert record is not None
     assert [step.action for step in record.steps] == ["scale_deployment"]

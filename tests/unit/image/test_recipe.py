@@ -9,12 +9,14 @@ import shutil
 import tarfile
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kubernaut
+import previous
 from generate_requirements import closure, pins, requirements
 from image import KINDS, Kind, builder, debian, pods
 from image.kinds import ROOT, version
@@ -169,6 +171,19 @@ def test_an_image_is_named_by_the_version_and_run_by_a_number_that_is_not_root()
         assert "org.opencontainers.image.revision" not in kind.labels()
 
 
+def test_an_image_of_another_source_tree_has_the_code_and_the_version_of_that(tmp_path: Path) -> None:
+    before = previous.unpack(tmp_path)
+    assert version(before) == previous.VERSION != version()
+    kind = replace(KINDS["operator"], tag=version(before))
+    assert kind.reference == f"kubernaut.local/kubernaut-operator:{previous.VERSION}"
+    assert kind.labels()["org.opencontainers.image.version"] == previous.VERSION
+    assert kind.settings()["Labels"] == kind.labels()
+    own = {path.relative_to(before) for path in builder.sources(before)}
+    assert own == {
+        Path(path) for path, _ in previous.stored() if path.startswith(("LICENSE", "operator/", "pyproject"))
+    }
+
+
 def test_the_bill_lists_every_component_once_and_is_the_same_each_time() -> None:
     parts = [
         Component("pypi", "Kopf_x", "1.45.2", "MIT"),
@@ -188,14 +203,16 @@ def test_the_bill_lists_every_component_once_and_is_the_same_each_time() -> None
     }
 
 
-def test_another_source_gives_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a").write_text("one")
-    monkeypatch.setattr(builder, "ROOT", Path("/"))
-    first = builder.key("wheels", files=[tmp_path / "a"])
-    assert builder.key("wheels", files=[tmp_path / "a"]) == first
-    assert builder.key("wheels", "part", files=[tmp_path / "a"]) != first
-    (tmp_path / "a").write_text("two")
-    assert builder.key("wheels", files=[tmp_path / "a"]) != first
+def test_another_source_gives_another_key_and_the_same_elsewhere_does_not(tmp_path: Path) -> None:
+    def key(tree: str, content: str, *parts: str) -> str:
+        (tmp_path / tree).mkdir(exist_ok=True)
+        (tmp_path / tree / "a").write_text(content)
+        return builder.key("wheels", *parts, files=[tmp_path / tree / "a"], source=tmp_path / tree)
+
+    first = key("here", "one")
+    assert key("here", "one") == key("there", "one") == first
+    assert key("here", "one", "part") != first
+    assert key("here", "two") != first
 
 
 def test_an_image_that_there_is_not_is_refused() -> None:

@@ -144,6 +144,29 @@ async def test_who_is_not_ready_or_has_too_much_to_do_asks_to_come_again(
         assert (await post(port))[0] == 200
 
 
+def answered(code: int) -> float:
+    return REGISTRY.get_sample_value("kubernaut_alert_requests_total", {"code": str(code)}) or 0
+
+
+async def test_a_body_that_is_not_packed_as_it_says_is_refused_and_an_error_nobody_thought_of_is_counted(
+    tmp_path: Path,
+) -> None:
+    async with served(tokens(tmp_path)) as port:
+        bad, packed = answered(400), {"Authorization": f"Bearer {TOKEN}", "Content-Encoding": "gzip"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"http://127.0.0.1:{port}/alerts", data=BODY, headers=packed) as answer,
+        ):
+            assert (answer.status, answered(400) - bad) == (400, 1)
+    takes = Takes()
+    takes.take = None  # type: ignore[method-assign,assignment]
+    async with served(tokens(tmp_path), takes) as port:
+        before = answered(500)
+        with pytest.raises(aiohttp.ContentTypeError):
+            await post(port)
+        assert answered(500) - before == 1
+
+
 async def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(tmp_path: Path) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(100):

@@ -113,6 +113,17 @@ def _check(seen: Manifest, context: StepContext, ref: ObjectRef) -> None:
         )
 
 
+def _demand_staying(seen: Manifest, ref: ObjectRef) -> None:
+    """Refuse to change what is being deleted: its controller does nothing for it any more."""
+    since = seen["metadata"].get("deletionTimestamp")
+    if since:
+        held = ", ".join(seen["metadata"].get("finalizers") or ()) or "its grace period"
+        raise StepError(
+            f"{ref} is being deleted since {since}, held by {held}; nothing was done",
+            reason=Reason.PRECONDITION_FAILED,
+        )
+
+
 class _Doubt:
     """Remembers a patch whose outcome is not known, until what is read proves it did or can't land."""
 
@@ -145,7 +156,8 @@ async def apply(
         finished: says of which other runs the markers may be pruned in the same patch.
 
     Raises:
-        StepError: what ``decide`` raises; TargetReplaced; PreconditionFailed, where the step was put back before.
+        StepError: what ``decide`` raises; TargetReplaced; PreconditionFailed, where the step was put back before,
+            or the object is being deleted.
         Conflict: others kept changing the object.
         UnknownOutcome: whether the patch landed could not be found out.
     """
@@ -177,6 +189,7 @@ async def _apply_to_recent(
         marker = read_marker(seen, context.run_uid, context.signer)
         if context.step in marker.steps or FENCED in marker.steps:
             return None
+        _demand_staying(seen, ref)
         wanted = await decide(seen)
         if wanted.desired is None:
             return None
@@ -274,6 +287,7 @@ async def _apply(
                 return _found(ref, context, mark)
             if FENCED in marker.steps:
                 raise StepError(f"{ref} was fenced off: the run had ended there", reason=Reason.FENCED)
+            _demand_staying(seen, ref)
             try:
                 wanted = await decide(seen)
                 if wanted.desired is None:

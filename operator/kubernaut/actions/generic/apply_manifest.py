@@ -138,7 +138,7 @@ class ApplyManifest(MarkedAction[ApplyManifestParameters, Manifest]):
         if parameters.when_absent is not WhenAbsent.REFUSE:
             needed += (*rights(("create",), *what, ()), *rights(("delete",), *what, names))
         rest = given.rest
-        needed += scaling_rights(rest)
+        needed += scaling_rights(*what, rest)
         kept = guards.secretive_value(rest) or len(json.dumps(rest)) > MAX_BEFORE_IMAGE
         return (*needed, *images.RIGHTS) if kept else needed
 

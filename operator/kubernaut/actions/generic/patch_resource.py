@@ -99,7 +99,7 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
 
     def rights(self, target: ObjectRef | None, parameters: PatchResourceParameters) -> tuple[Right, ...]:
         needed = rights(("get", "patch"), parameters.api_version, parameters.kind, (parameters.name,))
-        needed += scaling_rights(parameters.patch)
+        needed += scaling_rights(parameters.api_version, parameters.kind, parameters.patch)
         kept = (
             guards.secretive_value(parameters.patch) or len(json.dumps(parameters.patch)) > MAX_BEFORE_IMAGE
         )
@@ -133,7 +133,10 @@ class PatchResource(MarkedAction[PatchResourceParameters, Manifest]):
         written = seen
         for one in fields.diff(seen, desired):
             written = fields.put(written, one.path, fields.get(evidence, one.path))
-        change = fence.change(seen, written, f"{ObjectRef.of(seen)} was patched")
+        ref = ObjectRef.of(seen)
+        change = fence.change(seen, written, f"{ref} was patched")
+        if change.desired is None:
+            return fence.nothing(f"nothing to do: {ref} is as the patch says already")
         return replace(change, secret=guards.secretive(seen, written))
 
     @staticmethod

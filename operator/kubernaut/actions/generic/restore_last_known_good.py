@@ -16,7 +16,7 @@ from kubernaut.actions.fencing.marked import MarkedAction
 from kubernaut.actions.knowngood import declaration, health
 from kubernaut.actions.knowngood.declaration import KINDS, RememberedKind
 from kubernaut.actions.knowngood.difference import Difference, differences, restored
-from kubernaut.actions.objects import DEPLOYMENT, group_of, known_name, named, rights
+from kubernaut.actions.objects import DEPLOYMENT, group_of, kind_scaling_rights, known_name, named, rights
 from kubernaut.api.base import DnsName
 from kubernaut.api.duration import Duration, format_duration
 from kubernaut.api.names import LABEL_REMEMBER
@@ -150,13 +150,17 @@ class RestoreLastKnownGood(MarkedAction[RestoreLastKnownGoodParameters, Evidence
     def rights(
         self, target: ObjectRef | None, parameters: RestoreLastKnownGoodParameters
     ) -> tuple[Right, ...]:
-        """Return get and patch on the object, what its health is told by, and what keeping former values may take."""
+        """Return get and patch on the object, what its health is told by, and what keeping former values may take.
+
+        Replicas may be among what is restored, so who scales the object is looked for.
+        """
         api_version, kind = _kind_or_any(target, parameters)
         own = rights(("get", "patch"), api_version, kind, known_name(target, kind, parameters.name))
         others = () if kind in health.WORKLOADS else health.WORKLOADS
         listed = (right for other in others for right in rights(("list",), KINDS[other], other, ()))
         # How much differs, and what it is, is not known before.
-        return (*own, *rights(("list",), "v1", "Pod", ()), *listed, *images.RIGHTS)
+        scaling = kind_scaling_rights([(api_version, kind)])
+        return (*own, *rights(("list",), "v1", "Pod", ()), *listed, *scaling, *images.RIGHTS)
 
     async def perform(
         self, cluster: Cluster, context: StepContext, parameters: RestoreLastKnownGoodParameters

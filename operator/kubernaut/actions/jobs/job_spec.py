@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from kubernaut.actions.fencing import births
 from kubernaut.actions.guards import secretive_path
 from kubernaut.actions.jobs.job import JOB
+from kubernaut.actions.pinned_target import WhenTargetGone
 from kubernaut.api.base import UNQUOTED, DnsName, Flag
 from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.naming import child_job
@@ -20,6 +21,7 @@ from kubernaut.core.quantity import Quantity
 
 CONTAINER: Final = "job"
 _DAY: Final = 86_400
+_AFTER: Final = 5
 _TEXT: Final = StringConstraints(max_length=4096)
 _RESOURCE: Final = re.compile(r"cpu|memory|ephemeral-storage")
 
@@ -122,8 +124,8 @@ class RunJobParameters(ActionParameters):
         Field(
             ge=1,
             le=_DAY,
-            description="After so many seconds the Job is ended by its controller; by default when the step's own "
-            "`timeout` is over.",
+            description="After so many seconds the Job is ended by its controller; by default 5 after the step's own "
+            "`timeout` is over, at which the step ends it.",
         ),
         UNQUOTED,
     ] = None
@@ -134,6 +136,13 @@ class RunJobParameters(ActionParameters):
         ),
         UNQUOTED,
     ] = 50
+    when_target_gone: Annotated[
+        WhenTargetGone,
+        Field(
+            description="Where the run's target was deleted, or made anew, before the Job is created: create none "
+            "(`Refuse`), or create it (`Act`)."
+        ),
+    ] = WhenTargetGone.REFUSE
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -151,8 +160,9 @@ def job_ref(context: StepContext) -> ObjectRef:
 
 
 def asked(context: StepContext, parameters: RunJobParameters) -> Mapping[str, Any]:
-    """Return what the mark on the Job stands for."""
-    return {"account": context.account, **parameters.model_dump(mode="json", by_alias=True)}
+    """Return what the mark on the Job stands for: all that the Job is made of."""
+    given = parameters.model_dump(mode="json", by_alias=True, exclude={"when_target_gone"})
+    return {"account": context.account, **given}
 
 
 def job_of(context: StepContext, parameters: RunJobParameters, *, stub: bool = False) -> Manifest:
@@ -178,10 +188,14 @@ def job_of(context: StepContext, parameters: RunJobParameters, *, stub: bool = F
 
 
 def _left(context: StepContext) -> int:
-    """Return the seconds until the step's time is over: then the Job ends also where nobody is there to end it."""
+    """Return after how many seconds the Job ends also where nobody is there to end it: soon after the step's time.
+
+    Not at that time: its controller takes the pod away, and with it what tells why it is not done.
+    """
     if context.deadline is None:
         return _DAY
-    return max(1, min(_DAY, math.ceil((context.deadline - context.now).total_seconds())))
+    left = math.ceil((context.deadline - context.now).total_seconds())
+    return max(1, min(_DAY, left + _AFTER))
 
 
 def _pod(context: StepContext, parameters: RunJobParameters) -> dict[str, Any]:

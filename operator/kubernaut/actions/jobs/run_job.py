@@ -14,16 +14,18 @@ from kubernaut.actions.jobs import job
 from kubernaut.actions.jobs.job import JOB, POD
 from kubernaut.actions.jobs.job_spec import CONTAINER, RunJobParameters, asked, job_of, job_ref
 from kubernaut.actions.objects import rights
+from kubernaut.actions.pinned_target import demand_target, target_rights
 from kubernaut.actions.workloads.workload import owned_by
 from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, Idempotency, Risk, StepContext
-from kubernaut.core.errors import ClusterError, EffectFailed, Forbidden, NotFound
+from kubernaut.core.errors import ClusterError, EffectFailed, Forbidden, NotFound, StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 from kubernaut.core.probing import Answer, Look, Probed, Said, Sight, there
 from kubernaut.core.redacting import redacted
 
 MAX_LOG: Final = 4096
 _READ: Final = 64 * 1024
+_MOST_WAITS: Final = 300
 _STUB: Final = "this name can't be used any more"
 
 
@@ -43,8 +45,11 @@ class RunJob:
     Job writes to its log is told in the run's status, but for what it calls a secret (`password=`,
     `Authorization:`, a token in a URL, a private key): let it not write secrets.
 
-    It looks at nothing else in the cluster: whether it is still needed is for the step's `when` to say, which is
-    asked right before, of the target as it is then.
+    No Job is created where the run's target was deleted or made anew since the run pinned it: the step fails with
+    `TargetNotFound` or `TargetReplaced`. A Job that is for what is gone, as one that tidies up under `finally` or
+    after `delete_resource`, says `whenTargetGone: Act`. A Job that was created goes on whatever becomes of the
+    target. It looks at nothing else in the cluster: whether it is still needed is for the step's `when` to say, which
+    is asked right before, of the target as it is then.
 
     A Job that fails fails the step with `JobFailed`; the outputs are there all the same. Where the step's `timeout`
     is over, or the run is cancelled, the Job is deleted with its pods.
@@ -65,8 +70,11 @@ class RunJob:
     }
 
     def rights(self, target: ObjectRef | None, parameters: RunJobParameters) -> tuple[Right, ...]:
-        """Return what creating, watching and deleting the Job needs, list on pods, and get on their logs."""
+        """Return what creating, watching and deleting the Job needs, list on pods, get on their logs, and on the
+        run's target.
+        """
         needed = (
+            *target_rights(target, parameters.when_target_gone),
             *rights(("create", "get", "list", "watch", "delete"), *JOB, ()),
             *rights(("list",), *POD, ()),
         )
@@ -83,7 +91,7 @@ class RunJob:
 
         Raises:
             EffectFailed: JobFailed, where it failed or was deleted; with its outputs.
-            StepError: PreconditionFailed, where another Job has the name.
+            StepError: PreconditionFailed, where another Job has the name; TargetNotFound, TargetReplaced.
             UnknownOutcome: whether it was created could not be found out.
             ClusterError: as the API server answers.
         """
@@ -91,10 +99,7 @@ class RunJob:
         if uid:
             seen = await _created(cluster, job_ref(context), uid)
         else:
-            await _check_rights(cluster, context, parameters)
-            seen = await births.create(
-                cluster, context, job_of(context, parameters), asked(context, parameters)
-            )
+            seen = await _create(cluster, context, parameters)
         if not self.ended(seen):
             return _going_on(seen)
         return await _ended(cluster, context, seen, parameters)
@@ -156,6 +161,7 @@ class RunJob:
     async def undo(self, cluster: Cluster, context: StepContext, parameters: RunJobParameters) -> Done:
         """What a Job did can't be taken back. One that still runs is stopped: it is deleted, with its pods."""
         ref, what = job_ref(context), asked(context, parameters)
+        why = await _waiting(cluster, context)
         kept = f"{ref} has ended; what it did can't be taken back"
         try:
             found = await created.withdraw(cluster, context, ref, what, self.ended, kept=kept)
@@ -164,7 +170,26 @@ class RunJob:
         if isinstance(found, Done):
             return found
         told = f"{ref}: deleted, with its pods"
-        return Done(True, f"{told}; what it had done can't be taken back", changed=(told,))
+        return Done(True, f"{told}{why}; what it had done can't be taken back", changed=(told,))
+
+
+async def _waiting(cluster: Cluster, context: StepContext) -> str:
+    """Return for what the Job's newest pod waits, as a part of a sentence; empty where it runs or can't be seen."""
+    name = job_ref(context).name
+    try:
+        found = await cluster.list(*POD, context.namespace, label_selector=_selector(name))
+    except ClusterError:
+        # It is told to help people, and must not stand in the way of stopping the Job.
+        return ""
+    # The Job's own deadline is the step's: its controller may just have begun to delete the pod.
+    pod = max(found, key=_began, default=None)
+    if pod is None:
+        return ""
+    waits = [f"{one.name}: {one.waiting}" for one in pods.containers(pod) if one.waiting]
+    placed = pods.condition(pod, "PodScheduled")
+    if placed.get("status") == "False":
+        waits.append(f"it has no node: {placed.get('message') or placed.get('reason', '')}")
+    return f" (pod {pod['metadata']['name']} waited, {'; '.join(waits)[:_MOST_WAITS]})" if waits else ""
 
 
 def _going_on(seen: Manifest) -> Done:
@@ -182,6 +207,22 @@ async def _created(cluster: Cluster, ref: ObjectRef, uid: str) -> Manifest:
             outputs={"job": ref.name, "uid": uid, "pod": "", "exitCode": None, "log": ""},
         )
     return seen
+
+
+async def _create(cluster: Cluster, context: StepContext, parameters: RunJobParameters) -> Manifest:
+    what = asked(context, parameters)
+    try:
+        await demand_target(cluster, context, parameters.when_target_gone, "no Job was created")
+    except StepError as error:
+        if error.reason not in (Reason.TARGET_NOT_FOUND, Reason.TARGET_REPLACED):
+            raise
+        # It may have been created while the target was there, and the answer not been stored.
+        seen = await created.recalled(cluster, context, job_ref(context), what)
+        if seen is None:
+            raise
+        return seen
+    await _check_rights(cluster, context, parameters)
+    return await births.create(cluster, context, job_of(context, parameters), what)
 
 
 async def _check_rights(cluster: Cluster, context: StepContext, parameters: RunJobParameters) -> None:

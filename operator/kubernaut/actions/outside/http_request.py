@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -15,6 +15,7 @@ from kubernaut.actions.guards import secretive_path
 from kubernaut.actions.jobs.job_spec import SecretKey
 from kubernaut.actions.outside import requests
 from kubernaut.actions.outside.requests import HeaderName, HeaderValue, RequestTimeout, SecretHeaders, Url
+from kubernaut.actions.pinned_target import WhenTargetGone, demand_target, target_rights
 from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.base import Identifier
 from kubernaut.api.reasons import Reason
@@ -102,9 +103,17 @@ class HttpRequestParameters(ActionParameters):
         Field(
             max_length=8,
             description="What becomes an output: its name, and the path of its field in the JSON of the answer, as "
-            "in `result.id`; at most 1 KiB each, of an answer of at most 64 KiB. Of the rest nothing is kept.",
+            "in `result.id`; at most 1 KiB each, of an answer of at most 64 KiB, and none that repeats a secret "
+            "that was sent. Of the rest nothing is kept.",
         ),
     ] = Field(default_factory=dict)
+    when_target_gone: Annotated[
+        WhenTargetGone,
+        Field(
+            description="Where the run's target was deleted, or made anew, before the request: send nothing "
+            "(`Refuse`), or send it (`Act`)."
+        ),
+    ] = WhenTargetGone.ACT
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -157,8 +166,11 @@ class SendHttpRequest(NothingToSee):
     the step's timeout is over. An answer is an outcome: one of another status than expected fails the step with
     `UnexpectedAnswer`, and the step's `retry` then sends a new request under a new key.
 
-    It looks at nothing else in the cluster: whether it is still needed is for the step's `when` to say, which is
-    asked right before, of the target as it is then.
+    It is sent whatever became of the run's target, for most requests tell somebody, or let something go on, and must
+    be sent just when a repair found nothing to repair. One that does something to the target itself says
+    `whenTargetGone: Refuse`: where that was deleted or made anew since the run pinned it, nothing is sent, and the
+    step fails with `TargetNotFound` or `TargetReplaced`. It looks at nothing else in the cluster: whether it is still
+    needed is for the step's `when` to say, which is asked right before, of the target as it is then.
 
     Secrets come by reference and are read as the Workflow's account. Told is nothing but the host, the status, and
     what `extract` names: neither headers, nor the body, nor the path or query of the URL.
@@ -194,15 +206,23 @@ class SendHttpRequest(NothingToSee):
     }
 
     def rights(self, target: ObjectRef | None, parameters: HttpRequestParameters) -> tuple[Right, ...]:
-        """Return get on the Secrets that are named."""
+        """Return get on the Secrets that are named, and on the run's target where that has to be there."""
         keys = [header.secret_key_ref for header in parameters.headers_from]
         keys += [field.secret_key_ref for field in parameters.body_from]
-        return requests.secret_rights((*keys, parameters.url_from) if parameters.url_from else keys)
+        own = requests.secret_rights((*keys, parameters.url_from) if parameters.url_from else keys)
+        return (*own, *target_rights(target, parameters.when_target_gone))
 
     async def prepare(
         self, cluster: Cluster, context: StepContext, parameters: HttpRequestParameters
     ) -> Mapping[str, JsonValue] | None:
-        """Return the request's key; that it is stored says that the request may have been sent."""
+        """Return the request's key; that it is stored says that the request may have been sent.
+
+        Raises:
+            StepError: TargetNotFound, TargetReplaced.
+            ClusterError: as the API server answers.
+        """
+        # Not asked again in perform: where the outcome is not known, a target that is gone tells nothing of it.
+        await demand_target(cluster, context, parameters.when_target_gone, "nothing was sent")
         return {"key": requests.step_key(context), "repeatable": parameters.method.reads}
 
     async def perform(
@@ -247,7 +267,7 @@ class SendHttpRequest(NothingToSee):
                 reason=Reason.UNEXPECTED_ANSWER,
                 outputs=outputs,
             )
-        outputs["values"] = _extracted(parameters, answer, what)
+        outputs["values"] = _extracted(parameters, answer, _sent_secrets(parameters, url, headers, body))
         told = f"{what}: answered with status {answer.status}"
         return Done(not method.reads, told, outputs, () if method.reads else (told,))
 
@@ -308,7 +328,19 @@ def _expected(parameters: HttpRequestParameters, status: int) -> bool:
     return status in parameters.expect_status if parameters.expect_status else 200 <= status < 300
 
 
-def _extracted(parameters: HttpRequestParameters, answer: HttpAnswer, what: str) -> dict[str, JsonValue]:
+def _sent_secrets(
+    parameters: HttpRequestParameters, url: str, headers: Mapping[str, str], body: JsonValue
+) -> tuple[str, ...]:
+    """Return the values of Secrets that were sent: many a server repeats in its answer what it was asked."""
+    found = [headers[one.name].removeprefix(one.prefix) for one in parameters.headers_from]
+    found += [str(fields.get(body, fields.parse(one.path)) or "") for one in parameters.body_from]
+    found += [url] if parameters.url_from is not None else []
+    return tuple(filter(None, found))
+
+
+def _extracted(
+    parameters: HttpRequestParameters, answer: HttpAnswer, secrets: Sequence[str]
+) -> dict[str, JsonValue]:
     """Return what becomes an output; what can't be had is null, for the request has had its effect."""
     if not parameters.extract:
         return {}
@@ -319,9 +351,22 @@ def _extracted(parameters: HttpRequestParameters, answer: HttpAnswer, what: str)
     found: dict[str, JsonValue] = {}
     for name, text in parameters.extract.items():
         value: JsonValue = fields.get(document, fields.parse(text))
-        fits = len(json.dumps(value).encode()) <= MAX_VALUE and _tellable(value)
+        told = [text for text in _texts(value) if any(secret in text for secret in secrets)]
+        fits = len(json.dumps(value).encode()) <= MAX_VALUE and _tellable(value) and not told
         found[name] = value if fits else None
     return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a JSON value, keys too; of a number how it is written."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from (str(key), *_texts(one))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    else:
+        yield str(value)
 
 
 def _tellable(value: Any) -> bool:

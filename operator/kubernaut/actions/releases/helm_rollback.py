@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from kubernaut.actions import probing
 from kubernaut.actions.fencing import births, fence
-from kubernaut.actions.objects import rights
+from kubernaut.actions.objects import kind_scaling_rights, rights
 from kubernaut.actions.releases import planning, release
 from kubernaut.actions.releases.planning import HelmRollbackParameters, Rollback
 from kubernaut.actions.releases.release import Revision
@@ -72,10 +72,13 @@ class HelmRollback:
         self._finished = finished
 
     def rights(self, target: ObjectRef | None, parameters: HelmRollbackParameters) -> tuple[Right, ...]:
-        """Return list, get, create and patch on secrets, and get and patch on the kinds that may be changed."""
+        """Return list, get, create and patch on secrets, get and patch on the kinds that may be changed, and list on
+        autoscalers where one of these may have replicas.
+        """
         own = rights(("list", "get", "create", "patch"), *release.SECRET, ())
         kinds = [(one.api_version, one.kind) for one in parameters.kinds]
-        return (*own, *(right for kind in kinds for right in rights(("get", "patch"), *kind, ())))
+        changing = (right for kind in kinds for right in rights(("get", "patch"), *kind, ()))
+        return (*own, *changing, *kind_scaling_rights(kinds))
 
     async def prepare(
         self, cluster: Cluster, context: StepContext, parameters: HelmRollbackParameters

@@ -15,6 +15,8 @@ from kubernaut.core.action import ActionParameters, StepContext
 from kubernaut.core.errors import StepError
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef, Right
 
+#: kinds whose pods have them as their controller
+_OWNING: Final = frozenset({"StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"})
 #: what is stored as a step's intent where no pod is unhealthy
 NONE: Final[Mapping[str, JsonValue]] = {"name": "", "uid": ""}
 
@@ -78,16 +80,45 @@ def pinned(context: StepContext) -> ObjectRef | None:
 
 async def _worst(cluster: Cluster, context: StepContext) -> Manifest | None:
     """Return the worst pod of the run's target; None where all are healthy."""
-    if context.target.kind == "Pod":
-        found = [await cluster.get(context.target)]
+    ref = context.target
+    target = await cluster.get(ref)
+    if target["metadata"]["uid"] != ref.uid:
+        raise StepError(f"{ref} was deleted and made anew", reason=Reason.TARGET_REPLACED)
+    if ref.kind == "Pod":
+        found = [target]
     else:
-        target = await cluster.get(context.target)
         selector = pods.selector_of(target)
         if selector is None:
             raise StepError(
-                f"{context.target} selects no pods; name one under with.name",
+                f"{ref} selects no pods; name one under with.name",
                 reason=Reason.INVALID_PARAMETERS,
             )
-        found = await cluster.list("v1", "Pod", context.namespace, label_selector=selector)
+        there = await cluster.list("v1", "Pod", context.namespace, label_selector=selector)
+        found = [pod for pod in there if _is_of(pod, ref) and not _replaced(pod)]
     worst = next(iter(pods.worst_first(found)), None)
     return None if worst is None or pods.healthy(worst) else worst
+
+
+def _is_of(pod: Manifest, target: ObjectRef) -> bool:
+    """Whether a pod that a target selects is of that target, as far as the pod tells.
+
+    Another workload's pods may have its labels, too: those of a canary beside a Deployment, for one.
+    """
+    owner = pods.controller_of(pod)
+    if target.kind in _OWNING and group_of(target.api_version) in ("", "apps", "batch"):
+        return owner is not None and owner["uid"] == target.uid
+    if (group_of(target.api_version), target.kind) != ("apps", "Deployment") or owner is None:
+        return True
+    # Between them is a ReplicaSet, which a Deployment names after itself; one that it has adopted has any name.
+    end = "-" + ((pod["metadata"].get("labels") or {}).get("pod-template-hash") or "")
+    named_after = str(owner["name"]).removesuffix(end) if end != "-" else ""
+    return owner["kind"] == "ReplicaSet" and (
+        named_after in ("", owner["name"]) or named_after == target.name
+    )
+
+
+def _replaced(pod: Manifest) -> bool:
+    """Whether a pod has failed for good, as one that was evicted: its ReplicaSet has made another in its place."""
+    owner = pods.controller_of(pod)
+    failed = (pod.get("status") or {}).get("phase") == "Failed"
+    return failed and owner is not None and owner["kind"] in ("ReplicaSet", "ReplicationController")

@@ -265,9 +265,7 @@ def _require_place(pod: Manifest, controller: Manifest) -> None:
     """
     ref, owner = ObjectRef.of(pod), pods.controller_of(pod) or {}
     told = ""
-    if pod["metadata"].get("deletionTimestamp"):
-        told = "is being deleted already"
-    elif owner.get("uid") != controller["metadata"]["uid"]:
+    if owner.get("uid") != controller["metadata"]["uid"]:
         told = f"belongs to another {controller['kind']} than {ObjectRef.of(controller)}, which was made anew"
     elif controller["kind"] == Controller.DAEMON_SET and any(
         port.get("hostPort") for one in pod["spec"]["containers"] for port in one.get("ports") or ()

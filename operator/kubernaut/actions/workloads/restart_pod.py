@@ -61,6 +61,7 @@ class RestartPod:
 
     With `unhealthy: true` the worst pod of the run's target is taken: one with a failing container first, then one
     that is not ready, then the one with most restarts; where every pod is ready and none fails, nothing is done.
+    Pods of other workloads that have its labels, too, are not among them, nor what an eviction has left of a pod.
     Refused for a pod without a controller, which nobody would make anew, and where a PodDisruptionBudget does not
     allow the eviction (which a retry may find changed).
     """

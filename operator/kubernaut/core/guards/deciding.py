@@ -50,12 +50,14 @@ class Alerts:
     Attributes:
         firing: labels of those that fire and are not silenced.
         fingerprints: of all that fire, silenced or not.
+        lacks: why alerts that fire may be missing among these; empty where none is known to.
     """
 
     firing: tuple[Mapping[str, str], ...] = ()
     trouble: str = ""
     asked_at: datetime | None = None
     fingerprints: frozenset[str] = frozenset()
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +140,15 @@ def _alert(level: Level, alerts: Alerts, now: datetime) -> Refusal | None:
     trouble = alerts.trouble
     if not trouble and (alerts.asked_at is None or alerts.asked_at + ALERTS_FRESH <= now):
         trouble = "it has not answered yet"
-    if trouble:
-        names = ", ".join(one.alert for one in wanted)
-        message = f"Whether {names} fires (stopWhileFiring of {level}) is not known: {trouble}."
-        return Refusal(Reason.ALERTS_UNKNOWN, message)
-    for one in wanted:
+    for one in wanted if not trouble else ():
         if any(matches(one, labels) for labels in alerts.firing):
             more = "".join(f", {key}={value}" for key, value in sorted(one.match_labels.items()))
             message = f"Alert {one.alert}{more} fires (stopWhileFiring of {level}); until it is silent."
             return Refusal(Reason.ALERT_FIRING, message)
+    if trouble := trouble or alerts.lacks:
+        names = ", ".join(one.alert for one in wanted)
+        message = f"Whether {names} fires (stopWhileFiring of {level}) is not known: {trouble}."
+        return Refusal(Reason.ALERTS_UNKNOWN, message)
     return None
 
 

@@ -23,15 +23,27 @@ _MOST_RISKY: Final = 32
 
 
 def may_begin(draft: Draft, step: PlannedStep) -> bool:
-    """Whether guards let a step begin; else it is said why, or a person is asked."""
-    guarded = draft.facts.guards
-    if guarded is None or draft.run.dry_run or not acts(step):
+    """Whether a step may begin: where guards say no it is said why, or a person is asked."""
+    if draft.run.dry_run or not acts(step):
         return True
-    if guarded.refusal is not None and not begun(draft):
-        return _held(draft, step, guarded.refusal)
-    if not _healthy_enough(draft, step):
+    guarded = draft.facts.guards
+    if guarded is not None:
+        if guarded.refusal is not None and not begun(draft):
+            return _held(draft, step, guarded.refusal)
+        if not _healthy_enough(draft, step) or not _approved(draft, step):
+            return False
+    return not _healed(draft)
+
+
+def _healed(draft: Draft) -> bool:
+    """Whether there is nothing left to repair: the run's alerts have ended, and it has changed nothing yet.
+
+    Asked last, immediately before the first effect: while a person or a guard is waited for, an alert may fire again.
+    """
+    if not draft.facts.healed or draft.status.phase is RunPhase.FINALIZING or begun(draft):
         return False
-    return _approved(draft, step)
+    draft.healed = True
+    return True
 
 
 def begun(draft: Draft) -> bool:

@@ -5,7 +5,7 @@ local health = {}
 local status = obj.status or {}
 local conditions = {}
 for _, condition in ipairs(status.conditions or {}) do
-  conditions[condition.type] = condition
+  conditions[condition.type or ""] = condition
 end
 
 local function is(kind, truth)
@@ -13,7 +13,7 @@ local function is(kind, truth)
 end
 
 local function told(kind)
-  return conditions[kind].reason .. ": " .. (conditions[kind].message or "")
+  return (conditions[kind].reason or kind) .. ": " .. (conditions[kind].message or "")
 end
 
 if is("FeatureOff", "True") then
@@ -32,7 +32,7 @@ elseif obj.spec ~= nil and obj.spec.muted then
 else
   health.status = "Healthy"
   health.message = (status.support or 0) .. " runs"
-  if status.recommended ~= nil then
+  if status.recommended ~= nil and status.recommended.workflow ~= nil then
     health.message = health.message .. "; recommends Workflow " .. status.recommended.workflow
   end
 end

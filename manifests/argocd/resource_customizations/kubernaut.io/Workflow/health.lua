@@ -5,7 +5,7 @@ local health = {}
 local status = obj.status or {}
 local conditions = {}
 for _, condition in ipairs(status.conditions or {}) do
-  conditions[condition.type] = condition
+  conditions[condition.type or ""] = condition
 end
 
 local function is(kind, truth)
@@ -13,7 +13,7 @@ local function is(kind, truth)
 end
 
 local function told(kind)
-  return conditions[kind].reason .. ": " .. (conditions[kind].message or "")
+  return (conditions[kind].reason or kind) .. ": " .. (conditions[kind].message or "")
 end
 
 if conditions.Ready == nil or status.observedGeneration ~= obj.metadata.generation then
@@ -28,11 +28,11 @@ elseif is("PermissionsReady", "False") then
 elseif is("UndoneByAnother", "True") then
   health.status = "Degraded"
   health.message = told("UndoneByAnother")
-elseif obj.spec.lifecycle == "Draft" then
+elseif obj.spec ~= nil and obj.spec.lifecycle == "Draft" then
   health.status = "Suspended"
-  health.message = conditions.Ready.message
+  health.message = conditions.Ready.message or ""
 else
   health.status = "Healthy"
-  health.message = conditions.Ready.message
+  health.message = conditions.Ready.message or ""
 end
 return health

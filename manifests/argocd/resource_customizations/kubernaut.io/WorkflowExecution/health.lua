@@ -23,7 +23,7 @@ local persons = {
 local function asked()
   for _, step in ipairs(status.steps or {}) do
     if step.phase == "Waiting" and step.reason == "ApprovalRequired" then
-      return step
+      return step.name or "approval"
     end
   end
   return nil
@@ -39,20 +39,20 @@ elseif status.phase == "Succeeded" or status.verdict == "SelfHealed" then
   health.message = (status.verdict or "Succeeded") .. ": " .. (ready.message or "")
 elseif status.phase == "Failed" or status.phase == "Cancelled" then
   health.status = "Degraded"
-  health.message = ready.reason .. ": " .. (ready.message or "")
+  health.message = (ready.reason or status.phase) .. ": " .. (ready.message or "")
 elseif status.observedGeneration ~= obj.metadata.generation then
   health.status = "Progressing"
   health.message = "The operator has not looked at this generation yet"
 elseif asked() ~= nil then
   health.status = "Suspended"
-  health.message = "Step " .. asked().name .. " waits for a person to approve or deny it"
+  health.message = "Step " .. asked() .. " waits for a person to approve or deny it"
 elseif status.phase == "Suspended" or persons[ready.reason] then
   health.status = "Suspended"
-  health.message = ready.reason .. ": " .. (ready.message or "")
+  health.message = (ready.reason or status.phase) .. ": " .. (ready.message or "")
 else
   health.status = "Progressing"
-  health.message = status.phase
-  if ready.reason ~= status.phase then
+  health.message = status.phase or "Pending"
+  if ready.reason ~= nil and ready.reason ~= status.phase then
     health.message = health.message .. ", " .. ready.reason
   end
   if status.progress ~= nil then
