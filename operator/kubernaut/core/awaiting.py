@@ -111,7 +111,7 @@ def tell_outputs(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         draft.steps.values()
     )
     if given and record.phase is StepPhase.FAILED and fits:
-        draft.set(step, outputs=dict(given))
+        draft.set(step, outputs=limits.as_stored(given))
 
 
 def may_be_named(step: PlannedStep) -> bool:

@@ -126,6 +126,12 @@ def outputs_problem(outputs: Mapping[str, Any]) -> str | None:
     return None
 
 
+def as_stored(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return outputs that have no problem as they will be read back: a tuple as a list, keys as texts."""
+    kept: dict[str, Any] = json.loads(json.dumps(dict(outputs), ensure_ascii=False))
+    return kept
+
+
 def message(text: str, steps: int = 1) -> str:
     """Cut a message so that all messages of a run with this many steps fit into 32 KiB."""
     return cut(text, max(64, min(1024, MESSAGES // max(1, steps) - 8)))

@@ -86,7 +86,7 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         draft.fail(step, Reason.INTERNAL, problem)
         return
     if step.kind is Kind.WORKFLOW and not draft.run.dry_run:
-        draft.set(step, phase=StepPhase.WAITING, intent=dict(outcome.outputs), reason=None, retry_at=None)
+        draft.set(step, phase=StepPhase.WAITING, intent=limits.as_stored(outcome.outputs), reason=None, retry_at=None)
         return
     if outcome.awaits is not None and not draft.run.dry_run:
         awaiting.begin(draft, step, outcome)
@@ -103,7 +103,7 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         retry_at=None,
         reason=Reason.DRY_RUN.value if draft.run.dry_run else None,
         message=draft.short(_told(draft, step, outcome)) or None,
-        outputs=dict(outcome.outputs) or None,
+        outputs=limits.as_stored(outcome.outputs) or None,
     )
     if step.kind is Kind.FOR_EACH:
         groups.gathered(draft, step)

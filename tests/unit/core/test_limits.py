@@ -38,6 +38,11 @@ def test_outputs_up_to_the_last_byte_are_taken() -> None:
     assert after(text="x" * (room + 1)).phases["a"] == "Failed"
 
 
+def test_outputs_are_kept_as_they_will_be_read_back() -> None:
+    story = after(names=("web", "db"), by={1: ("x",)})
+    assert story.step("a").outputs == {"names": ["web", "db"], "by": {"1": ["x"]}}
+
+
 def test_outputs_count_as_they_are_sent() -> None:
     assert limits.size({"a": "ü"}) == len('{"a": "ü"}'.encode())
     assert limits.size(None) == limits.size({}) == 0
