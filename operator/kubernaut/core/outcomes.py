@@ -86,7 +86,13 @@ def _done(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         draft.fail(step, Reason.INTERNAL, problem)
         return
     if step.kind is Kind.WORKFLOW and not draft.run.dry_run:
-        draft.set(step, phase=StepPhase.WAITING, intent=limits.as_stored(outcome.outputs), reason=None, retry_at=None)
+        draft.set(
+            step,
+            phase=StepPhase.WAITING,
+            intent=limits.as_stored(outcome.outputs),
+            reason=None,
+            retry_at=None,
+        )
         return
     if outcome.awaits is not None and not draft.run.dry_run:
         awaiting.begin(draft, step, outcome)
