@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bench.synthetic_runs import FAMILIES, history
+from kubernaut.history.errors import HistoryUnavailable
+from kubernaut.history.pages import RunBatch
 from kubernaut.history.records import RunRecord
 from kubernaut.patterns import analysis as module
 from kubernaut.patterns.analysis import Analysis
@@ -152,6 +154,31 @@ async def test_a_long_history_is_assigned_to_between_clusterings(monkeypatch: py
     assert sum(len(uids) for uids in world.store.members.values()) == 520
     world.grow(40)
     assert (await world.analysis.round()).clustered
+
+
+async def test_runs_that_were_read_before_the_history_went_away_are_assigned_in_the_next_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ALWAYS_CLUSTER", 100)
+    world = World(2_000 - 30)
+    await world.analysis.round()
+    world.grow(20)
+    read, asked = world.source.finished_runs_after, 0
+
+    async def once(position: int = 0, *, limit: int = 2000, details: bool = False) -> RunBatch[RunRecord]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise HistoryUnavailable("Postgres went away")
+        return await read(position, limit=limit, details=details)
+
+    monkeypatch.setattr(world.source, "finished_runs_after", once)
+    with pytest.raises(HistoryUnavailable):
+        await world.analysis.round()
+    world.grow(10)
+    done = await world.analysis.round()
+    assert (done.clustered, done.read) == (False, 30)
+    assert sum(len(uids) for uids in world.store.members.values()) + done.noise == 2_000
 
 
 async def test_a_long_history_is_clustered_when_enough_strangers_came(
