@@ -248,18 +248,18 @@ class Analysis:
         key = discovery.features.digest
         refitted = self._features is None or self._features.digest != key
         if refitted:
+            # No vector of a new feature set is stored yet: position 0 says so, wherever we end from here on.
+            await self._store.save_patterns([], {}, position=0)
+            self._kept_position = 0
             await self._store.save_feature_set(key, discovery.features.to_json())
             self._unkept = list(range(len(self._table)))
         changed = [pattern for pattern in discovery.patterns if self._moved(pattern)]
         gone = [id_ for id_ in discovery.retired if self._former[id_].active]
         records = [self._record(pattern, key) for pattern in changed]
         records += [self._retired(id_) for id_ in gone]
-        if records or refitted:
+        if records:
             members = {pattern.id: self._membership(pattern, discovery) for pattern in changed}
-            # No vector of a new feature set is stored yet: position 0 says so, should we end here.
-            position = 0 if refitted else None
-            await self._store.save_patterns(records, members, position=position)
-            self._kept_position = 0 if refitted else self._kept_position
+            await self._store.save_patterns(records, members)
         for pattern in changed:
             uids = frozenset(self._table.uids[at] for at in pattern.members)
             self._former[pattern.id] = FormerPattern(pattern.id, pattern.name, pattern.version, True, uids)
