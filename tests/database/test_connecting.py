@@ -171,11 +171,15 @@ async def test_connections_to_what_is_the_primary_no_more_are_replaced(
 async def test_a_statement_that_the_server_does_not_know_any_more_is_tried_again(dsn: str) -> None:
     """As behind a pooler, which gives each transaction another of its connections."""
     database = Database(dsn)
-    with pytest.raises(HistoryUnavailable):
+
+    async def asked_of_two() -> None:
         async with database.connection() as connection:
             await connection.fetchval("SELECT $1::integer", 1)
             await connection.execute("DEALLOCATE ALL")
             await connection.fetchval("SELECT $1::integer", 1)
+
+    with pytest.raises(HistoryUnavailable):
+        await asked_of_two()
     await database.close()
 
 

@@ -119,7 +119,7 @@ async def test_a_migration_may_last_longer_than_the_statements_of_its_user(empty
             "AND datname = current_database() AND clock_timestamp() - query_start > interval '200ms'"
         )
         async with asyncio.timeout(30):
-            while not migration.done() and not await other.fetchval(waits):
+            while not migration.done() and not await other.fetchval(waits):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     finally:
         await other.close()

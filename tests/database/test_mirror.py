@@ -104,8 +104,15 @@ async def test_a_disk_that_fails_holds_up_no_run_but_those_on_it(
     spool = Spool(tmp_path)
     on_disk = a_run(name="on-disk")
     assert spool.put(on_disk)
-    mirror = Mirror(database, cluster.load, cluster.mirrored, spool=spool, batch=2)
-    (file,) = tmp_path.iterdir()
+    all_told = asyncio.Event()
+
+    async def told(uids: Sequence[str]) -> None:
+        await cluster.mirrored(uids)
+        if len(cluster.told) == 5:
+            all_told.set()
+
+    mirror = Mirror(database, cluster.load, told, spool=spool, batch=2)
+    file = tmp_path / f"{on_disk.uid}.json"
     # A folder in the file's place can neither be read nor, where its like is to go, be moved aside.
     file.rename(tmp_path / "away")
     file.mkdir()
@@ -114,8 +121,7 @@ async def test_a_disk_that_fails_holds_up_no_run_but_those_on_it(
     async with running(mirror):
         for key in keys:
             mirror.offer(key)
-        while len(cluster.told) < len(keys):
-            await asyncio.sleep(0.01)
+        await all_told.wait()
     assert await stored(database) == {key.uid: 1 for key in keys}
     assert mirror.spooled == 1
     assert caplog.text.count("the spool can't be read") == 1

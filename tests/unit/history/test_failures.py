@@ -26,7 +26,8 @@ def test_trouble_of_the_connection_is_not_blamed_on_the_data(error: type[asyncpg
 
 
 @pytest.mark.parametrize(
-    "error", [asyncpg.CharacterNotInRepertoireError, asyncpg.CheckViolationError, asyncpg.StatementTooComplexError]
+    "error",
+    [asyncpg.CharacterNotInRepertoireError, asyncpg.CheckViolationError, asyncpg.StatementTooComplexError],
 )
 def test_data_that_postgres_can_not_hold_is_refused_for_good(error: type[asyncpg.PostgresError]) -> None:
     assert isinstance(translate(error("so it is"), "here"), Rejected)
