@@ -10,6 +10,7 @@ import socket
 import asyncpg
 import pytest
 
+from database.builders import a_run
 from database.conftest import sql
 from kubernaut.history.breaker import Breaker
 from kubernaut.history.database import Database
@@ -24,6 +25,8 @@ from kubernaut.history.errors import (
     UnknownDatabase,
 )
 from kubernaut.history.repository import Repository
+from kubernaut.history.schema import migrate
+from kubernaut.history.writer import RunWriter
 from localpostgres import LocalPostgres
 
 SECRET = "hunter2-secret"
@@ -146,6 +149,37 @@ async def test_connections_broken_by_a_restart_are_replaced(server: LocalPostgre
         except HistoryUnavailable as error:
             answers.append(error)
     assert answers[-1] == 1
+    await database.close()
+
+
+async def test_connections_to_what_is_the_primary_no_more_are_replaced(
+    server: LocalPostgres, empty_dsn: str
+) -> None:
+    database = Database(empty_dsn, breaker=Breaker("Postgres", failures=100, pause=0.0))
+    await migrate(empty_dsn)
+    name = empty_dsn.partition("?")[0].rpartition("/")[2]
+    at_once = server.dsn_of("postgres")
+    await sql(at_once, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await database.open()
+    await sql(at_once, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    with pytest.raises(HistoryUnavailable, match="read-only"):
+        await RunWriter(database).write([a_run()])
+    assert await RunWriter(database).write([a_run()]) == 1
+    await database.close()
+
+
+async def test_a_statement_that_the_server_does_not_know_any_more_is_tried_again(dsn: str) -> None:
+    """As behind a pooler, which gives each transaction another of its connections."""
+    database = Database(dsn)
+
+    async def asked_of_two() -> None:
+        async with database.connection() as connection:
+            await connection.fetchval("SELECT $1::integer", 1)
+            await connection.execute("DEALLOCATE ALL")
+            await connection.fetchval("SELECT $1::integer", 1)
+
+    with pytest.raises(HistoryUnavailable):
+        await asked_of_two()
     await database.close()
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from database.conftest import sql
 from kubernaut.history.errors import MissingPrivilege, SchemaMismatch
-from kubernaut.history.schema import HEAD, known_revisions, migrate, months_ahead, render
+from kubernaut.history.schema import HEAD, MIGRATION_LOCK, known_revisions, migrate, months_ahead, render
 
 _CATALOGUE = """
 SELECT 'relation', c.relname, c.relkind::text, coalesce(pg_get_partkeydef(c.oid), ''),
@@ -105,6 +105,26 @@ async def test_several_operators_can_start_at_once(empty_dsn: str) -> None:
     await asyncio.gather(*(migrate(empty_dsn) for _ in range(6)))
     await migrate(empty_dsn)
     assert len([row for row in await catalogue(empty_dsn) if row[:2] == ("relation", "alembic_version")]) == 1
+
+
+async def test_a_migration_may_last_longer_than_the_statements_of_its_user(empty_dsn: str) -> None:
+    """As long as it takes to wait for another operator's, which holds the lock."""
+    joint = "&" if "?" in empty_dsn else "?"
+    other = await asyncpg.connect(empty_dsn)
+    try:
+        await other.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        migration = asyncio.create_task(migrate(f"{empty_dsn}{joint}statement_timeout=100"))
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' "
+            "AND datname = current_database() AND clock_timestamp() - query_start > interval '200ms'"
+        )
+        async with asyncio.timeout(30):
+            while not migration.done() and not await other.fetchval(waits):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    finally:
+        await other.close()
+    await migration
+    assert "runs" in {row[1] for row in await catalogue(empty_dsn)}
 
 
 async def test_a_schema_newer_than_this_version_is_left_alone(empty_dsn: str) -> None:

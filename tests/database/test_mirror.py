@@ -98,6 +98,40 @@ async def test_a_run_that_is_gone_is_let_go(database: Database, cluster: Cluster
     assert cluster.told == [key.uid]
 
 
+async def test_a_disk_that_fails_holds_up_no_run_but_those_on_it(
+    database: Database, cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(tmp_path)
+    on_disk = a_run(name="on-disk")
+    assert spool.put(on_disk)
+    all_told = asyncio.Event()
+
+    async def told(uids: Sequence[str]) -> None:
+        await cluster.mirrored(uids)
+        if len(cluster.told) == 5:
+            all_told.set()
+
+    mirror = Mirror(database, cluster.load, told, spool=spool, batch=2)
+    file = tmp_path / f"{on_disk.uid}.json"
+    # A folder in the file's place can neither be read nor, where its like is to go, be moved aside.
+    file.rename(tmp_path / "away")
+    file.mkdir()
+    (tmp_path / "corrupt").write_bytes(b"")
+    keys = cluster.add(*some_runs(5))
+    async with running(mirror):
+        for key in keys:
+            mirror.offer(key)
+        await all_told.wait()
+    assert await stored(database) == {key.uid: 1 for key in keys}
+    assert mirror.spooled == 1
+    assert caplog.text.count("the spool can't be read") == 1
+    file.rmdir()
+    (tmp_path / "away").rename(file)
+    async with running(mirror):
+        await mirror.idle()
+    assert on_disk.uid in await stored(database)
+
+
 async def test_a_stream_through_an_outage_loses_and_doubles_nothing(
     server: LocalPostgres, database: Database, cluster: Cluster
 ) -> None:

@@ -161,6 +161,8 @@ async def test_durations_of_the_last_good_runs_give_an_estimate(database: Databa
         a_run(phase="Failed", verdict="NotFixed", duration_seconds=9000.0),
         a_run(duration_seconds=None, started_at=None),
         a_run(workflow="other", duration_seconds=9000.0),
+        *some_runs(60, dry_run=True, duration_seconds=1.0, created_at=MOMENT + timedelta(days=1)),
+        *some_runs(60, retry_from="web-0", duration_seconds=1.0, created_at=MOMENT + timedelta(days=1)),
     ]
     await RunWriter(database).write([*runs, *others])
     statistics = await Repository(database).duration_statistics("shop", "crash-loop", last=51)

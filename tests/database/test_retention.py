@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from database.builders import MOMENT, a_run
+from kubernaut.history import writer as writing
+from kubernaut.history.begun import BegunRuns
 from kubernaut.history.bundles import Bundle, Bundles
-from kubernaut.history.database import Database
+from kubernaut.history.database import Connection, Database
+from kubernaut.history.records import RunRecord
 from kubernaut.history.repository import Repository
 from kubernaut.history.retention import RETENTION_LOCK, Retention
 from kubernaut.history.writer import RunWriter
@@ -76,3 +80,26 @@ async def test_a_table_in_use_is_left_for_later(database: Database) -> None:
             with pytest.raises(Exception, match="lock timeout"):
                 await at(MOMENT, timedelta(days=365), database).once()
     assert len(await at(MOMENT, timedelta(days=365), database).once()) >= 1
+
+
+async def test_the_content_of_a_run_that_is_just_being_stored_stays(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"steps": []}
+    await RunWriter(database).write([a_run(created_at=YEARS_AGO, content=content)])
+    insert, dropped = writing._insert, asyncio.Event()
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    async def late(connection: Connection, runs: Sequence[RunRecord]) -> int:
+        retention = asyncio.create_task(at(MOMENT, timedelta(days=365), database).once())
+        retention.add_done_callback(lambda _: dropped.set())
+        async with asyncio.timeout(30):
+            while not retention.done() and not await connection.fetchval(waits):
+                await asyncio.sleep(0.01)
+        return await insert(connection, runs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_insert", late)
+        await RunWriter(database).write([a_run(content=content)])
+    await asyncio.wait_for(dropped.wait(), 30)
+    assert await BegunRuns(database).content("abc") == content

@@ -78,6 +78,18 @@ async def test_feature_sets_have_dimensions_of_their_own(store: PatternStore) ->
     assert set(await store.load_features("f1")) == {"u"}
 
 
+async def test_vectors_of_sets_that_nothing_names_any_more_are_forgotten(store: PatternStore) -> None:
+    await store.save_features("f1", [("u", [1.0])])
+    for key, retired_at in (("f2", None), ("f3", MOMENT), ("f4", MOMENT)):
+        await store.save_feature_set(key, {})
+        await store.save_features(key, [("u", [1.0])])
+        await store.save_patterns([a_pattern(key, feature_set=key, retired_at=retired_at)], {})
+    await store.save_feature_set("f5", {})
+    left = [key for key in ("f1", "f2", "f3", "f4") if await store.load_features(key)]
+    assert left == ["f2", "f4"]
+    assert [one.feature_set for one in await store.load_patterns(retired=True)] == ["f2", "f3", "f4"]
+
+
 async def test_patterns_and_members_are_replaced_together(store: PatternStore) -> None:
     one, two = a_pattern("a"), a_pattern("b", first_seen=MOMENT + timedelta(hours=1))
     await store.save_patterns([two, one], {"a": {"u1": 1.0, "u2": 0.5}, "b": {"u3": 0.25}}, position=7)

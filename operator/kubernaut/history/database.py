@@ -84,8 +84,13 @@ class Database:
         async with self.breaker.guard():
             with translated(self.where):
                 pool = await self._opened()
-                async with pool.acquire(timeout=self._connect_timeout) as connection:
-                    yield connection
+                try:
+                    async with pool.acquire(timeout=self._connect_timeout) as connection:
+                        yield connection
+                except asyncpg.ReadOnlySQLTransactionError:
+                    # It leads to what is the primary no more; a new one may find the server that is.
+                    await pool.expire_connections()
+                    raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

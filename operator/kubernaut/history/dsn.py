@@ -20,7 +20,8 @@ def check(dsn: str) -> str:
     text = dsn.strip()
     try:
         parts = urlsplit(text)
-        _ = parts.port
+        for host in parts.netloc.rpartition("@")[2].split(","):  # each may have a port
+            _ = urlsplit(f"//{host}").port
     except ValueError:
         raise _invalid("its host or port can't be read") from None
     if parts.scheme not in _SCHEMES:

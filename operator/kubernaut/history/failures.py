@@ -30,6 +30,12 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.LockNotAvailableError,
     asyncpg.ObjectInUseError,
+    # The transaction was ended from outside: it lasted, or lay idle, for too long.
+    asyncpg.InvalidTransactionStateError,
+    # A prepared statement is of another connection (a pooler's), or of the schema before a migration.
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.InvalidCachedStatementError,
 )
 _NO_SCHEMA = (
     asyncpg.UndefinedTableError,

@@ -23,6 +23,7 @@ _FIRST_PAUSE = 0.2
 # Where Postgres is away the breaker says when it is asked; to wait longer than that misses it when it comes and goes.
 _LONGEST_PAUSE = 5.0
 _SWITCHED_OFF_PAUSE = 1.0
+_DISK_PAUSE = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -58,6 +59,7 @@ class Mirror:
         self._on_mirrored = on_mirrored
         self._spool = spool
         self._disk = asyncio.Lock()
+        self._disk_fails = False
         self._monotonic = monotonic
         self._outbox = Outbox(most_waiting, monotonic)
         self._spooled_since: float | None = None
@@ -148,7 +150,7 @@ class Mirror:
         """Store one batch from disk and one from the outbox; return how long to pause, in seconds."""
         keys: list[RunKey] = []
         try:
-            await self._replay()
+            readable = await self._replayed()
             keys = self._outbox.take(self._batch)
             await self._store_keys(keys)
         except HistoryError as error:
@@ -168,7 +170,7 @@ class Mirror:
             return self._pause()
         self._outbox.done(keys)
         self._recovered()
-        return 0.0
+        return 0.0 if readable or self._outbox.waiting else _DISK_PAUSE
 
     async def _store(self, records: Sequence[RunRecord]) -> dict[str, Rejected]:
         """Write records; return why those were left out that Postgres refuses. They don't keep the others out."""
@@ -202,6 +204,18 @@ class Mirror:
         if stored:
             await self._on_mirrored(sorted(stored))
         return [key for key in keys if key.uid not in stored]
+
+    async def _replayed(self) -> bool:
+        """Store a batch from disk; return whether the disk took part: where it fails, others don't wait for it."""
+        try:
+            await self._replay()
+        except OSError as error:
+            if not self._disk_fails:
+                log.error("the spool can't be read or written, runs in it wait: %s", error)
+            self._disk_fails = True
+            return False
+        self._disk_fails = False
+        return True
 
     async def _replay(self) -> None:
         if self._spool is None or not len(self._spool):

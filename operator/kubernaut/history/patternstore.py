@@ -23,6 +23,16 @@ _UPSERT_PATTERN = (
     + ", ".join(f"{column} = excluded.{column}" for column in _PATTERN_COLUMNS[1:])
 )
 
+# Before another set is the newest, so that the one which is replaced now stays until its patterns have moved.
+_FORGET_VECTORS = """
+DELETE FROM kubernaut.run_features WHERE feature_set IN (
+    SELECT key FROM kubernaut.feature_sets
+    WHERE number < (SELECT max(number) FROM kubernaut.feature_sets) AND NOT EXISTS (
+        SELECT FROM kubernaut.patterns WHERE feature_set = key AND retired_at IS NULL
+    )
+)
+"""
+
 
 class PatternStore:
     """Every method raises HistoryUnavailable while Postgres can't answer."""
@@ -31,8 +41,12 @@ class PatternStore:
         self._database = database
 
     async def save_feature_set(self, key: str, definition: Mapping[str, Any]) -> None:
-        """Keep a feature set (plain JSON) under its key, e.g. its digest; an existing one becomes the newest."""
-        async with self._database.connection() as connection:
+        """Keep a feature set (plain JSON) under its key, e.g. its digest; an existing one becomes the newest.
+
+        Vectors of sets that neither a living pattern nor the newest names are forgotten: each run has one of each.
+        """
+        async with self._database.transaction() as connection:
+            await connection.execute(_FORGET_VECTORS)
             await connection.execute(
                 "INSERT INTO kubernaut.feature_sets AS known (key, definition) VALUES ($1, $2) "
                 "ON CONFLICT (key) DO UPDATE SET number = DEFAULT "

@@ -122,10 +122,14 @@ class Repository:
     async def duration_statistics(
         self, namespace: str, workflow: str, *, last: int = 200
     ) -> DurationStatistics | None:
-        """Return how long the last succeeded runs of a Workflow took; None without any."""
+        """Return how long the last succeeded runs of a Workflow took; None without any.
+
+        Dry runs and runs that repeat only a part of another don't count.
+        """
         query = (
             "SELECT duration_seconds FROM kubernaut.runs WHERE namespace = $1 AND workflow = $2 "
-            "AND phase = 'Succeeded' AND duration_seconds IS NOT NULL ORDER BY created_at DESC, uid DESC LIMIT $3"
+            "AND phase = 'Succeeded' AND NOT dry_run AND retry_from IS NULL AND duration_seconds IS NOT NULL "
+            "ORDER BY created_at DESC, uid DESC LIMIT $3"
         )
         async with self._database.connection() as connection:
             rows = await connection.fetch(query, namespace, workflow, last)

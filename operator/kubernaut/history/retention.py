@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from kubernaut.history.database import Connection, Database
 from kubernaut.history.errors import HistoryError
 from kubernaut.history.schema import month_of
+from kubernaut.history.writer import POSITION_LOCK
 
 RETENTION_LOCK = 7239104583
 _MONTH = re.compile(r"runs_([0-9]{4})_([0-9]{2})")
@@ -76,6 +77,8 @@ class Retention:
                 await connection.execute(
                     f"DELETE FROM kubernaut.{table} WHERE run_uid IN (SELECT uid FROM kubernaut.runs_{suffix})"
                 )
+            # A writer may have found a content stored, and its run not be visible yet.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", POSITION_LOCK)
             contents = await connection.fetch(
                 f"SELECT DISTINCT content_hash FROM kubernaut.runs_{suffix} WHERE content_hash IS NOT NULL"
             )

@@ -78,6 +78,10 @@ async def migrate(dsn: str, wanted: str = "head", *, timeout: float = 10.0) -> N
 async def _migrate(connection: Any, wanted: str, where: str) -> None:
     # Who waits longer for another operator's migration, or for a table in use, is told and tries again.
     await connection.execute("SET LOCAL lock_timeout = '60s'")
+    # What the role's queries are bounded by is too short for an index on all runs.
+    await connection.execute(
+        "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+    )
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
     current = await _current(connection)
     target = HEAD if wanted == "head" else wanted

@@ -112,6 +112,7 @@ class Analysis:
         self._clustered_at = self._loaded_at = self._monotonic()
         self._loaded = False
         self._unkept: list[int] = []
+        self._added: list[int] = []
         self._must_cluster = False
 
     @property
@@ -134,6 +135,7 @@ class Analysis:
         added = await self._read()
         read = self._monotonic()
         clustered = self._discover(added)
+        self._added = []
         found = self._monotonic()
         assert self._discovery is not None
         patterns = await self._keep_patterns(self._discovery)
@@ -197,18 +199,18 @@ class Analysis:
         self._loaded = True
 
     async def _read(self) -> list[int]:
-        added: list[int] = []
         while True:
             batch = await self._source.finished_runs_after(self._position, limit=self._settings.batch)
             if not batch.runs:
-                return added
+                return self._added
             before = len(self._table)
             touched = self._table.extend(batch.runs)
             # A record that came again may look otherwise now; only a clustering moves a run.
             self._must_cluster |= any(at < before for at in touched)
             if batch.position > self._kept_position:
                 self._unkept.extend(touched)
-            added.extend(touched)
+            # Kept until they are assigned: the next batch may not be read before the next round.
+            self._added.extend(touched)
             self._position = batch.position
 
     def _discover(self, added: Sequence[int]) -> bool:
@@ -246,18 +248,18 @@ class Analysis:
         key = discovery.features.digest
         refitted = self._features is None or self._features.digest != key
         if refitted:
+            # No vector of a new feature set is stored yet: position 0 says so, wherever we end from here on.
+            await self._store.save_patterns([], {}, position=0)
+            self._kept_position = 0
             await self._store.save_feature_set(key, discovery.features.to_json())
             self._unkept = list(range(len(self._table)))
         changed = [pattern for pattern in discovery.patterns if self._moved(pattern)]
         gone = [id_ for id_ in discovery.retired if self._former[id_].active]
         records = [self._record(pattern, key) for pattern in changed]
         records += [self._retired(id_) for id_ in gone]
-        if records or refitted:
+        if records:
             members = {pattern.id: self._membership(pattern, discovery) for pattern in changed}
-            # No vector of a new feature set is stored yet: position 0 says so, should we end here.
-            position = 0 if refitted else None
-            await self._store.save_patterns(records, members, position=position)
-            self._kept_position = 0 if refitted else self._kept_position
+            await self._store.save_patterns(records, members)
         for pattern in changed:
             uids = frozenset(self._table.uids[at] for at in pattern.members)
             self._former[pattern.id] = FormerPattern(pattern.id, pattern.name, pattern.version, True, uids)

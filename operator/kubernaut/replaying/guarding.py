@@ -251,8 +251,9 @@ def within(
 
 
 def entry(recorded: RunRecord, target: str, risky: Sequence[str]) -> Past:
-    """Return a run that began as guards count it."""
+    """Return a run that began as guards count it; a verdict that this version does not know is none."""
     assert recorded.started_at is not None
+    verdict = next((one for one in Verdict if one == recorded.verdict), None)
     return Past(
         recorded.uid,
         recorded.namespace,
@@ -262,6 +263,6 @@ def entry(recorded: RunRecord, target: str, risky: Sequence[str]) -> Past:
         recorded.started_at,
         recorded.finished_at,
         RunPhase(recorded.phase),
-        Verdict(recorded.verdict) if recorded.verdict else None,
+        verdict,
         tuple(risky),
     )

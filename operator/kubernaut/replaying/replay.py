@@ -80,8 +80,9 @@ class Replay:
             return
         self._seen(run)
         past = guarding.entry(run, run.target_uid, (run.facts or {}).get("highRisk", ()))
-        self._then.add(Entry(past))
-        self._now.add(Entry(past))
+        told = past.verdict == run.verdict
+        self._then.add(Entry(past, sure=told))
+        self._now.add(Entry(past, sure=told))
 
     def one(self, run: RunRecord, old: Content | None) -> Result:
         """Say of one run whether it would have gone otherwise."""

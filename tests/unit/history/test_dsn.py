@@ -22,6 +22,7 @@ SECRET = "hunter2-secret"
         (f"postgresql://kubernaut:{SECRET}@host:port/history", "can't be read"),
         (f"postgresql://kubernaut:{SECRET}@host:99999/history", "can't be read"),
         (f"postgresql://kubernaut:{SECRET}@[::1/history", "can't be read"),
+        (f"postgresql://kubernaut:{SECRET}@one:5432,two:port/history", "can't be read"),
         (f"postgresql://kubernaut:{SECRET}@host", "names no database"),
         (f"postgresql://kubernaut:{SECRET}@host/", "names no database"),
     ],
@@ -46,6 +47,10 @@ def test_an_address_that_can_not_be_read_is_refused_at_once(dsn: str, what: str)
         ("postgresql://postgres@/kubernaut?host=/run/postgres", "postgres@/run/postgres/kubernaut"),
         ("postgresql:///kubernaut", "(default user)@localhost/kubernaut"),
         (f"postgresql://a%40b:{SECRET}@one,two/my%20db", "a@b@one,two/my db"),
+        (
+            f"postgresql://k:{SECRET}@one:5432,two:5433/h?target_session_attrs=read-write",
+            "k@one:5432,two:5433/h",
+        ),
     ],
 )
 def test_a_good_address_is_shown_without_its_password(dsn: str, shown: str) -> None:

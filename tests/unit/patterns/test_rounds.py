@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from bench.synthetic_runs import FAMILIES, history
+from kubernaut.history.errors import HistoryUnavailable
+from kubernaut.history.pages import PatternRecord, RunBatch
 from kubernaut.history.records import RunRecord
 from kubernaut.patterns import analysis as module
 from kubernaut.patterns.analysis import Analysis
@@ -16,7 +20,8 @@ from unit.patterns.memory import MemorySink, MemorySource, MemoryStore
 class World:
     """One history, its store and objects, and a clock; analysts come and go."""
 
-    def __init__(self, runs: int = 30) -> None:
+    def __init__(self, runs: int = 30, batch: int = 2_000) -> None:
+        self.settings = AnalystSettings(batch=batch)
         self.all = [record for record, _ in history(2_000, stray=0)]
         self.source = MemorySource(self.all[:runs])
         self.store, self.sink = MemoryStore(), MemorySink()
@@ -28,7 +33,7 @@ class World:
             self.source,
             self.store,
             self.sink,
-            AnalystSettings(),
+            self.settings,
             now=lambda: datetime(2026, 2, 1, tzinfo=UTC) + timedelta(seconds=self.clock),
             monotonic=lambda: self.clock,
         )
@@ -88,6 +93,28 @@ async def test_a_crash_after_keeping_and_before_publishing_loses_nothing() -> No
     done = await world.restarted().round()
     assert (done.patterns_written, done.objects_created) == (0, 5)
     assert set(world.sink.objects) == wanted
+
+
+async def test_a_crash_after_a_new_feature_set_leaves_no_run_without_its_vector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(batch=10)
+    await world.analysis.round()
+    strangers = [replace(run, symptoms=("DiskPressure",)) for run in world.grow(6)]
+    world.source.runs[-6:] = strangers
+    save = world.store.save_patterns
+
+    async def ends(records: Sequence[PatternRecord], *given: Any, **more: Any) -> None:
+        if records:
+            raise HistoryUnavailable("Postgres went away")
+        await save(records, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "save_patterns", ends)
+        with pytest.raises(HistoryUnavailable):
+            await world.analysis.round()
+    assert len(world.store.sets) == 2
+    assert (await world.restarted().round()).vectors_written == 36
 
 
 async def test_a_lost_store_gives_the_same_objects_again() -> None:
@@ -152,6 +179,31 @@ async def test_a_long_history_is_assigned_to_between_clusterings(monkeypatch: py
     assert sum(len(uids) for uids in world.store.members.values()) == 520
     world.grow(40)
     assert (await world.analysis.round()).clustered
+
+
+async def test_runs_that_were_read_before_the_history_went_away_are_assigned_in_the_next_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ALWAYS_CLUSTER", 100)
+    world = World(2_000 - 30)
+    await world.analysis.round()
+    world.grow(20)
+    read, asked = world.source.finished_runs_after, 0
+
+    async def once(position: int = 0, *, limit: int = 2000, details: bool = False) -> RunBatch[RunRecord]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise HistoryUnavailable("Postgres went away")
+        return await read(position, limit=limit, details=details)
+
+    monkeypatch.setattr(world.source, "finished_runs_after", once)
+    with pytest.raises(HistoryUnavailable):
+        await world.analysis.round()
+    world.grow(10)
+    done = await world.analysis.round()
+    assert (done.clustered, done.read) == (False, 30)
+    assert sum(len(uids) for uids in world.store.members.values()) + done.noise == 2_000
 
 
 async def test_a_long_history_is_clustered_when_enough_strangers_came(

@@ -249,6 +249,17 @@ def test_a_record_with_words_of_another_version_is_unknown_and_stops_nothing() -
     assert replayed(odd, old, failing(2).spec()).unknown == "its record as this version reads it"
 
 
+def test_a_verdict_of_another_version_stops_nothing_though_guards_of_later_runs_look_at_it() -> None:
+    record, old = lived(a_check())
+    odd = replace(record, verdict="NotYetInvented")
+    replay = Replay("repair", "shop", a_check(9).spec(), FakeCatalogue())
+    content = replay.content(content_hash(old), content_of(old))
+    replay.skip(replace(odd, uid="earlier"))
+    assert replay.one(odd, content).verdict == "Unknown"
+    later = replace(record, uid="later")
+    assert replay.one(later, content).verdict == "Otherwise"
+
+
 def test_another_account_may_do_other_things() -> None:
     record, old = lived(a_check())
     result = replayed(record, old, a_check().set(serviceAccountName="other").spec())
