@@ -107,6 +107,7 @@ class StepContext:
         web: sends HTTP requests to others than the API server.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
         done: what the step is recorded to have done, where ``probe`` is asked of it; None where that is not known.
+        beyond_fence: whether the step was begun after other steps of the run were fenced off, if any were.
     """
 
     run_uid: str
@@ -126,6 +127,7 @@ class StepContext:
     keeper: Keeper = NO_HISTORY
     web: Web = field(default_factory=NoWeb)
     done: Done | None = None
+    beyond_fence: bool = False
 
 
 class Action(Protocol, Generic[P]):

@@ -185,7 +185,17 @@ class Draft:
         if fence:
             deadline = self.now + step.timeout
         intent = None if fence else record.intent
-        self.acts.append(Act(step, attempt, parameters, deadline, undo, prepare, intent, fence))
+        beyond = self._beyond_fence
+        self.acts.append(Act(step, attempt, parameters, deadline, undo, prepare, intent, fence, beyond))
+
+    @property
+    def _beyond_fence(self) -> bool:
+        """Whether steps may have been fenced off, and the run goes on all the same: at its end, or after a failure.
+
+        That they are over is stored before; an earlier owner of the run, for whom the fence is, does not know of it.
+        """
+        failed = any(record.phase is StepPhase.FAILED for record in self.steps.values())
+        return failed or self.status.phase is RunPhase.FINALIZING or bool(self.run.control.interventions)
 
     def scope(
         self,

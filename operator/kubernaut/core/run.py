@@ -248,7 +248,8 @@ class Act:
     """Perform (or undo) a step's action.
 
     ``prepare`` asks only to pin what it will act on; ``fence`` only to see to it that no request of an earlier owner
-    of the run can still have its effect. To undo a subflow is to cancel the run that it started.
+    of the run can still have its effect. To undo a subflow is to cancel the run that it started. ``beyond_fence``:
+    what was fenced off, if anything was, is known to be over, and this is begun after it.
     """
 
     step: PlannedStep
@@ -259,6 +260,7 @@ class Act:
     prepare: bool = False
     intent: Mapping[str, JsonValue] | None = None
     fence: bool = False
+    beyond_fence: bool = False
 
 
 @dataclass(frozen=True, slots=True)

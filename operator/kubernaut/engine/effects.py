@@ -206,6 +206,7 @@ class Performer:
             recent=Recent() if dry else live.recent,
             memory=self._memory,
             web=GatedWeb(self._web, hold, namespace, beyond, dry=dry),
+            beyond_fence=act.beyond_fence,
         )
         # What the run itself did it may always put back.
         levels = () if act.undo or act.fence else self._protecting(live)

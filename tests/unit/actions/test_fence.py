@@ -287,3 +287,29 @@ async def test_undo_gives_up_on_endless_conflicts(scene: Scene) -> None:
     scene.cluster.troubles["patch"] = [Conflict("changed", status=409)] * 100
     with pytest.raises(Conflict):
         await scene.restore()
+
+
+async def test_what_is_fenced_off_is_over_but_for_what_the_run_does_after_that(scene: Scene) -> None:
+    done = await fence.fence_off(scene.cluster, scene.context, scene.ref)
+    assert not done.acted
+    with pytest.raises(StepError) as caught:
+        await scene.apply()
+    assert caught.value.reason is Reason.FENCED
+    scene.context = replace(scene.context, step="tidy", beyond_fence=True)
+    assert (await scene.apply()).acted
+    assert scene.replicas == 3
+
+
+async def test_what_was_begun_beyond_a_fence_is_fenced_off_by_another_write(scene: Scene) -> None:
+    """A request that was sent since then rests on the version that the first fence left."""
+
+    def version() -> str:
+        return str(scene.cluster.find("Deployment", "api")["metadata"]["resourceVersion"])
+
+    await fence.fence_off(scene.cluster, scene.context, scene.ref)
+    first = version()
+    await fence.fence_off(scene.cluster, scene.context, scene.ref)
+    assert version() == first
+    scene.context = replace(scene.context, beyond_fence=True)
+    await fence.fence_off(scene.cluster, scene.context, scene.ref)
+    assert version() != first

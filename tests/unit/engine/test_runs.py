@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, Final
 
 import pytest
 
@@ -141,6 +142,43 @@ async def test_an_effect_that_was_not_recorded_is_found_before_a_cancelled_run_e
     assert [step["phase"] for step in status["steps"]] == ["Succeeded", "Succeeded"]
     assert len([w for w in world.cluster.written() if w == "patch Deployment shop/web"]) == 2
     assert status["verdict"] == "Inconclusive"
+
+
+PAUSE: Final[dict[str, Any]] = {"name": "pause", "wait": {"duration": "1h"}, "timeout": "2h"}
+REFUSED: Final[dict[str, Any]] = {
+    "name": "bad",
+    "action": "restart_pod",
+    "with": {"name": "none"},
+    "dependsOn": ["pause"],
+}
+
+
+@pytest.mark.parametrize("policy", ["Alternate", "Fail", "cancel"])
+async def test_steps_under_finally_and_alternates_act_though_a_restart_had_others_fenced_off(
+    policy: str,
+) -> None:
+    """What an earlier owner may have begun is fenced off on its object; the steps that follow are on the same one."""
+    world = World()
+    more: dict[str, Any] = {"onFailure": policy, "alternate": "b"} if policy == "Alternate" else {}
+    world.workflow(
+        PAUSE | {"wait": {"duration": "1s"}},
+        *(() if policy == "cancel" else (REFUSED,)),
+        scale("late", 7, "pause", *(() if policy == "cancel" else ("bad",))),
+        templates=[{"name": "b", "steps": [scale("other", 8)]}],
+        **{"finally": [scale("tidy", 9)]},
+        **more,
+    )
+    live = world.run(finalizers=["kubernaut.io/mirror"])
+    await world.reconciler().reconcile(live)
+    world.locks.release(live.key)
+    if policy == "cancel":
+        world.cluster.edit("WorkflowExecution", "run", {"spec": {"control": {"cancel": True}}})
+    await finish(world)
+    phases = {step["name"]: step["phase"] for step in world.stored()["steps"]}
+    assert phases["late"] == "Skipped"
+    assert phases["tidy"] == "Succeeded", world.stored()
+    assert phases.get("alternate/other", "Succeeded") == "Succeeded"
+    assert world.cluster.find("Deployment", "web")["spec"]["replicas"] == 9
 
 
 async def test_a_status_that_another_replica_stored_is_taken_for_the_truth() -> None:

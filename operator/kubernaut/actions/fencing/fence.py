@@ -285,7 +285,7 @@ async def _apply(
             mark = marker.steps.get(context.step)
             if mark is not None:
                 return _found(ref, context, mark)
-            if FENCED in marker.steps:
+            if FENCED in marker.steps and not context.beyond_fence:
                 raise StepError(f"{ref} was fenced off: the run had ended there", reason=Reason.FENCED)
             _demand_staying(seen, ref)
             try:
@@ -387,9 +387,12 @@ async def fence_off(cluster: Cluster, context: StepContext, ref: ObjectRef) -> D
         mark = marker.steps.get(context.step)
         if mark is not None:
             return _found(ref, context, mark)
-        if FENCED in marker.steps:
+        before = marker.steps.get(FENCED)
+        if before is not None and not context.beyond_fence:
             return Done(False, f"{ref} is fenced off")
-        marks = marker.with_step(FENCED, StepMark(0, {}, {}, undone=True)).annotation(context.signer)
+        # What was begun beyond the last fence rests on a version since then: each fence has to make another one.
+        times = 0 if before is None else before.attempt + 1
+        marks = marker.with_step(FENCED, StepMark(times, {}, {}, undone=True)).annotation(context.signer)
         body: Manifest = {"metadata": {"annotations": dict(marks)}}
         try:
             await cluster.patch(ref, body, resource_version=seen["metadata"]["resourceVersion"])
