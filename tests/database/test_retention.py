@@ -45,6 +45,13 @@ async def test_months_that_are_too_old_as_a_whole_are_dropped(database: Database
     assert await at(datetime(2023, 8, 1, tzinfo=UTC), timedelta(days=40), database).once() == []
 
 
+async def test_a_clock_that_is_years_ahead_drops_nothing_that_is_new(database: Database) -> None:
+    now = datetime.now(UTC)
+    await RunWriter(database).write([a_run(name="new", created_at=now)])
+    await at(now + timedelta(days=3650), timedelta(days=365), database).once()
+    assert await names(database) == {"new"}
+
+
 async def test_what_hangs_on_their_runs_goes_with_them(database: Database) -> None:
     old, new = a_run(created_at=YEARS_AGO), a_run()
     await RunWriter(database).write([old, new])
@@ -85,7 +92,7 @@ async def test_a_table_in_use_is_left_for_later(database: Database) -> None:
 async def test_the_content_of_a_run_that_is_just_being_stored_stays(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = {"steps": []}
+    content: dict[str, object] = {"steps": []}
     await RunWriter(database).write([a_run(created_at=YEARS_AGO, content=content)])
     insert, dropped = writing._insert, asyncio.Event()
     waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -94,7 +101,7 @@ async def test_the_content_of_a_run_that_is_just_being_stored_stays(
         retention = asyncio.create_task(at(MOMENT, timedelta(days=365), database).once())
         retention.add_done_callback(lambda _: dropped.set())
         async with asyncio.timeout(30):
-            while not retention.done() and not await connection.fetchval(waits):
+            while not retention.done() and not await connection.fetchval(waits):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return await insert(connection, runs)
 

@@ -54,7 +54,10 @@ class Retention:
         Raises:
             HistoryError: Postgres can't be asked, or the user may not drop tables.
         """
-        oldest = month_of(self._clock() - self._keep)
+        async with self._database.connection() as connection:
+            there = await connection.fetchval("SELECT now()")
+        # What is dropped is gone for good, so one clock that is ahead must not be enough.
+        oldest = month_of(min(self._clock(), there) - self._keep)
         dropped: list[date] = []
         while month := await self._drop_one(oldest):
             dropped.append(month)
