@@ -159,13 +159,14 @@ async def test_steps_under_finally_and_alternates_act_though_a_restart_had_other
 ) -> None:
     """What an earlier owner may have begun is fenced off on its object; the steps that follow are on the same one."""
     world = World()
-    more: dict[str, Any] = {"onFailure": policy, "alternate": "b"} if policy == "Alternate" else {}
+    more: dict[str, Any] = {"finally": [scale("tidy", 9)]}
+    if policy == "Alternate":
+        more |= {"onFailure": policy, "alternate": "b"}
     world.workflow(
         PAUSE | {"wait": {"duration": "1s"}},
         *(() if policy == "cancel" else (REFUSED,)),
         scale("late", 7, "pause", *(() if policy == "cancel" else ("bad",))),
         templates=[{"name": "b", "steps": [scale("other", 8)]}],
-        **{"finally": [scale("tidy", 9)]},
         **more,
     )
     live = world.run(finalizers=["kubernaut.io/mirror"])
