@@ -18,6 +18,7 @@ from kubernaut.api.reasons import Reason
 from kubernaut.core.action import Done, StepContext
 from kubernaut.core.errors import EffectFailed
 from kubernaut.core.ports import Cluster as Port
+from kubernaut.core.ports import ObjectRef
 from localcluster import Cluster
 
 pytestmark = pytest.mark.usefixtures("kinds")
@@ -39,9 +40,10 @@ def begun(place: Place, parameters: RunJobParameters) -> tuple[Port, StepContext
     """Return an account with just the rights that are told, and a step of a run that exists."""
     owner = place.create(API_VERSION, "workflowexecutions", RUN)
     target = place.create("v1", "configmaps", {"metadata": {"name": "settings"}})
-    account = place.account(run.rights(None, parameters))
+    target |= {"apiVersion": "v1", "kind": "ConfigMap"}
+    account = place.account(run.rights(ObjectRef.of(target), parameters))
     context = place.context(
-        target | {"apiVersion": "v1", "kind": "ConfigMap"},
+        target,
         run_uid=owner["metadata"]["uid"],
         account="repair-1",
         deadline=datetime.now(UTC) + timedelta(minutes=3),

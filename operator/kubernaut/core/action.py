@@ -106,7 +106,7 @@ class StepContext:
         evidence: what was seen of ReplicaSets.
         web: sends HTTP requests to others than the API server.
         recent: objects as this run has just read or written them; a patch that rests on one of these needs no read.
-        done: what the step is recorded to have done, where ``probe`` is asked of it; None where that is not known.
+        done: what the step is recorded to have done, for ``probe`` and ``undo``; None where that is not known.
         beyond_fence: whether the step was begun after other steps of the run were fenced off, if any were.
     """
 

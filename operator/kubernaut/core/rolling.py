@@ -69,7 +69,8 @@ def undone(draft: Draft, step: PlannedStep, outcome: Outcome) -> None:
         if outcome.acted and record.changed is None:
             sentences = outcome.changed or ("an object was put back",)
             draft.set(step, changed=limits.sentences(sentences, len(draft.steps)))
-        draft.set(step, phase=StepPhase.ROLLED_BACK, retry_at=None, message=told)
+        tried = record.undo_attempt if outcome.acted else _NOTHING
+        draft.set(step, phase=StepPhase.ROLLED_BACK, retry_at=None, message=told, undo_attempt=tried)
         return
     reason = outcome.reason or Reason.INTERNAL
     if reason in retry.SAME_ATTEMPT:
@@ -124,5 +125,10 @@ def _rolled_back(draft: Draft) -> None:
     if not draft.acted:
         draft.end(RunPhase.FAILED, Verdict.NOT_FIXED, reason, f"{why} The run had changed nothing.".strip())
         return
-    message = f"{why} What the run had changed was put back.".strip()
+    back = {name: one for name, one in draft.steps.items() if one.phase is StepPhase.ROLLED_BACK}
+    # A restart, say, or an object that is gone: its undo says why there was nothing to put back.
+    left = [name for name, record in back.items() if record.undo_attempt == _NOTHING]
+    told = "What the run had changed was put back" if len(left) < len(back) else "Nothing was put back"
+    told += f"; nothing can be of what these did: {', '.join(left)}." if left else "."
+    message = f"{why} {told}".strip()
     draft.end(RunPhase.FAILED, Verdict.ROLLED_BACK, reason, message)

@@ -207,6 +207,7 @@ class Performer:
             memory=self._memory,
             web=GatedWeb(self._web, hold, namespace, beyond, dry=dry),
             beyond_fence=act.beyond_fence,
+            done=_recorded(live, act) if act.undo else None,
         )
         # What the run itself did it may always put back.
         levels = () if act.undo or act.fence else self._protecting(live)
@@ -246,6 +247,14 @@ async def _at_once(performing: Awaitable[Done]) -> Done:
         return await performing
     except Unfinished as error:
         return Done(True, str(error), changed=error.changed)
+
+
+def _recorded(live: LiveRun, act: Act) -> Done | None:
+    """Return what the step is recorded to have done; None where it is not known to have done anything."""
+    found = next((one for one in live.status.steps or () if one.name == act.step.name), None)
+    if found is None or not found.changed:
+        return None
+    return Done(True, found.message or "", found.outputs or {}, tuple(found.changed))
 
 
 def _done(done: Done) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from apiserver.acting import Place, await_true
 from apiserver.scenarios.network import reachable, selecting, unreachable
-from apiserver.scenarios.scenario import Scenario, Where
+from apiserver.scenarios.scenario import KEEPERS, Scenario, Where
 from apiserver.scenarios.workloads import BAD, GOOD, RESOURCES, runs, settled, staying, wedged, workload
 from kubernaut.actions import pods
 from kubernaut.actions.knowngood import health
@@ -21,8 +21,8 @@ from kubernaut.core.ports import Manifest
 from kubernaut.core.probing import Answer
 from kubernaut.engine.remembering import Remembering
 
-# Declared and not needed: what changes is small, and no secret.
-_KEEPING: Final = ("create secrets", "get secrets")
+# Declared and not needed by the action: what changes is small, and no secret.
+_KEEPING: Final = ("create secrets", "get secrets", KEEPERS)
 _LABELS: Final = {LABEL_REMEMBER: "true"}
 DB: Final = Where("apps/v1", "deployments", "db")
 API: Final = Where("v1", "services", "api")
@@ -269,6 +269,7 @@ SCENARIOS: Final = (
         mended=mended(**LEVEL),
         # Former environment variables are kept in a Secret.
         writes=2,
+        later=(KEEPERS,),
         told="after bad variables",
     ),
     Scenario(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from apiserver.acting import Place, await_true, deployment
-from apiserver.scenarios.scenario import Scenario, Where
+from apiserver.scenarios.scenario import KEEPERS, Scenario, Where
 from kubernaut.core.ports import Manifest
 from unit.actions.releases import revision
 
@@ -62,6 +62,7 @@ SCENARIOS: Final = (
         symptom=has_bad_pods,
         changes=(Where("apps/v1", "deployments", "api"),),
         mended=upgraded_again,
+        later=(KEEPERS,),
         # The new record, the Deployment, the former record, the new one's end; and two dry runs before.
         writes=6,
     ),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -28,6 +28,10 @@ RUN: Manifest = {
     "metadata": {"name": "run"},
     "spec": {"workflowRef": {"name": "flow"}},
 }
+
+
+#: asked for by the engine where replicas change, to see who keeps them
+KEEPERS: Final = "list horizontalpodautoscalers.autoscaling"
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Scenario:
         lost: what the action is for, or needs, is taken away by another actor between plan and performance, by what
             that is; then it is refused, and must change nothing.
         writes: mutating requests that change something, for one performance.
-        later: rights that only what follows needs: undo, or the wait for the effect's end.
+        later: rights that only others need: undo, the wait for the effect's end, or the engine before a request.
         happened: what its probe says of it once it is done; Unknown where nothing on the cluster tells.
         helped: what its probe says once the symptom is gone; Unknown where only the test sees that it is.
     """

@@ -90,6 +90,18 @@ async def test_what_was_done_before_it_was_deleted_is_done(scene: Scene) -> None
     assert (await scene.restore()).acted
 
 
+async def test_a_step_that_acted_and_has_no_mark_is_not_told_as_put_back(scene: Scene) -> None:
+    done = await scene.apply()
+    del scene.cluster.find("Deployment", "api")["metadata"]["annotations"]
+    assert not (await scene.restore()).acted
+    scene.context = replace(scene.context, done=done)
+    assert not (await scene.restore()).acted, "of several objects a step need not have come to each"
+    with pytest.raises(StepError, match=r"no more.*spec.replicas: 2 -> 3") as caught:
+        await fence.restore(scene.cluster, scene.context, scene.ref, fence.put_fields_back, alone=True)
+    assert caught.value.reason is Reason.CHANGED_SINCE
+    assert scene.replicas == 3
+
+
 async def test_a_later_attempt_finds_what_an_earlier_one_did(scene: Scene) -> None:
     await scene.apply()
     scene.context = replace(scene.context, attempt=2)

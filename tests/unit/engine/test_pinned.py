@@ -15,6 +15,7 @@ from unit.engine.world import World
 pytestmark = pytest.mark.looptime
 PODS = ("web-1", "web-2")
 QUARANTINE = {"name": "take-out", "action": "quarantine_pod", "with": {"unhealthy": True}}
+WAIT = {"name": "wait", "dependsOn": ["take-out"], "wait": {"duration": "10s"}}
 BAD = {"name": "bad", "dependsOn": ["take-out"], "action": "restart_pod", "with": {"name": "none"}}
 
 
@@ -66,6 +67,39 @@ async def test_after_a_crash_no_second_pod_is_taken(lost: int) -> None:
     assert world.stored()["phase"] == "Succeeded"
     assert labels(world) == [{"team": "a"}, {"app": "web", "team": "a"}]
     assert changes(world) == ["patch Pod shop/web-1"]
+
+
+async def test_what_somebody_took_the_record_of_is_not_told_as_put_back() -> None:
+    """Without the mark nobody knows how it was before."""
+    world = world_of(QUARANTINE, {**BAD, "dependsOn": ["wait"]}, WAIT, onFailure="Rollback")
+    live = world.run(finalizers=["kubernaut.io/mirror"])
+    reconciler = world.reconciler()
+    while not (world.stored().get("steps") or [{}])[0].get("changed"):
+        await reconciler.reconcile(live)
+    meta = world.cluster.find("Pod", "web-1")["metadata"]
+    del meta["annotations"]
+    world.locks.release(live.key)
+    await finish(world)
+    status = world.stored()
+    assert (status["verdict"], status["reason"]) == ("NotFixed", "RollbackFailed")
+    assert "Pod shop/web-1 carries the mark of step take-out no more" in status["steps"][0]["message"]
+    assert labels(world)[0] == {"team": "a"}
+
+
+async def test_what_can_not_be_taken_back_is_not_told_as_put_back() -> None:
+    scaled = {"name": "more", "dependsOn": ["again"], "action": "scale_deployment", "with": {"replicas": 7}}
+    restarted = {"name": "again", "action": "restart_deployment"}
+    for steps, told in (
+        (
+            [restarted, scaled, {**BAD, "dependsOn": ["more"]}],
+            "What the run had changed was put back; nothing can",
+        ),
+        ([restarted, {**BAD, "dependsOn": ["again"]}], "Nothing was put back; nothing can"),
+    ):
+        world = world_of(*steps, onFailure="Rollback")
+        world.run(finalizers=["kubernaut.io/mirror"])
+        await finish(world)
+        assert f"{told} be of what these did: again." in world.stored()["message"]
 
 
 @pytest.mark.parametrize("lost", range(8))

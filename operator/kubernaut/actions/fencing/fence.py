@@ -311,11 +311,17 @@ async def restore(
     context: StepContext,
     ref: ObjectRef,
     put_back: Callable[[Manifest, StepMark], Awaitable[Manifest]],
+    *,
+    alone: bool = False,
 ) -> Done:
     """Put back, once, what the step changed; an object that is gone has nothing to put back.
 
     Args:
         put_back: returns the object with the former fields, or raises StepError (ChangedSince) where it must not.
+        alone: whether the step changes no other object, so that one that acted has left its mark here.
+
+    Raises:
+        StepError: what ``put_back`` raises; ChangedSince, where the mark was taken away.
     """
     last: ClusterError | None = None
     for _ in range(ROUNDS):
@@ -329,6 +335,8 @@ async def restore(
             raise
         marker = read_marker(seen, context.run_uid, context.signer)
         mark = marker.steps.get(context.step)
+        if mark is None and alone and context.done is not None:
+            raise _mark_lost(ref, context, context.done)
         if mark is None:
             return Done(False, f"the step changed nothing on {ref}")
         if mark.undone:
@@ -345,6 +353,15 @@ async def restore(
             return Done(True, f"{ref} is as it was before the step", changed=told)
     assert last is not None
     raise last
+
+
+def _mark_lost(ref: ObjectRef, context: StepContext, done: Done) -> StepError:
+    return StepError(
+        f"{ref} carries the mark of step {context.step} no more, which says how it was before: it was made anew, or "
+        f"somebody removed annotation {MARKER_PREFIX}{context.run_uid}; look whether this is to be put back: "
+        f"{'; '.join(done.changed[:4])}",
+        reason=Reason.CHANGED_SINCE,
+    )
 
 
 async def recall(cluster: Cluster, context: StepContext, ref: ObjectRef) -> Done | None:

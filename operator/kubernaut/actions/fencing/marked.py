@@ -85,7 +85,7 @@ class MarkedAction(ABC, Generic[P, E]):
             return await self.put_back(cluster, seen, mark)
 
         ref = self.ref(context.namespace, context.target, parameters)
-        return await fence.restore(cluster, context, ref, put_back)
+        return await fence.restore(cluster, context, ref, put_back, alone=True)
 
     async def put_back(self, cluster: Cluster, seen: Manifest, mark: StepMark) -> Manifest:
         """Return the object with the former values in it; raises StepError (ChangedSince)."""

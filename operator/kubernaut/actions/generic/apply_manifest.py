@@ -291,7 +291,7 @@ class ApplyManifest(MarkedAction[ApplyManifestParameters, Manifest]):
             former = await fence.put_fields_back(now, mark)
             return _let_go(former, parameters) if mark.outputs.get("first") else former
 
-        return await fence.restore(cluster, context, ref, put_back)
+        return await fence.restore(cluster, context, ref, put_back, alone=True)
 
 
 async def _create(

@@ -219,7 +219,7 @@ class QuarantinePod:
         async def put_back(seen: Manifest, mark: StepMark) -> Manifest:
             return await fence.put_fields_back(seen, mark)
 
-        done = await fence.restore(cluster, context, ref, put_back)
+        done = await fence.restore(cluster, context, ref, put_back, alone=True)
         told = f"{ref} has its labels back; its controller may have a pod too many now and delete one, perhaps this"
         return replace(done, message=told) if done.acted else done
 
