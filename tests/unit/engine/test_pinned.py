@@ -87,8 +87,13 @@ async def test_what_somebody_took_the_record_of_is_not_told_as_put_back() -> Non
 
 
 async def test_what_can_not_be_taken_back_is_not_told_as_put_back() -> None:
-    scaled = {"name": "more", "dependsOn": ["again"], "action": "scale_deployment", "with": {"replicas": 7}}
-    restarted = {"name": "again", "action": "restart_deployment"}
+    scaled: Manifest = {
+        "name": "more",
+        "dependsOn": ["again"],
+        "action": "scale_deployment",
+        "with": {"replicas": 7},
+    }
+    restarted: Manifest = {"name": "again", "action": "restart_deployment"}
     for steps, told in (
         (
             [restarted, scaled, {**BAD, "dependsOn": ["more"]}],
