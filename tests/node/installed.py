@@ -99,35 +99,30 @@ def long_workflow(namespace: str) -> Manifest:
         steps.append({"name": f"step-{at}", "action": "patch_resource", "with": act, "dependsOn": after})
         if at < STEPS - 1:
             steps.append({"name": f"pause-{at}", "wait": pause, "dependsOn": [f"step-{at}"]})
-    return {
-        "apiVersion": "kubernaut.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"name": "long", "namespace": namespace},
-        "spec": {
-            "serviceAccountName": "kubernaut-repair",
-            "parameters": [{"name": "deployment", "required": True}],
-            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "=params.deployment"},
-            "steps": steps,
-        },
-    }
+    parameters = [{"name": "deployment", "required": True}]
+    return _workflow(namespace, "long", "=params.deployment", parameters=parameters, steps=steps)
 
 
 def measured_workflow(namespace: str, target: str) -> Manifest:
     """Return a Workflow with what only today's version has: a trigger, and a metric that nobody is asked for."""
+    metric = {"name": "up", "query": "up", "expect": "value > 0.0"}
+    return _workflow(
+        namespace,
+        "measured",
+        target,
+        triggers=[{"alert": {"matchLabels": {"alertname": "Measured"}}}],
+        steps=[{"name": "look", "action": "collect_diagnostics"}],
+        verify={"expect": ["has(target.metadata.name)"], "metrics": [metric]},
+    )
+
+
+def _workflow(namespace: str, name: str, deployment: str, **spec: Any) -> Manifest:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment}
     return {
         "apiVersion": "kubernaut.io/v1alpha1",
         "kind": "Workflow",
-        "metadata": {"name": "measured", "namespace": namespace},
-        "spec": {
-            "serviceAccountName": "kubernaut-repair",
-            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
-            "triggers": [{"alert": {"matchLabels": {"alertname": "Measured"}}}],
-            "steps": [{"name": "look", "action": "collect_diagnostics"}],
-            "verify": {
-                "expect": ["has(target.metadata.name)"],
-                "metrics": [{"name": "up", "query": "up", "expect": "value > 0.0"}],
-            },
-        },
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"serviceAccountName": "kubernaut-repair", "target": target, **spec},
     }
 
 

@@ -54,6 +54,10 @@ def rights(verbs: Iterable[str], api_version: str, kind: str, names: tuple[str, 
     return tuple(Right(verb, group, resource, names) for verb in verbs)
 
 
+#: what tells who keeps replicas
+_AUTOSCALERS: Final = rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ())
+
+
 def scaling_rights(api_version: str, kind: str, given: Any) -> tuple[Right, ...]:
     """Return list on autoscalers, which tells who keeps replicas, where fields that are to be written may name them.
 
@@ -74,6 +78,3 @@ def may_scale(api_version: str, kind: str) -> bool:
     group = group_of(api_version)
     built_in = "." not in group or group.endswith(".k8s.io")
     return (group, kind) in _SCALED if built_in else True
-
-
-_AUTOSCALERS: Final = rights(("list",), *HORIZONTAL_POD_AUTOSCALER, ())

@@ -105,6 +105,13 @@ class LiveRun:
             answered=answered(manifest),
         )
 
+    @property
+    def service_account(self) -> str:
+        """The name of the ServiceAccount that a claimed run acts as."""
+        claim = self.status.workflow
+        assert claim is not None
+        return claim.service_account_name
+
     def observe(self, manifest: Manifest) -> None:
         """Take note of the object as read or written; an older view changes nothing. Raises Unreadable."""
         if manifest["metadata"].get("uid") != self.uid or not newer(manifest, self.resource_version):

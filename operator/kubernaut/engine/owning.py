@@ -279,9 +279,7 @@ class Owning:
         if ref.namespace in self._listed:
             return
         self._listed.add(ref.namespace)
-        claim = self._live.status.workflow
-        assert claim is not None
-        account = f"{self._live.key.namespace}/{claim.service_account_name}"
+        account = f"{self._live.key.namespace}/{self._live.service_account}"
         found = await self._gitops.autoscalers.beside(self._cluster, account, ref.namespace)
         if found is None:
             told = "the account may not list horizontalpodautoscalers.autoscaling there"

@@ -71,8 +71,6 @@ class Pauses:
             StepError: KeptByAnother, where somebody else would set that back, or has paused it himself.
             ClusterError: it can't be paused, Forbidden where the account may not.
         """
-        claim = live.status.workflow
-        assert claim is not None
         ref = ObjectRef.of(said)
         parent = await self._parent(account, said, argo_namespace)
         if parent:
@@ -81,7 +79,7 @@ class Pauses:
         ticket = Ticket(
             ref,
             live.key.namespace,
-            claim.service_account_name,
+            live.service_account,
             live.key.name,
             live.uid,
             until,

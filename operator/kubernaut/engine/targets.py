@@ -42,7 +42,7 @@ class Lookout:
     async def look(self, live: LiveRun, key: Watched) -> bool:
         """Read an object; True where it was seen (or is gone), or it is new why it can't be."""
         namespace = live.key.namespace
-        cluster = self._accounts.as_account(namespace, _account(live))
+        cluster = self._accounts.as_account(namespace, live.service_account)
         try:
             manifest = await cluster.get(_ref(live, key))
         except NotFound as error:
@@ -75,13 +75,9 @@ class Lookout:
             live.waiting.set()
             self._wake(live.key)
 
-        view.unwatch = self._watches.subscribe(live.key.namespace, _account(live), _ref(live, key), changed)
-
-
-def _account(live: LiveRun) -> str:
-    claim = live.status.workflow
-    assert claim is not None
-    return claim.service_account_name
+        view.unwatch = self._watches.subscribe(
+            live.key.namespace, live.service_account, _ref(live, key), changed
+        )
 
 
 def _ref(live: LiveRun, key: Watched) -> ObjectRef:

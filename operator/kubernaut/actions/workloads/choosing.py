@@ -112,9 +112,7 @@ def _is_of(pod: Manifest, target: ObjectRef) -> bool:
     # Between them is a ReplicaSet, which a Deployment names after itself; one that it has adopted has any name.
     end = "-" + ((pod["metadata"].get("labels") or {}).get("pod-template-hash") or "")
     named_after = str(owner["name"]).removesuffix(end) if end != "-" else ""
-    return owner["kind"] == "ReplicaSet" and (
-        named_after in ("", owner["name"]) or named_after == target.name
-    )
+    return owner["kind"] == "ReplicaSet" and named_after in ("", owner["name"], target.name)
 
 
 def _replaced(pod: Manifest) -> bool:

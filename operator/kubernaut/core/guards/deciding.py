@@ -140,14 +140,16 @@ def _alert(level: Level, alerts: Alerts, now: datetime) -> Refusal | None:
     trouble = alerts.trouble
     if not trouble and (alerts.asked_at is None or alerts.asked_at + ALERTS_FRESH <= now):
         trouble = "it has not answered yet"
-    for one in wanted if not trouble else ():
+    # What was heard counts only where it is fresh; what was not heard of also where none is missing.
+    for one in () if trouble else wanted:
         if any(matches(one, labels) for labels in alerts.firing):
             more = "".join(f", {key}={value}" for key, value in sorted(one.match_labels.items()))
             message = f"Alert {one.alert}{more} fires (stopWhileFiring of {level}); until it is silent."
             return Refusal(Reason.ALERT_FIRING, message)
-    if trouble := trouble or alerts.lacks:
+    unknown = trouble or alerts.lacks
+    if unknown:
         names = ", ".join(one.alert for one in wanted)
-        message = f"Whether {names} fires (stopWhileFiring of {level}) is not known: {trouble}."
+        message = f"Whether {names} fires (stopWhileFiring of {level}) is not known: {unknown}."
         return Refusal(Reason.ALERTS_UNKNOWN, message)
     return None
 
