@@ -112,12 +112,16 @@ class RunReconciler:
         if live.lease() is not None:
             return AGAIN_LATER
         try:
+            if live.moved is not None:
+                live.take_over(live.moved)
             if live.status.phase.final:
                 if not live.stored.phase.final:
                     await self._stored(live)
                 return None
             if not await self.starter.has_finalizer(live):
                 return None
+            if live.moved is not None:
+                return 0.0
             if live.status.phase is RunPhase.PENDING and not await self.starter.claim(live):
                 return AGAIN_LATER if live.status.reason == Reason.UNAVAILABLE else live.look_after
             if live.plan is None:
@@ -165,14 +169,21 @@ class RunReconciler:
                 found[act.step.name] = outcome
             else:
                 unfenced.add(act.step.name)
-        live.unfenced = frozenset(unfenced) | left_behind(live.view(), plan)
+        # What this life itself has sent is no earlier one's: its outcome comes, or is there.
+        unfenced |= left_behind(live.view(), plan)
+        live.unfenced = frozenset(unfenced - live.tasks.keys() - live.recalled.keys())
         live.status = recalled(live.view(), plan, found, self._clock()).status
-        live.plan, live.recalled = plan, found
+        live.plan, live.recalled = plan, {**found, **live.recalled}
 
     async def _drive(self, live: LiveRun) -> float | None:
         outcomes, live.recalled = live.recalled, {}
         live.views.look_away_unwatched()
         while await self._goes_on(live):
+            if live.moved is not None:
+                live.take_over(live.moved)
+            if live.plan is None:
+                live.recalled = outcomes
+                return 0.0
             if self._guards is not None:
                 await self._guards.refresh(live)
             await self._alerts.refresh(live)
