@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from typing import Any
 
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
@@ -282,11 +283,16 @@ class Engine:
             task.cancel()
         self._tenure.stop()
         self._queue.close()
+        self._parts.runs.begin_no_more()
+        for live in self._known.live.values():
+            live.waiting.set()
         grace = self._parts.settings.shutdown_grace.total_seconds()
-        if self._workers:
-            _, late = await asyncio.wait(self._workers, timeout=grace)
-            for task in late:
-                task.cancel()
+        under_way = [task for live in self._known.live.values() for task in live.tasks.values()]
+        waits: set[asyncio.Task[Any]] = {*self._workers, *under_way}
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=grace)
+            for one in late:
+                one.cancel()
         for live in self._known.live.values():
             self._parts.runs.let_go(live)
         for task in keeping:
