@@ -29,7 +29,7 @@ from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sharding import GLOBAL
 from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.tenure import Tenure
-from kubernaut.engine.unending import unending
+from kubernaut.engine.unending import unending, uninterrupted
 from kubernaut.metrics import HEARTBEAT, RECONCILE_SECONDS, RECONCILES, WORKERS
 from kubernaut.speaking import speak_of
 
@@ -354,11 +354,9 @@ class Engine:
             delay: float | None = None
             speak_of(about(key, self._known))
             try:
-                delay = await self._reconcile(key)
+                delay = await uninterrupted(self._reconcile(key))
                 self._backoff.succeeded(key)
                 RECONCILES.labels(kind, "success").inc()
-            except asyncio.CancelledError:
-                raise
             except Exception as error:
                 delay = self._backoff.failed(key, error)
                 RECONCILES.labels(kind, "error").inc()

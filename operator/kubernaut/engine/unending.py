@@ -5,11 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 #: seconds after which a loop begins anew that ended
 AGAIN: Final = 5.0
+
+
+class Interrupted(Exception):
+    """What was waited for was cancelled by somebody else."""
+
+
+async def uninterrupted(work: Awaitable[T]) -> T:
+    """Do something; a task cancelled that it shares with others is an error of the work, not the end of who does it.
+
+    Raises:
+        Interrupted: such a task was cancelled.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Interrupted("a task that was waited for was cancelled by somebody else") from error
 
 
 async def unending(name: str, work: Callable[[], Awaitable[None]], again: float = AGAIN) -> None:
@@ -20,7 +40,7 @@ async def unending(name: str, work: Callable[[], Awaitable[None]], again: float 
     """
     while True:
         try:
-            await work()
+            await uninterrupted(work())
         except Exception:
             log.exception("%s failed unexpectedly; it begins anew", name, extra={"seconds": again})
         await asyncio.sleep(again)
