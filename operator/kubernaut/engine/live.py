@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.api.names import ANNOTATION_REPLACED_BY
 from kubernaut.core.answered import answered
+from kubernaut.core.fields import without_nulls
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.recent import Recent
@@ -131,11 +132,11 @@ class LiveRun:
 
     def _compare(self, status: WorkflowExecutionStatus) -> None:
         """Find out whether a status that is newer than all that is known is somebody else's."""
-        if status == self.sent:
+        if self.sent is not None and alike(status, self.sent):
             # A watch was quicker than the answer, or the answer was lost.
-            self.stored, self.moved = status, None
+            self.stored, self.moved = self.sent, None
         else:
-            self.moved = status if status != self.stored else None
+            self.moved = None if alike(status, self.stored) else status
 
     def take_over(self, status: WorkflowExecutionStatus) -> None:
         """Go on from what somebody else has stored: what was decided here is void, so it is taken up again."""
@@ -193,6 +194,11 @@ class LiveRun:
     def replaced_by(self) -> str:
         """The newer run of the same Workflow for which this one was cancelled, or nothing."""
         return self.execution.metadata.annotations.get(ANNOTATION_REPLACED_BY, "")
+
+
+def alike(read: WorkflowExecutionStatus, known: WorkflowExecutionStatus) -> bool:
+    """Whether a status as read is one that is known; what is written loses nulls, and parts of a second."""
+    return read == known or without_nulls(read.wire()) == without_nulls(known.wire())
 
 
 def parse_status(manifest: Manifest) -> WorkflowExecutionStatus:

@@ -9,7 +9,7 @@ from kubernaut.api.execution import WorkflowExecutionStatus
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, Unavailable, UnknownOutcome
 from kubernaut.core.ports import Manifest
 from kubernaut.engine import traces
-from kubernaut.engine.live import LiveRun, parse_status
+from kubernaut.engine.live import LiveRun, alike, parse_status
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.metrics import WRITES
 
@@ -48,9 +48,9 @@ class StatusStore:
                     return False
                 stored = parse_status(fresh)
                 live.observe(fresh)
-                if stored == wanted:
+                if alike(stored, wanted):
                     return self._done(live, wanted, before)
-                if stored != live.stored:
+                if not alike(stored, live.stored):
                     # Another replica moved the run on: what it stored is the truth.
                     live.take_over(stored)
                     return False

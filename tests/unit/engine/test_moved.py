@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -174,3 +175,27 @@ async def test_what_others_change_beside_the_status_does_not_take_a_run_up_again
     live.observe(copy.deepcopy(world.cluster.find("WorkflowExecution", "run")))
     assert live.moved is None
     assert live.plan is plan is not None
+
+
+async def test_an_own_write_is_known_again_though_a_patch_has_no_nulls() -> None:
+    world = World()
+    world.workflow(PAUSE)
+    live, reconciler = world.run(finalizers=[FINALIZER]), world.reconciler()
+    await reconciler.reconcile(live)
+    outputs: dict[str, Any] = {
+        "nothing": None,
+        "deep": {"no": None, "share": 0.5},
+        "n": 2.0,
+    }
+    (step,) = live.status.steps
+    live.status = live.status.replace(steps=[step.replace(outputs=outputs)])
+    write = world.cluster.patch_status
+
+    async def over_the_wire(ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:
+        written = await write(ref, json.loads(json.dumps(body)), resource_version=resource_version)
+        live.observe(copy.deepcopy(written))
+        return written
+
+    world.cluster.patch_status = over_the_wire  # type: ignore[method-assign]
+    assert await reconciler._store.store(live)
+    assert live.moved is None
