@@ -11,7 +11,7 @@ from kubernaut.cluster.collections import Event, together, watch_collection
 from kubernaut.cluster.errors import Expired, parsed
 from kubernaut.cluster.resources import ACCESS_REVIEW, RULES_REVIEW, Resource
 from kubernaut.cluster.watching import PAGE, Sighting, Stream, sight, watch_names, watch_object
-from kubernaut.core.errors import AlreadyExists, Invalid
+from kubernaut.core.errors import AlreadyExists, Invalid, NoSuchKind
 from kubernaut.core.ports import Manifest, ObjectRef, Right
 
 _Page = tuple[list[Manifest], Mapping[str, Any]]
@@ -43,7 +43,15 @@ class AccountCluster:
 
     async def get(self, ref: ObjectRef, *, timeout: float = 30.0, urgent: bool = False) -> Manifest:
         """Read one object from etcd's quorum, not from a cache. Raises NotFound, Forbidden, Unavailable."""
-        manifest: Manifest = await self._json(await self._call(ref, "get"), timeout=timeout, urgent=urgent)
+        call = await self._call(ref, "get")
+        try:
+            manifest: Manifest = await self._json(call, timeout=timeout, urgent=urgent)
+        except NoSuchKind:
+            again = await self._call(ref, "get")
+            # Another scope is another kind to whoever wrote the reference; it counts from the next request on.
+            if again == call or again.resource.namespaced is not call.resource.namespaced:
+                raise
+            manifest = await self._json(again, timeout=timeout, urgent=urgent)
         return manifest
 
     async def list(

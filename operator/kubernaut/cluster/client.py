@@ -36,7 +36,7 @@ from kubernaut.cluster.discovery import Discovery
 from kubernaut.cluster.patience import Patience
 from kubernaut.cluster.requestspans import requesting
 from kubernaut.cluster.resources import SELF_REVIEW, Resource
-from kubernaut.core.errors import ClusterError, Invalid, TooManyRequests, Unavailable
+from kubernaut.core.errors import ClusterError, Invalid, NoSuchKind, TooManyRequests, Unavailable
 from kubernaut.metrics import API_REQUESTS, API_SECONDS, API_WITHHELD
 
 if TYPE_CHECKING:
@@ -296,6 +296,8 @@ class ApiConnection:
         self._doubtful_until = float("-inf")
 
     def _note(self, error: ClusterError, call: Call, account: str) -> None:
+        if isinstance(error, NoSuchKind):
+            self.discovery.forget(call.resource)
         if error.status == 0:
             self._doubtful_until = self._monotonic() + _DOUBT_SECONDS
         # An eviction's 429 is a disruption budget's.

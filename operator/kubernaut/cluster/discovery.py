@@ -22,7 +22,8 @@ class Discovery:
     async def resource(self, api_version: str, kind: str) -> Resource:
         """Return the resource of a kind.
 
-        What was found is kept; what was not is asked again each time, for it may be installed meanwhile.
+        What was found is kept until it is not served any more; what was not is asked again each time, for it may be
+        installed meanwhile.
 
         Raises:
             NoSuchKind: the cluster has no such kind; says so.
@@ -46,3 +47,7 @@ class Discovery:
             kinds = ", ".join(sorted({entry["kind"] for entry in entries}))
             raise NoSuchKind(f"API {api_version} has no kind {kind}; it has {kinds[:300]}", status=404)
         return self._found[key]
+
+    def forget(self, resource: Resource) -> None:
+        """Have a kind asked for again: where it was, nothing is served, so it may be elsewhere now."""
+        self._found.pop((resource.api_version, resource.kind), None)

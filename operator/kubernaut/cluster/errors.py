@@ -17,6 +17,7 @@ from kubernaut.core.errors import (
     Forbidden,
     Invalid,
     MayNotActAs,
+    NoSuchKind,
     NotFound,
     OwnedByOthers,
     TooManyRequests,
@@ -86,7 +87,7 @@ def from_answer(
         case 403:
             return _forbidden(call, told, account)
         case 404:
-            return NotFound(_not_found(call, told, known=bool(status)), status=404)
+            return _not_found(call, told, known=bool(status))
         case 409 if status.get("reason") == "AlreadyExists":
             return AlreadyExists(f"{call}: it exists already ({told})", status=409)
         case 409 if managers := _managers(status):
@@ -151,11 +152,12 @@ def _forbidden(call: Call, told: str, account: str) -> ClusterError:
     return Forbidden(message, status=403)
 
 
-def _not_found(call: Call, told: str, *, known: bool) -> str:
+def _not_found(call: Call, told: str, *, known: bool) -> NotFound:
     # For a path that it does not serve the API server answers in plain text, not with a Status.
     if not known or "could not find the requested resource" in told:
-        return f"{call}: the cluster has no {call.resource.rbac_name}; install what defines it"
-    return f"{call}: it does not exist ({told})"
+        message = f"{call}: the cluster has no {call.resource.rbac_name}; install what defines it"
+        return NoSuchKind(message, status=404)
+    return NotFound(f"{call}: it does not exist ({told})", status=404)
 
 
 def _seconds(header: str | None, status: Mapping[str, Any]) -> float | None:

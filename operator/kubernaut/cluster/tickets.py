@@ -69,6 +69,9 @@ class Ticket:
             told = json.loads((meta.get("annotations") or {})[TICKET_ANNOTATION])
             owner = ObjectRef(**told["owner"])
             until, resume = datetime.fromisoformat(told["until"]), Resume(told["resume"])
+            if until.tzinfo is None:
+                # It is written with a zone; who edits it by hand may leave that off.
+                until = until.replace(tzinfo=UTC)
             return cls(
                 owner,
                 told["namespace"],

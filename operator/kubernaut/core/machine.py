@@ -6,6 +6,7 @@ clock (``now`` is given), and an effect it asks for twice is fenced so that it h
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from kubernaut.api.duration import format_duration
@@ -17,7 +18,7 @@ from kubernaut.core.finalizing import finalize
 from kubernaut.core.guards import gate
 from kubernaut.core.plan import ALTERNATE, MAIN, Plan
 from kubernaut.core.policies import dormant, undecided
-from kubernaut.core.run import Decision, Facts, Hold, Run
+from kubernaut.core.run import Decision, Facts, Hold, OutcomeKind, Run
 from kubernaut.core.storing import must_store_first
 from kubernaut.core.verifying import verify
 
@@ -34,10 +35,7 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
     if run.status.phase.final:
         return Decision(run.status)
     draft = Draft(run, plan, facts, now)
-    for step in draft.shape.steps:
-        # An outcome that comes while the step's effect is under way is that of an earlier one.
-        if step.name in facts.outcomes and step.name not in facts.in_flight:
-            outcomes.take(draft, step, facts.outcomes[step.name])
+    _take(draft)
     if draft.status.phase is RunPhase.ROLLING_BACK:
         rolling.roll_back(draft)
     elif draft.status.phase is not RunPhase.FINALIZING:
@@ -62,6 +60,26 @@ def advance(run: Run, plan: Plan, facts: Facts, now: datetime) -> Decision:
         min(draft.wakes, default=None),
         frozenset(draft.queries),
     )
+
+
+def noted(run: Run, plan: Plan, facts: Facts, now: datetime) -> WorkflowExecutionStatus:
+    """Return the run's status with the outcomes of its effects, with nothing begun upon them; else as ``advance``.
+
+    What was but prepared counts as not begun: with an intent stored, it could have been sent.
+    """
+    if run.status.phase.final:
+        return run.status
+    known = {k: v for k, v in facts.outcomes.items() if v.kind is not OutcomeKind.PREPARED}
+    draft = Draft(run, plan, replace(facts, outcomes=known), now)
+    _take(draft)
+    return _fold(draft)
+
+
+def _take(draft: Draft) -> None:
+    for step in draft.shape.steps:
+        # An outcome that comes while the step's effect is under way is that of an earlier one.
+        if step.name in draft.facts.outcomes and step.name not in draft.facts.in_flight:
+            outcomes.take(draft, step, draft.facts.outcomes[step.name])
 
 
 def _forward(draft: Draft) -> None:

@@ -47,6 +47,8 @@ ACCOUNT_SECONDS: Final = 30.0
 MOST_ACCOUNTS: Final = 10_000
 #: compiled contents that are remembered beside those that live runs and Workflows follow
 MOST_PLANS: Final = 1_000
+#: seconds after which a snapshot is made sure of again: somebody may have deleted it
+KEPT_SECONDS: Final = 600.0
 #: snapshots of which it is remembered that they are there
 MOST_KEPT: Final = 10_000
 
@@ -85,7 +87,7 @@ class Claims:
         self._clock = clock
         self._plans: dict[str, Plan] = {}
         self._snapshots = Snapshots(self._own)
-        self._kept: set[tuple[str, str]] = set()
+        self._kept: dict[tuple[str, str], float] = {}
         self._there: dict[tuple[str, str], float] = {}
         self._latest: dict[str, Content] = {}
         # Many runs of one Workflow often start together; an edit that came before a run must count for it.
@@ -259,9 +261,29 @@ class Claims:
         assert resolved is not None
         plan = self._plans.get(resolved.content_hash)
         if plan is None:
-            spec = await self._content(live.key.namespace, resolved.snapshot, resolved.content_hash)
+            try:
+                spec = await self._content(live.key.namespace, resolved.snapshot, resolved.content_hash)
+            except NotFound:
+                anew = await self._made_anew(live, resolved)
+                if anew is None:
+                    raise
+                spec = anew
             plan = self._plan(resolved.name, spec, resolved.content_hash)
         return plan, parse_parameters(plan.spec, live.execution.given())
+
+    async def _made_anew(self, live: LiveRun, resolved: ResolvedWorkflow) -> WorkflowSpec | None:
+        """Make a snapshot anew that somebody deleted; None where the Workflow is gone, or says another thing now."""
+        ref = ObjectRef(API_VERSION, "Workflow", live.key.namespace, resolved.name)
+        try:
+            workflow = await self._own.get(ref)
+            spec = WorkflowSpec.model_validate(workflow["spec"])
+        except (NotFound, ValidationError):
+            return None
+        if content_hash(spec) != resolved.content_hash:
+            return None
+        self.forget_snapshot(live.key.namespace, resolved.snapshot)
+        await self._snapshot(live.key.namespace, workflow, spec, resolved.content_hash)
+        return spec
 
     async def _content(self, namespace: str, snapshot: str, digest: str) -> WorkflowSpec:
         """Read a snapshot that holds this content, and no other.
@@ -343,20 +365,21 @@ class Claims:
             raise StepError(message, reason=Reason.SERVICE_ACCOUNT_NOT_FOUND) from None
 
     async def _snapshot(self, namespace: str, workflow: Manifest, spec: WorkflowSpec, digest: str) -> None:
-        """Keep the content as a ControllerRevision; its name is the content's, so once is enough."""
+        """Keep the content as a ControllerRevision; its name is the content's, so now and then is enough."""
         name = workflow["metadata"]["name"]
         known = (namespace, snapshot_name(name, digest))
-        if known not in self._kept:
+        now = asyncio.get_running_loop().time()
+        if now - self._kept.get(known, float("-inf")) >= KEPT_SECONDS:
             WRITES.labels("snapshot").inc()
             generation = int(workflow["metadata"].get("generation", 1))
             await self._snapshots.ensure(namespace, name, spec, generation)
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            self._kept.add(known)
+            self._kept[known] = now
 
     def forget_snapshot(self, namespace: str, name: str) -> None:
         """Forget that a snapshot exists, because it was deleted."""
-        self._kept.discard((namespace, name))
+        self._kept.pop((namespace, name), None)
 
 
 async def _as_operator(request: Awaitable[T]) -> T:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from typing import Any
 
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.features import Feature
@@ -28,7 +29,7 @@ from kubernaut.engine.queue import KeyedQueue
 from kubernaut.engine.sharding import GLOBAL
 from kubernaut.engine.standing import RunStanding
 from kubernaut.engine.tenure import Tenure
-from kubernaut.engine.unending import unending
+from kubernaut.engine.unending import patiently, unending, uninterrupted
 from kubernaut.metrics import HEARTBEAT, RECONCILE_SECONDS, RECONCILES, WORKERS
 from kubernaut.speaking import speak_of
 
@@ -264,11 +265,11 @@ class Engine:
             ClusterError: the runs can't be listed; the operator can't work at all.
         """
         parts = self._parts
-        await self._patiently(parts.shards.begin)
+        await patiently(parts.shards.begin, self._prove)
         # Renewals begin before what may take longer than a lease lasts.
         self._tasks = [asyncio.create_task(parts.shards.run())]
-        await self._patiently(self._tenure.begin)
-        await self._patiently(self._check_policies)
+        await patiently(self._tenure.begin, self._prove)
+        await patiently(self._check_policies, self._prove)
         self._look()
         WORKERS.set(parts.settings.workers)
         self._workers = [asyncio.create_task(self._work()) for _ in range(parts.settings.workers)]
@@ -282,11 +283,16 @@ class Engine:
             task.cancel()
         self._tenure.stop()
         self._queue.close()
+        self._parts.runs.begin_no_more()
+        for live in self._known.live.values():
+            live.waiting.set()
         grace = self._parts.settings.shutdown_grace.total_seconds()
-        if self._workers:
-            _, late = await asyncio.wait(self._workers, timeout=grace)
-            for task in late:
-                task.cancel()
+        under_way = [task for live in self._known.live.values() for task in live.tasks.values()]
+        waits: set[asyncio.Task[Any]] = {*self._workers, *under_way}
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=grace)
+            for one in late:
+                one.cancel()
         for live in self._known.live.values():
             self._parts.runs.let_go(live)
         for task in keeping:
@@ -316,22 +322,6 @@ class Engine:
         """How long ago a worker last proved that it works."""
         return time.monotonic() - self._beat_at
 
-    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do what the start needs; wait for an API server that is away or not ready yet."""
-        pause = 0.25
-        while True:
-            try:
-                await work()
-                return
-            except ClusterError as error:
-                if not error.transient:
-                    raise
-                log.warning("waiting for the API server", extra={"error": str(error)})
-            # Waiting for it is all there is to do: a restart would mend nothing.
-            self._prove()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 10.0)
-
     def _prove(self) -> None:
         self._beat_at = time.monotonic()
         HEARTBEAT.set(time.time())
@@ -348,11 +338,9 @@ class Engine:
             delay: float | None = None
             speak_of(about(key, self._known))
             try:
-                delay = await self._reconcile(key)
+                delay = await uninterrupted(self._reconcile(key))
                 self._backoff.succeeded(key)
                 RECONCILES.labels(kind, "success").inc()
-            except asyncio.CancelledError:
-                raise
             except Exception as error:
                 delay = self._backoff.failed(key, error)
                 RECONCILES.labels(kind, "error").inc()
@@ -378,10 +366,7 @@ class Engine:
             await self._find_out(key)
             return None
         if isinstance(key, WorkflowKey):
-            workflow = self._known.workflows.get(key)
-            if workflow is not None and self._tenure.is_global:
-                await self._parts.workflows.reconcile(workflow)
-            return self._parts.workflows.fights.left(key)
+            return await self._workflow(key)
         live = self._known.live.get(key)
         if live is not None and live.shard in self._known.active:
             delay = await self._drive(key, live)
@@ -389,9 +374,20 @@ class Engine:
                 return delay
             await self._end(key, live)
         finished = self._known.finished.get(key)
-        if finished is None or not self._known.looked_after(finished):
+        if finished is None:
             return None
+        if not self._known.looked_after(finished):
+            return self._known.lapsed(self._parts.shards.shard_of(finished.home))
         return await self._parts.afterlife.reconcile(finished)
+
+    async def _workflow(self, key: WorkflowKey) -> float | None:
+        workflow, left = self._known.workflows.get(key), self._parts.workflows.fights.left
+        if workflow is None:
+            return left(key)
+        if not self._tenure.is_global:
+            return self._known.lapsed(GLOBAL) or left(key)
+        await self._parts.workflows.reconcile(workflow)
+        return left(key)
 
     async def _drive(self, key: RunKey, live: LiveRun) -> float | None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 # Of so many runs that are gone it is remembered that they are, at 0.2 KiB each; any other is found to be gone by the
 # next list of live runs.
 _REMEMBERED = 2_000
+_LAPSED_SECONDS = 2.0
 _NOT_OURS = Hold(Reason.LEASE_LOST, "Another replica works on the run's target.")
 
 
@@ -85,6 +86,13 @@ class Known:
     def looked_after(self, finished: FinishedRun) -> bool:
         """Whether a finished run is this replica's to look after."""
         return self.driven(self._shards.shard_of(finished.home))
+
+    def lapsed(self, shard: Shard) -> float | None:
+        """Return after how many seconds to look again at what waits for a shard of ours; None where it is another's.
+
+        A lease that was not renewed in time may be renewed still, and nobody tells of that: nothing was lost.
+        """
+        return _LAPSED_SECONDS if shard in self.active else None
 
     def lease(self, live: LiveRun) -> Hold | None:
         """Return why nothing may be sent for a run now, or None; asked before each request."""
@@ -188,7 +196,8 @@ class Known:
 
     def _at_home(self, live: LiveRun, home: str) -> bool:
         shard = self._shards.shard_of(home)
-        if shard != live.shard and not self.driven(shard):
+        # Whether the lease has lapsed is for whoever sends something to ask.
+        if shard != live.shard and shard not in self.active:
             live.gone = True
             if self.live.get(live.key) is live:
                 self.set_aside(live.key, live, shard)

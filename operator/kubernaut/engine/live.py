@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from kubernaut.api.execution import Control, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.api.names import ANNOTATION_REPLACED_BY
 from kubernaut.core.answered import answered
+from kubernaut.core.fields import without_nulls
 from kubernaut.core.plan import Plan
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.recent import Recent
@@ -42,6 +43,8 @@ class LiveRun:
     Attributes:
         stored: the status that the API server is known to hold.
         status: the status as known; may be ahead of ``stored``.
+        sent: the last status that was sent to be stored, whether or not an answer has come.
+        moved: a status that somebody else has stored, until it is taken up.
         tasks: effects under way, by step.
         recalled: what was found done when the run was taken up again, until it is decided upon.
         views: the target and other objects, as seen since the last act.
@@ -67,6 +70,8 @@ class LiveRun:
     execution: WorkflowExecution
     stored: WorkflowExecutionStatus
     status: WorkflowExecutionStatus
+    sent: WorkflowExecutionStatus | None = None
+    moved: WorkflowExecutionStatus | None = None
     plan: Plan | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)
@@ -112,10 +117,16 @@ class LiveRun:
         assert claim is not None
         return claim.service_account_name
 
-    def observe(self, manifest: Manifest) -> None:
-        """Take note of the object as read or written; an older view changes nothing. Raises Unreadable."""
+    def observe(self, manifest: Manifest, *, own: bool = False) -> None:
+        """Take note of the object as read or written; an older view changes nothing. Raises Unreadable.
+
+        Args:
+            own: it is the answer to a write of the status, so nobody else's status can be in it.
+        """
         if manifest["metadata"].get("uid") != self.uid or not newer(manifest, self.resource_version):
             return
+        if not own:
+            self._compare(parse_status(manifest))
         self.resource_version = manifest["metadata"]["resourceVersion"]
         if not self._changed(manifest["metadata"]):
             return
@@ -125,6 +136,19 @@ class LiveRun:
         except ValidationError as error:
             raise Unreadable(manifest, error) from error
         self.answered = answered(manifest)
+
+    def _compare(self, status: WorkflowExecutionStatus) -> None:
+        """Find out whether a status that is newer than all that is known is somebody else's."""
+        if self.sent is not None and alike(status, self.sent):
+            # A watch was quicker than the answer, or the answer was lost.
+            self.stored, self.moved = self.sent, None
+        else:
+            self.moved = None if alike(status, self.stored) else status
+
+    def take_over(self, status: WorkflowExecutionStatus) -> None:
+        """Go on from what somebody else has stored: what was decided here is void, so it is taken up again."""
+        self.stored = self.status = status
+        self.sent = self.moved = self.plan = None
 
     def _changed(self, meta: Mapping[str, Any]) -> bool:
         """Whether anything but the status differs: spec and deletion raise the generation."""
@@ -177,3 +201,16 @@ class LiveRun:
     def replaced_by(self) -> str:
         """The newer run of the same Workflow for which this one was cancelled, or nothing."""
         return self.execution.metadata.annotations.get(ANNOTATION_REPLACED_BY, "")
+
+
+def alike(read: WorkflowExecutionStatus, known: WorkflowExecutionStatus) -> bool:
+    """Whether a status as read is one that is known; what is written loses nulls, and parts of a second."""
+    return read == known or without_nulls(read.wire()) == without_nulls(known.wire())
+
+
+def parse_status(manifest: Manifest) -> WorkflowExecutionStatus:
+    """Return the status of a run as read. Raises Unreadable, which a later version may have written."""
+    try:
+        return WorkflowExecutionStatus.model_validate(manifest.get("status") or {})
+    except ValidationError as error:
+        raise Unreadable(manifest, error) from error

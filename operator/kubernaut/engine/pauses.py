@@ -184,13 +184,15 @@ class Pauses:
                 await self.resume(ticket)
                 await self.tickets.tear(ticket)
                 failed.pop(ticket.name, None)
-            except ClusterError as error:
+            except Exception as error:
+                # One odd ticket must not keep the others waiting.
                 failed[ticket.name] = time.monotonic() + LIST
                 left.append(ticket)
                 late += 1
                 PAUSES.labels("failed").inc()
                 log.error(
                     "a paused sync could not be let go on; trying again later",
+                    exc_info=None if isinstance(error, ClusterError) else error,
                     extra={
                         "owner": str(ticket.owner),
                         "run": f"{ticket.namespace}/{ticket.run}",

@@ -105,9 +105,7 @@ class KeyedQueue(Generic[K]):
 
     async def get(self) -> K | None:
         """Return the next key, which is then this worker's until ``done``; None once closed."""
-        while not self._ready:
-            if self._closed:
-                return None
+        while not (self._ready or self._closed):
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
@@ -116,6 +114,8 @@ class KeyedQueue(Generic[K]):
                 if not waiter.cancelled() and self._ready:
                     self._wake_next()  # this worker was woken, but will not come
                 raise
+        if self._closed:
+            return None
         key, priority = self._order.take()
         since = self._ready.pop(key)
         now = self._busy[key] = self._now()
@@ -133,7 +133,7 @@ class KeyedQueue(Generic[K]):
             self.add(key)
 
     def close(self) -> None:
-        """Let every worker go once the ready keys are taken; delayed keys are dropped."""
+        """Let every worker go; keys that are ready or delayed are left to whoever comes next."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

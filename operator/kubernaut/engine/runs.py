@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -12,11 +13,11 @@ from kubernaut.api.execution import Eta, RunPhase, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core import limits
 from kubernaut.core.features import Feature
-from kubernaut.core.machine import advance
+from kubernaut.core.machine import advance, noted
 from kubernaut.core.recalling import recalled, to_recall
 from kubernaut.core.run import Decision, Facts, Hold, Outcome, OutcomeKind, Want, Watched
 from kubernaut.core.storing import worth_telling
-from kubernaut.core.unfenced import left_behind
+from kubernaut.core.unfenced import is_unfenced, left_behind
 from kubernaut.engine import measuring
 from kubernaut.engine.alerting import AlertStates, healed
 from kubernaut.engine.backoff import AWAY
@@ -98,9 +99,14 @@ class RunReconciler:
         self._capacities = capacities or Unlimited()
         self._store = StatusStore(self._own)
         self._writing = 0.0
+        self._ending = False
         self.starter = Starter(self._own, claims, locks, self._store, hold, clock, off, guards)
         # Never waits: what is known by then goes out with a status that is written anyway.
         self.estimate: Callable[[LiveRun], Eta | None] = lambda live: None
+
+    def begin_no_more(self) -> None:
+        """Begin no effect from now on; of those under way the outcomes are stored still."""
+        self._ending = True
 
     async def reconcile(self, live: LiveRun) -> float | None:
         """Move a run as far as it goes now; return after how many seconds to look again, or None.
@@ -112,12 +118,16 @@ class RunReconciler:
         if live.lease() is not None:
             return AGAIN_LATER
         try:
+            if live.moved is not None:
+                live.take_over(live.moved)
             if live.status.phase.final:
                 if not live.stored.phase.final:
                     await self._stored(live)
                 return None
             if not await self.starter.has_finalizer(live):
                 return None
+            if live.moved is not None:
+                return 0.0
             if live.status.phase is RunPhase.PENDING and not await self.starter.claim(live):
                 return AGAIN_LATER if live.status.reason == Reason.UNAVAILABLE else live.look_after
             if live.plan is None:
@@ -165,17 +175,27 @@ class RunReconciler:
                 found[act.step.name] = outcome
             else:
                 unfenced.add(act.step.name)
-        live.unfenced = frozenset(unfenced) | left_behind(live.view(), plan)
+        # What this life itself has sent is no earlier one's: its outcome comes, or is there.
+        unfenced |= left_behind(live.view(), plan)
+        live.unfenced = frozenset(unfenced - live.tasks.keys() - live.recalled.keys())
         live.status = recalled(live.view(), plan, found, self._clock()).status
-        live.plan, live.recalled = plan, found
+        live.plan, live.recalled = plan, {**found, **live.recalled}
 
     async def _drive(self, live: LiveRun) -> float | None:
         outcomes, live.recalled = live.recalled, {}
         live.views.look_away_unwatched()
         while await self._goes_on(live):
+            if live.moved is not None:
+                live.take_over(live.moved)
+            if live.plan is None:
+                live.recalled = outcomes
+                return 0.0
             if self._guards is not None:
                 await self._guards.refresh(live)
             await self._alerts.refresh(live)
+            if self._ending:
+                await self._wind_up(live, outcomes)
+                return None
             decision = self._decide(live, outcomes)
             live.unfenced -= {name for name, outcome in outcomes.items() if not outcome.transient}
             outcomes = {}
@@ -186,6 +206,9 @@ class RunReconciler:
                 # It went while something was waited for, and what it held is given up: nothing is begun or taken.
                 return None
             for act in decision.acts:
+                if self._ending and not is_unfenced(act.step):
+                    continue
+                # Of what can't be fenced it is stored that it may be sent: not to send it would leave that in doubt.
                 live.tasks[act.step.name] = asyncio.create_task(self._performer.perform(live, act))
             if live.status.phase.final:
                 if await self._stored(live):
@@ -203,9 +226,25 @@ class RunReconciler:
             return self._rest(live, decision)
         return None
 
+    async def _wind_up(self, live: LiveRun, outcomes: dict[str, Outcome]) -> None:
+        """Store the outcomes of what is under way, and begin nothing: another replica goes on."""
+        while not live.gone:
+            if outcomes and live.plan is not None:
+                live.status = noted(live.view(), live.plan, self._facts(live, outcomes), self._clock())
+                # Where it can't be written, what else is under way is awaited all the same.
+                with contextlib.suppress(*AWAY):
+                    await self._stored(live)
+            if not live.tasks:
+                return
+            await asyncio.wait(live.tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            outcomes = self._ended(live)
+
     def _decide(self, live: LiveRun, outcomes: dict[str, Outcome]) -> Decision:
         assert live.plan is not None
-        facts = Facts(
+        return advance(live.view(), live.plan, self._facts(live, outcomes), self._clock())
+
+    def _facts(self, live: LiveRun, outcomes: dict[str, Outcome]) -> Facts:
+        return Facts(
             outcomes,
             frozenset(live.tasks),
             live.seen,
@@ -220,7 +259,6 @@ class RunReconciler:
             live.views.all_unread(),
             healed(live),
         )
-        return advance(live.view(), live.plan, facts, self._clock())
 
     async def _with_who_undid_it(
         self, live: LiveRun, status: WorkflowExecutionStatus
@@ -267,6 +305,14 @@ class RunReconciler:
         finally:
             woken.cancel()
         live.waiting.clear()
+        outcomes = self._ended(live)
+        if not outcomes and tell is not None and loop.time() >= tell:
+            await self._stored(live)
+        return outcomes
+
+    @staticmethod
+    def _ended(live: LiveRun) -> dict[str, Outcome]:
+        """Return the outcomes of effects that have ended, which are under way no more."""
         outcomes: dict[str, Outcome] = {}
         for name, task in list(live.tasks.items()):
             if task.done():
@@ -274,8 +320,6 @@ class RunReconciler:
                 outcomes[name] = outcome = task.result()
                 if outcome.kind is not OutcomeKind.PREPARED:
                     live.views.look_away()
-        if not outcomes and tell is not None and loop.time() >= tell:
-            await self._stored(live)
         return outcomes
 
     def _wanted(self, live: LiveRun, decision: Decision) -> set[Watched]:

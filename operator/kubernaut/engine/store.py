@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
 from kubernaut.api.base import ApiModel
 from kubernaut.api.execution import WorkflowExecutionStatus
 from kubernaut.core.errors import ClusterError, Conflict, NotFound, Unavailable, UnknownOutcome
 from kubernaut.core.ports import Manifest
 from kubernaut.engine import traces
-from kubernaut.engine.live import LiveRun, Unreadable
+from kubernaut.engine.live import LiveRun, alike, parse_status
 from kubernaut.engine.ports import OperatorCluster
 from kubernaut.metrics import WRITES
 
@@ -23,7 +21,7 @@ class StatusStore:
         self._cluster = cluster
 
     async def store(self, live: LiveRun) -> bool:
-        """Write the run's status; return False where the run was found changed and must be decided anew.
+        """Write the run's status; return False where somebody else has stored another, which is taken up then.
 
         Raises:
             ClusterError: the API server refused or is away.
@@ -35,6 +33,10 @@ class StatusStore:
         body = {"status": merge_patch_of(live.status)}
         wanted, before = live.status, live.stored
         for _ in range(5):
+            if live.moved is not None:
+                live.take_over(live.moved)
+                return False
+            live.sent = wanted
             try:
                 WRITES.labels("status").inc()
                 written = await self._cluster.patch_status(
@@ -46,23 +48,29 @@ class StatusStore:
                     return False
                 stored = parse_status(fresh)
                 live.observe(fresh)
-                if stored == wanted:
-                    live.stored = wanted
-                    traces.tell(live, before)
-                    return True
-                if stored != live.stored:
+                if alike(stored, wanted):
+                    return self._done(live, wanted, before)
+                if not alike(stored, live.stored):
                     # Another replica moved the run on: what it stored is the truth.
-                    live.stored = live.status = stored
+                    live.take_over(stored)
                     return False
                 continue
             except NotFound:
                 live.gone = True
                 return False
-            live.observe(written)
-            live.stored = wanted
-            traces.tell(live, before)
-            return True
+            live.observe(written, own=True)
+            return self._done(live, wanted, before)
         raise ClusterError(f"the status of {live.ref} could not be written: it keeps being changed by others")
+
+    @staticmethod
+    def _done(live: LiveRun, wanted: WorkflowExecutionStatus, before: WorkflowExecutionStatus) -> bool:
+        """Take note that a status is stored; False where a watch has brought one that somebody stored upon it."""
+        live.stored = wanted
+        traces.tell(live, before)
+        if live.moved is None:
+            return True
+        live.take_over(live.moved)
+        return False
 
     async def _read(self, live: LiveRun) -> Manifest | None:
         try:
@@ -74,14 +82,6 @@ class StatusStore:
             live.gone = True
             return None
         return fresh
-
-
-def parse_status(manifest: Manifest) -> WorkflowExecutionStatus:
-    """Return the status of a run as read. Raises Unreadable, which a later version may have written."""
-    try:
-        return WorkflowExecutionStatus.model_validate(manifest.get("status") or {})
-    except ValidationError as error:
-        raise Unreadable(manifest, error) from error
 
 
 def merge_patch_of(status: ApiModel) -> dict[str, Any]:

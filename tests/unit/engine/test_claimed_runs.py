@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from kubernaut.core.errors import Forbidden
+from kubernaut.engine.claims import KEPT_SECONDS
 from unit.engine.test_runs import finish
 from unit.engine.world import World, scale
 
@@ -25,15 +26,48 @@ async def test_a_claimed_run_goes_on_from_its_snapshot_when_its_workflow_is_gone
     assert world.stored()["phase"] == "Succeeded"
 
 
-async def test_a_claimed_run_whose_snapshot_is_gone_says_so() -> None:
+@pytest.mark.parametrize("become", ["gone", "edited"])
+async def test_a_claimed_run_whose_snapshot_is_gone_says_so(become: str) -> None:
     world = World()
     world.workflow({"name": "pause", "wait": {"duration": "5s"}})
     live = world.run(finalizers=["kubernaut.io/mirror"])
     await world.reconciler().reconcile(live)
     world.cluster.drop("ControllerRevision", world.stored()["workflow"]["snapshot"])
+    if become == "edited":
+        world.workflow({"name": "pause", "wait": {"duration": "6s"}})
+    else:
+        world.cluster.drop("Workflow", "fix")
     await world.reconciler().reconcile(world.take_up())
     assert world.stored()["phase"] == "Failed"
     assert "snapshot is gone" in world.stored()["message"]
+
+
+async def test_a_snapshot_that_was_deleted_is_made_anew_from_a_workflow_that_still_says_the_same() -> None:
+    world = World()
+    world.workflow({"name": "pause", "wait": {"duration": "5s"}}, scale("one", 5, "pause"))
+    live = world.run(finalizers=["kubernaut.io/mirror"])
+    await world.reconciler().reconcile(live)
+    snapshot = world.stored()["workflow"]["snapshot"]
+    kept = world.cluster.find("ControllerRevision", snapshot)["data"]
+    world.cluster.drop("ControllerRevision", snapshot)
+    world.locks.release(live.key)
+    await asyncio.sleep(6)
+    await finish(world)
+    assert world.stored()["phase"] == "Succeeded"
+    assert world.cluster.find("ControllerRevision", snapshot)["data"] == kept
+
+
+async def test_a_snapshot_that_was_deleted_is_made_anew_for_runs_that_begin_a_while_later() -> None:
+    world = World()
+    world.workflow(scale("one", 5))
+    reconciler = world.reconciler()
+    await reconciler.reconcile(world.run("first", finalizers=["kubernaut.io/mirror"]))
+    snapshot = world.stored("first")["workflow"]["snapshot"]
+    world.cluster.drop("ControllerRevision", snapshot)
+    await asyncio.sleep(KEPT_SECONDS + 1)
+    await reconciler.reconcile(world.run("second", finalizers=["kubernaut.io/mirror"]))
+    assert world.stored("second")["phase"] == "Succeeded"
+    assert world.cluster.find("ControllerRevision", snapshot)
 
 
 @pytest.mark.parametrize("right", ["get Workflow", "get ServiceAccount", "create ControllerRevision"])

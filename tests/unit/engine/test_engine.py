@@ -102,6 +102,27 @@ async def test_an_event_is_enough_to_bring_a_run_to_its_end_and_into_the_history
     assert len(events) == 1
 
 
+async def test_listing_all_runs_and_the_sweep_after_it_fail_in_no_test_that_does_not_say_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(World())
+    bench.world.workflow(scale("one", 2))
+    bench.world.run()
+    listed, original = list[str](), bench.world.cluster.list_pages
+
+    def counted(api_version: str, kind: str, **more: Any) -> AsyncIterator[list[Manifest]]:
+        if kind == "ControllerRevision":
+            listed.append(kind)
+        return original(api_version, kind, **more)
+
+    bench.world.cluster.list_pages = counted  # type: ignore[method-assign,assignment]
+    async with bench.running():
+        bench.tell()
+        await asyncio.sleep(650)
+    assert len(listed) == 2, "soon after the start, and every 10 minutes"
+    assert "failed" not in caplog.text
+
+
 async def test_of_a_storm_of_good_runs_not_each_gets_an_event() -> None:
     bench = Bench(World(), event_rate=0)
     bench.world.workflow({"name": "pause", "wait": {"duration": "1s"}})

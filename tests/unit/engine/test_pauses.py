@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from kubernaut.api.execution import Verdict
 from kubernaut.api.guards import PauseSync, Resume
+from kubernaut.api.names import TICKET_ANNOTATION
 from kubernaut.cluster.tickets import Ticket
 from kubernaut.core.errors import Forbidden
 from kubernaut.core.gitops import pausing
@@ -253,6 +255,48 @@ def test_a_ticket_is_read_as_it_was_written() -> None:
         ticket.name,
     )
     assert Ticket.of({"metadata": {"uid": "x"}}) is None
+
+
+def edited(world: World, **told: Any) -> None:
+    """Change what the one ticket says by hand."""
+    (name,) = leases(world)
+    notes = world.cluster.find("Lease", name, "kubernaut-system")["metadata"]["annotations"]
+    notes[TICKET_ANNOTATION] = json.dumps({**json.loads(notes[TICKET_ANNOTATION]), **told})
+
+
+async def test_a_ticket_whose_time_was_edited_to_one_without_a_zone_is_meant_in_utc() -> None:
+    world = World()
+    tracked(world)
+    await run(world, gitOps="PauseSync")
+    edited(world, until=(EPOCH + timedelta(minutes=5)).replace(tzinfo=None).isoformat())
+    world.pauses.clock = lambda: EPOCH + timedelta(minutes=4)
+    assert len(await sweep(world)) == 1
+    world.pauses.clock = lambda: EPOCH + timedelta(minutes=5)
+    assert await sweep(world) == []
+    assert automated(world) == HEALS
+
+
+async def test_a_ticket_that_meets_an_error_that_nobody_thought_of_keeps_no_other_from_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    tracked(world)
+    await run(world, gitOps="PauseSync")
+    odd = Ticket(ObjectRef("v1", "X", "", "x", "u"), "shop", "repair", "odd", "r0", EPOCH, Resume.AT_EXPIRY)
+    world.pauses.clock = lambda: HOUR + timedelta(minutes=1)
+    resume = type(world.pauses).resume
+
+    async def broken(self: Any, ticket: Ticket) -> None:
+        if ticket.run == "odd":
+            raise TypeError("expected string or bytes-like object")
+        await resume(self, ticket)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(world.pauses), "resume", broken)
+        left = await world.pauses.sweep([odd, *await world.pauses.tickets.read()], {})
+    assert left == [odd]
+    assert automated(world) == HEALS
+    assert "expected string" in caplog.text
 
 
 def _seen() -> dict[str, Any]:

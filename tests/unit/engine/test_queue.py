@@ -95,14 +95,16 @@ async def test_no_delay_means_now() -> None:
     assert await asyncio.wait_for(queue.get(), 0.01) == "a"
 
 
-async def test_closing_lets_every_worker_go_once_the_ready_keys_are_taken() -> None:
+async def test_closing_lets_every_worker_go_at_once_and_no_key_is_taken_any_more() -> None:
     queue = KeyedQueue[str]()
     waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
     await asyncio.sleep(0)
     queue.add("a")
     queue.add_after("never", 100)
     queue.close()
-    assert sorted(map(str, await asyncio.gather(*waiting))) == ["None", "None", "a"]
+    assert await asyncio.gather(*waiting) == [None, None, None]
+    queue.add("b")
+    assert await queue.get() is None
 
 
 async def test_a_worker_that_gives_up_waiting_does_not_swallow_a_key() -> None:

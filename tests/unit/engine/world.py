@@ -38,8 +38,23 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 Callback = Callable[[Manifest | None], None]
 
 
+def now() -> datetime:
+    """Return the time of the loop, which is the world's."""
+    return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
+
+
 class EngineCluster(FakeCluster):
     """The fake cluster as the operator sees it too; every account sees the same."""
+
+    def add(self, *manifests: Manifest) -> EngineCluster:
+        """Add objects, made now where they do not say when they were."""
+        made = now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        for one in manifests:
+            meta = one["metadata"]
+            super().add(
+                {**one, "metadata": {**meta, "creationTimestamp": meta.get("creationTimestamp", made)}}
+            )
+        return self
 
     async def patch_status(self, ref: ObjectRef, body: Manifest, *, resource_version: str) -> Manifest:
         generation = self.find(ref.kind, ref.name, ref.namespace)["metadata"]["generation"]
@@ -135,7 +150,7 @@ class World:
         )
 
     def clock(self) -> datetime:
-        return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
+        return now()
 
     def performer(self) -> Performer:
         """Return what performs acts, with no memory of earlier ones."""
