@@ -63,12 +63,6 @@ async def watches(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str
         return await disturbing.meddled(world, seed, 1000 if long else 4 * CASES)
 
 
-async def lapses(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
-    """Have the operator's leases lapse, with nobody there who takes them."""
-    async with World.running(arena, arena.places[0], folder) as world:
-        return await disturbing.lapsed(world, 300 if long else CASES)
-
-
 async def stale_servers(arena: Arena, folder: Path, seed: int, long: bool) -> dict[str, Any]:
     """Freeze the API server that the operator talks to, and let it go when it has gone on at another one."""
     return await stale.stale(arena, folder, seed, 300 if long else CASES)
@@ -99,7 +93,6 @@ STAGES: dict[str, Stage] = {
     "between-writes": between_writes,
     "disturbances": disturbances,
     "watches": watches,
-    "lapses": lapses,
     "stale-servers": stale_servers,
     "postgres-crashes": postgres_crashes,
     "api-server-outages": api_server_outages,

@@ -6,8 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from faults.events import Meddler
@@ -20,8 +19,6 @@ from faults.wire import Exchange
 from faults.world import World
 
 _CUT_EVERY = 1.5
-#: seconds for which leases are renewed, and are not: longer than those of ``forked`` last
-_RENEWED, _LAPSED = 3.0, 4.5
 
 
 class Disturbing(Peace):
@@ -59,26 +56,6 @@ class Meddling(Peace):
         return Meddler(self._random, self._share, self.points)
 
 
-class Lapsing(Peace):
-    """Refuses to renew leases for so long that they lapse; nobody else takes them meanwhile."""
-
-    def __init__(self) -> None:
-        self.refuses = False
-        self.points: Counter[str] = Counter()
-
-    def decide(self, exchange: Exchange) -> Fault | None:
-        return Fault.AWAY if self.refuses and exchange.mutates and "/leases/" in exchange.path else None
-
-    async def go_on(self) -> None:
-        """Have leases lapse again and again."""
-        while True:
-            await asyncio.sleep(_RENEWED)
-            self.refuses = True
-            await asyncio.sleep(_LAPSED)
-            self.refuses = False
-            self.points["lease lapsed"] += 1
-
-
 async def disturbed(world: World, seed: int, least: int, shapes: Sequence[Shape] = SHAPES) -> dict[str, Any]:
     """Disturb at least so many requests."""
     script = Disturbing(seed)
@@ -86,32 +63,17 @@ async def disturbed(world: World, seed: int, least: int, shapes: Sequence[Shape]
     return {"seed": seed, "by_way": script.points, **await _rounds(world, script.points, least, shapes)}
 
 
-async def lapsed(world: World, least: int, shapes: Sequence[Shape] = SHAPES) -> dict[str, Any]:
-    """Have leases lapse at least so often."""
-    script = Lapsing()
-    world.proxy.script = script
-    async with _beside(script.go_on()):
-        report = await _rounds(world, script.points, least, shapes)
-    return {"by_way": script.points, **report}
-
-
 async def meddled(world: World, seed: int, least: int, shapes: Sequence[Shape] = SHAPES) -> dict[str, Any]:
     """Meddle at least so often with watches."""
     script = Meddling(seed)
     world.proxy.script = script
     cut: Counter[str] = Counter()
-    async with _beside(_cut(world, cut)):
-        report = await _rounds(world, script.points, least, shapes)
-    return {"seed": seed, "by_way": script.points + cut, **report}
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
+    cutting = asyncio.create_task(_cut(world, cut))
     try:
-        yield
+        report = await _rounds(world, script.points, least, shapes)
     finally:
-        task.cancel()
+        cutting.cancel()
+    return {"seed": seed, "by_way": script.points + cut, **report}
 
 
 async def _rounds(world: World, points: Counter[str], least: int, shapes: Sequence[Shape]) -> dict[str, Any]:

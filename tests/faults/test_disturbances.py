@@ -30,15 +30,6 @@ async def test_events_dropped_doubled_and_swapped_and_watches_told_410_change_no
     assert set(EventFault) <= set(report["by_way"]), shown(report)
 
 
-async def test_leases_that_lapse_and_are_renewed_change_nothing_and_keep_nothing_undone(
-    arena: Arena, tmp_path: Path
-) -> None:
-    async with World.running(arena, arena.places[0], tmp_path) as world:
-        report = await disturbing.lapsed(world, 2)
-    assert campaigns.good(report), shown(report)
-    assert report["cases"] >= 2
-
-
 async def test_a_stale_api_server_frozen_and_let_go_changes_nothing(arena: Arena, tmp_path: Path) -> None:
     report = await stale.stale(arena, tmp_path, SEED, 6)
     assert campaigns.good(report), shown(report)

@@ -128,8 +128,7 @@ def _rolled_back(draft: Draft) -> None:
     back = {name: one for name, one in draft.steps.items() if one.phase is StepPhase.ROLLED_BACK}
     # A restart, say, or an object that is gone: its undo says why there was nothing to put back.
     left = [name for name, record in back.items() if record.undo_attempt == _NOTHING]
-    some = len(left) < len(back)
-    told = "What the run had changed was put back" if some else "Nothing was put back"
+    told = "What the run had changed was put back" if len(left) < len(back) else "Nothing was put back"
     told += f"; nothing can be of what these did: {', '.join(left)}." if left else "."
     message = f"{why} {told}".strip()
-    draft.end(RunPhase.FAILED, Verdict.ROLLED_BACK if some else Verdict.NOT_FIXED, reason, message)
+    draft.end(RunPhase.FAILED, Verdict.ROLLED_BACK, reason, message)

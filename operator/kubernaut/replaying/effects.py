@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from kubernaut.api.execution import Remedy, RunPhase, StepPhase, Verdict
+from kubernaut.api.execution import Remedy, RunPhase, StepPhase
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reasons import Reason
 from kubernaut.core.plan import Kind
@@ -50,7 +50,7 @@ def outcome(recorded: Recorded, act: Act, step: StepRecord, now: datetime, end: 
     if act.prepare:
         return Flight(now, Outcome(OutcomeKind.PREPARED, intent={}, attempt=act.attempt))
     if act.undo:
-        return Flight(now, _undone(recorded, act, step))
+        return Flight(now, _undone(act, step))
     if act.step.kind is Kind.FOR_EACH and ITEMS in step.outputs:
         items: dict[str, JsonValue] = {ITEMS: step.outputs[ITEMS]}
         return Flight(now, Outcome(OutcomeKind.DONE, outputs=items, attempt=act.attempt))
@@ -103,15 +103,13 @@ def _last(recorded: Recorded, act: Act, step: StepRecord) -> Outcome:
     raise Unrecorded(f"how step {step.name} ended ({step.phase})")
 
 
-def _undone(recorded: Recorded, act: Act, step: StepRecord) -> Outcome:
+def _undone(act: Act, step: StepRecord) -> Outcome:
     if step.reason == Reason.ROLLBACK_FAILED:
         # With this reason it is not tried again, which is how it ended.
         return Outcome(
             OutcomeKind.FAILED, step.message or "", Reason.CHANGED_SINCE, attempt=act.attempt, undo=True
         )
-    # Of a restart, say, there was nothing to put back; where that goes for all that was done, the verdict tells.
-    some = recorded.run.verdict == Verdict.ROLLED_BACK or recorded.run.reason == Reason.ROLLBACK_FAILED
-    acted = some and step.phase == StepPhase.ROLLED_BACK
+    acted = step.phase == StepPhase.ROLLED_BACK
     return Outcome(OutcomeKind.DONE, step.message or "", acted=acted, attempt=act.attempt, undo=True)
 
 

@@ -94,19 +94,17 @@ async def test_what_can_not_be_taken_back_is_not_told_as_put_back() -> None:
         "with": {"replicas": 7},
     }
     restarted: Manifest = {"name": "again", "action": "restart_deployment"}
-    for steps, told, verdict in (
+    for steps, told in (
         (
             [restarted, scaled, {**BAD, "dependsOn": ["more"]}],
             "What the run had changed was put back; nothing can",
-            "RolledBack",
         ),
-        ([restarted, {**BAD, "dependsOn": ["again"]}], "Nothing was put back; nothing can", "NotFixed"),
+        ([restarted, {**BAD, "dependsOn": ["again"]}], "Nothing was put back; nothing can"),
     ):
         world = world_of(*steps, onFailure="Rollback")
         world.run(finalizers=["kubernaut.io/mirror"])
         await finish(world)
         assert f"{told} be of what these did: again." in world.stored()["message"]
-        assert world.stored()["verdict"] == verdict
 
 
 @pytest.mark.parametrize("lost", range(8))
