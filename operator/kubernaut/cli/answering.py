@@ -27,7 +27,7 @@ async def answer(
     spec = await snapshot(place.cluster, run)
     step = step or the_one_that_waits(run, spec)
     wanted = answered(step, decision, by, reason, spec, values)
-    patched = await change(place.cluster, place.namespace, name, wanted)
+    patched = await change(place.cluster, place.namespace, name, wanted, run.metadata.uid)
     said = "approved" if decision is Decision.APPROVE else "denied"
     how = "".join(f", {key}={value}" for key, value in values.items())
     told = f"{said} by {by}{how}" if patched is not None else f"{said} already"
@@ -83,7 +83,7 @@ async def remedy(place: Place, name: str, step: str, what: Remedy, reason: str) 
     run = parsed(WorkflowExecution, await fetch(place.cluster, RUN, place.namespace, name))
     spec = await snapshot(place.cluster, run)
     wanted = remedied(step, what, by, reason, spec)
-    patched = await change(place.cluster, place.namespace, name, wanted)
+    patched = await change(place.cluster, place.namespace, name, wanted, run.metadata.uid)
     told = f"{what.value} as {by} says" if patched is not None else f"{what.value} was said already"
     show(safe(f"Run {place.namespace}/{name} step {step}: {told}."))
     return Exit.OK

@@ -17,19 +17,31 @@ _APPENDED: Final = frozenset(("approvals", "interventions"))
 Change = Callable[[WorkflowExecution], dict[str, Any] | None]
 
 
-async def change(cluster: Cluster, namespace: str, name: str, wanted: Change) -> Manifest | None:
+async def change(
+    cluster: Cluster, namespace: str, name: str, wanted: Change, uid: str = ""
+) -> Manifest | None:
     """Patch ``spec.control`` under an optimistic lock.
 
     Args:
+        uid: the run that was looked at to decide this; the one that is read first, where none is given.
         wanted: from the run as it is to the fields of control to set (of lists the new entries only), or None
             where it is so already. Called again whenever the run changed in between; raises CliError where the
             change makes no sense.
 
     Returns:
         the run as patched, or None where nothing was to do.
+
+    Raises:
+        CliError: another run has that name by now; nothing was written.
     """
     for left in reversed(range(_TRIES)):
         found = await fetch(cluster, RUN, namespace, name)
+        uid = uid or found["metadata"]["uid"]
+        if found["metadata"]["uid"] != uid:
+            raise CliError(
+                f"run {namespace}/{name} was deleted meanwhile, and another one has its name; nothing was written",
+                f"Look at `kubernaut status {name} -n {namespace}`, and say it again if that one is meant.",
+            )
         control = wanted(parsed(WorkflowExecution, found))
         if control is None:
             return None

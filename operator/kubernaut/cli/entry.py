@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,20 +25,73 @@ def run(arguments: Sequence[str] | None) -> int:
     command = typer.main.get_command(app)
     if given[:1] == ["__complete"]:
         return shells.complete(command, given[1:])
+    _prepare_streams()
     try:
-        result = command.main(given, prog_name=_name(), standalone_mode=False)
+        code = _result(command, given)
         sys.stdout.flush()
-        return int(result or Exit.OK)
+        return code
+    except BrokenPipeError:
+        _discard(sys.stdout, sys.stderr)
+        return Exit.CUT_OFF
+    except OSError as error:
+        # Told only now, for nothing else may have gone wrong: what was asked for may be done.
+        _discard(sys.stdout)
+        return _failed(_unwritten(error))
+
+
+def _result(command: Any, given: Sequence[str]) -> int:
+    try:
+        _demand_text(given)
+        return int(command.main(list(given), prog_name=_name(), standalone_mode=False) or Exit.OK)
     except TyperException as error:
         return _usage(error)
     except (CliError, KubernautError) as error:
         return _failed(error)
     except (KeyboardInterrupt, Abort):
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`| head`); what is left in the buffer must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
+    except SystemExit as ended:
+        # Typer ends the process with 1 where a pipe is broken, which here means bad input.
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise ended.__context__ from None
+        raise
+
+
+def _prepare_streams() -> None:
+    """Have something to write to, whatever the process was given, that takes every character."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the same
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _demand_text(given: Sequence[str]) -> None:
+    """Raise CliError where an argument is no text; names of files may be any bytes."""
+    for one in given:
+        try:
+            one.encode()
+        except UnicodeEncodeError:
+            if not Path(one).exists():
+                raise CliError(
+                    f"the argument {one!a} is not UTF-8 text", "Write it in UTF-8; see `locale`."
+                ) from None
+
+
+def _discard(*streams: Any) -> None:
+    """Have what is left in the buffers go nowhere: it must not raise again at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
+
+
+def _unwritten(error: OSError) -> CliError:
+    what = f"{error.filename}: " if error.filename else ""
+    return CliError(
+        f"not all could be read or written: {what}{error.strerror or error}",
+        "If something was to be changed, it may be done all the same: look before you try again.",
+    )
 
 
 def _name() -> str:

@@ -19,6 +19,7 @@ class Exit(IntEnum):
     FORBIDDEN = 5
     NOT_IN_TIME = 6
     INTERRUPTED = 130
+    CUT_OFF = 141
 
 
 MEANINGS: Final = {
@@ -31,6 +32,7 @@ MEANINGS: Final = {
     Exit.FORBIDDEN: "your account lacks a right",
     Exit.NOT_IN_TIME: "what was waited for did not happen in time",
     Exit.INTERRUPTED: "interrupted",
+    Exit.CUT_OFF: "who read the output went away before its end, as head does; nothing is said of how it went",
 }
 
 

@@ -106,7 +106,8 @@ class Terminal:
 
 def screen() -> Screen:
     """Return the screen that fits where stdout goes."""
-    return Terminal() if console().is_terminal else Lines()
+    out = console()
+    return Terminal() if out.is_terminal and not out.is_dumb_terminal else Lines()
 
 
 async def to_the_end(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kubernaut.api.pattern import DiscoveredPattern
 from kubernaut.cli.errors import Exit
 from kubernaut.cli.forms import Format
-from kubernaut.cli.objects import PATTERN, fetch, fetch_all, parsed
+from kubernaut.cli.objects import PATTERN, fetch, fetch_all, parsed, readable
 from kubernaut.cli.output import bare, emit, note, show
 from kubernaut.cli.place import Place
 from kubernaut.cli.times import now
@@ -31,6 +31,6 @@ async def all_patterns(place: Place, everywhere: bool, form: Format) -> int:
         where = "any namespace" if everywhere else f"namespace {place.namespace}"
         note(f"No patterns in {where} yet; they are learned from finished runs by the analyst.")
     else:
-        models = [parsed(DiscoveredPattern, item) for item in found]
+        models = readable(DiscoveredPattern, found)
         show(patterns.listing(models, now(), namespaces=everywhere))
     return Exit.OK

@@ -35,7 +35,7 @@ async def migrate(place: Place, name: str, which: str, pause: bool, limit: timed
     if not wanted.known:
         fix = f"Runs move to those under status.revisions of the Workflow; see `kubectl get kwf {workflow} -o yaml`."
         raise CliError(f"Workflow {workflow} does not list {wanted.title} among its newest revisions", fix)
-    patched = await change(place.cluster, place.namespace, name, asked(wanted, pause))
+    patched = await change(place.cluster, place.namespace, name, asked(wanted, pause), run.metadata.uid)
     generation = int(patched["metadata"].get("generation", 0)) if patched else run.metadata.generation
     return await _outcome(place, name, wanted, generation, limit)
 

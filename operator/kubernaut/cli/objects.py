@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
@@ -16,6 +16,7 @@ from kubernaut.api.names import API_VERSION
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.outline import spec_of
+from kubernaut.cli.output import note
 from kubernaut.core.errors import ClusterError, NotFound
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 
@@ -24,6 +25,8 @@ RUN: Final = "WorkflowExecution"
 WORKFLOW: Final = "Workflow"
 PATTERN: Final = "DiscoveredPattern"
 _PLURALS: Final = {RUN: "runs", WORKFLOW: "Workflows", PATTERN: "patterns"}
+#: so many of what can't be read are told one by one
+_TOLD: Final = 3
 _NO_RESOURCE: Final = re.compile(r"has no \S+\.kubernaut\.io\b|could not find the requested resource")
 
 
@@ -49,6 +52,22 @@ def parsed(model: type[M], manifest: Manifest) -> M:
         raise CliError(
             message, "Use the version that the operator has; `-o yaml` shows the object."
         ) from None
+
+
+def readable(model: type[M], manifests: Iterable[Manifest]) -> list[M]:
+    """Read those objects of many that can be read; one that can't must not hide all others, so it is told of."""
+    found: list[M] = []
+    trouble: list[CliError] = []
+    for manifest in manifests:
+        try:
+            found.append(parsed(model, manifest))
+        except CliError as error:
+            trouble.append(error)
+    for one in trouble[:_TOLD]:
+        note(f"Left out: {one.message}. {one.fix}")
+    if len(trouble) > _TOLD:
+        note(f"{len(trouble) - _TOLD} more are left out for such reasons.")
+    return found
 
 
 async def fetch(cluster: Cluster, kind: str, namespace: str, name: str) -> Manifest:
@@ -99,22 +118,23 @@ async def follow(
     Raises:
         CliError: there is no such run, or it was deleted before its end.
     """
-    seen, since = created is not None, ""
+    uid, since = "", ""
     if created is not None:
-        since = created["metadata"]["resourceVersion"]
+        uid, since = created["metadata"]["uid"], created["metadata"]["resourceVersion"]
         yield parsed(WorkflowExecution, created)
     async for manifest in cluster.watch(reference(RUN, namespace, name), since=since):
-        if manifest is None and not seen:
+        if manifest is None and not uid:
             raise await _absent(
                 cluster, NotFound(f"there is no run {namespace}/{name}"), RUN, namespace, name
             )
-        if manifest is None:
+        # A watch that was broken off may come back to another run of that name.
+        if manifest is None or manifest["metadata"]["uid"] != (uid or manifest["metadata"]["uid"]):
             raise CliError(
                 f"run {namespace}/{name} was deleted",
-                f"See `kubernaut why {name} --dsn DSN`.",
+                f"See `kubernaut why {uid} -n {namespace} --dsn DSN`.",
                 Exit.NOT_FOUND,
             )
-        seen = True
+        uid = manifest["metadata"]["uid"]
         yield parsed(WorkflowExecution, manifest)
 
 

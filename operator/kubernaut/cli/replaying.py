@@ -17,7 +17,7 @@ from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
 from kubernaut.cli.historic import demand_dsn, reading_history
-from kubernaut.cli.lint.check import check_text
+from kubernaut.cli.lint.check import check_text, workflows
 from kubernaut.cli.lint.documents import read
 from kubernaut.cli.lint.files import text_of
 from kubernaut.cli.output import emit, note, show
@@ -92,12 +92,11 @@ def workflow_of(text: str, source: str) -> Workflow:
         more = f" ({len(report.findings) - 1} more)" if len(report.findings) > 1 else ""
         told = f"{first.file}:{first.line}: {first.path}: {first.message}{more}"
         raise CliError(told, f"{first.fix} See `kubernaut lint {source}`.".strip())
-    documents = [one.data for one in read(text, source)]
-    found = [one for one in documents if isinstance(one, dict) and one.get("kind") == "Workflow"]
+    found = workflows(read(text, source))
     if len(found) != 1:
         count = f"{len(found)} Workflows" if found else "no Workflow"
         raise CliError(f"{source} holds {count}", "Give a file with exactly one Workflow.")
-    return Workflow.model_validate(found[0])
+    return found[0]
 
 
 async def _replayed(wanted: Wanted, workflow: Workflow, since: datetime) -> int:

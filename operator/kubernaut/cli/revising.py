@@ -12,7 +12,7 @@ from kubernaut.api.execution import WorkflowExecution
 from kubernaut.api.names import LABEL_CONTENT_HASH, LABEL_WORKFLOW
 from kubernaut.api.workflow import Workflow, WorkflowSpec
 from kubernaut.cli.errors import CliError, Exit
-from kubernaut.cli.objects import RUN, WORKFLOW, fetch, fetch_all, parsed
+from kubernaut.cli.objects import RUN, WORKFLOW, fetch, fetch_all, parsed, readable
 from kubernaut.cli.outline import spec_of
 from kubernaut.cli.place import Place
 from kubernaut.core.content import content_hash, snapshot_name
@@ -83,7 +83,7 @@ async def gathered(place: Place, name: str) -> tuple[Manifest, list[Kept]]:
         "apps/v1", "ControllerRevision", namespace, label_selector=f"{LABEL_WORKFLOW}={name[:63]}"
     )
     found = await fetch_all(cluster, RUN, namespace, fields=f"spec.workflowRef.name={name}")
-    runs = [parsed(WorkflowExecution, one) for one in found]
+    runs = readable(WorkflowExecution, found)
     return manifest, listed(parsed(Workflow, manifest), kept, runs)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from kubernaut.api.workflow import Workflow
+from kubernaut.api.workflow import Workflow, WorkflowSpec
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
 from kubernaut.cli.objects import WORKFLOW, parsed, reference
@@ -64,6 +64,9 @@ async def roll_back(place: Place, name: str, which: str, dry_run: bool, form: Fo
     manifest, found = await gathered(place, name)
     wanted = chosen(found, which, name)
     current = next(one for one in found if one.current)
+    if wanted.current and form.for_programs:
+        emit(bare(manifest), form)
+        return Exit.OK
     if wanted.current:
         show(safe(f"Workflow {place.namespace}/{name} says that already: {wanted.title}."))
         return Exit.OK
@@ -87,7 +90,7 @@ async def roll_back(place: Place, name: str, which: str, dry_run: bool, form: Fo
 
 
 async def _write(place: Place, name: str, manifest: Manifest, wanted: Kept, dry_run: bool) -> Manifest:
-    if wanted.spec is None:
+    if wanted.spec is None or not whole(wanted.data):
         fix = "Use the version of this command that the operator has."
         raise CliError(f"{wanted.title} of Workflow {name} can't be read by this version", fix)
     patch = merge_patch(manifest["spec"], plain(wanted.spec))
@@ -105,6 +108,15 @@ async def _write(place: Place, name: str, manifest: Manifest, wanted: Kept, dry_
         raise CliError(
             message, f"Look at `kubernaut revisions {name} -n {place.namespace}`, and try again."
         ) from None
+
+
+def whole(data: Mapping[str, Any]) -> bool:
+    """Whether this version knows every field of a content: what it does not know would be lost by writing it."""
+    try:
+        WorkflowSpec.model_validate(dict(data))
+    except ValueError:
+        return False
+    return True
 
 
 def managed_by(meta: Mapping[str, Mapping[str, str]]) -> str:

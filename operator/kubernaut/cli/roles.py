@@ -19,7 +19,7 @@ from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
 from kubernaut.cli.guarding import argo_namespace, levels_of
-from kubernaut.cli.lint.check import check_text
+from kubernaut.cli.lint.check import check_text, workflows
 from kubernaut.cli.lint.documents import read
 from kubernaut.cli.objects import WORKFLOW, fetch, parsed
 from kubernaut.cli.output import note, show
@@ -106,14 +106,12 @@ def of_text(text: str, source: str, name: str, namespace: str, wanted: Wanted) -
     """Print the Roles of the Workflows in a text, or of one of them, without a cluster."""
     report = check_text(text, source, actions())
     if report.findings or not report.checked:
-        show(lint_view.report(report))
+        show(lint_view.report(report), stderr=True)
         return Exit.BAD_INPUT
-    found = [
-        Workflow.model_validate(document.data)
-        for document in read(text, source)
-        if f"Workflow {document.data['metadata'].get('name', '')}".strip() in report.checked
-    ]
+    found = workflows(read(text, source))
     chosen = [one for one in found if name in ("", one.metadata.name)]
+    if not found:
+        raise CliError(f"{source} holds no Workflow", "Give a file with at least one.", Exit.NOT_FOUND)
     if not chosen:
         names = ", ".join(one.metadata.name for one in found)
         raise CliError(f"{source} has no Workflow {name!r}", f"There are: {names}.", Exit.NOT_FOUND)

@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from kubernaut.api.execution import StepPhase, WorkflowExecution
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.cli.errors import CliError
-from kubernaut.cli.objects import RUN, fetch, follow, snapshot
+from kubernaut.cli.objects import RUN, fetch, follow, reference, snapshot
 from kubernaut.cli.outline import Row, rows
-from kubernaut.core.errors import ClusterError
+from kubernaut.cli.output import note
+from kubernaut.core.errors import ClusterError, NotFound, TooManyRequests, Unavailable
 from kubernaut.core.ports import Cluster, Manifest
 
 # So many started runs are followed at once; of more the step's own progress is shown.
 _CHILDREN = 8
+# A watch waits for a server that is away without a word: after so many seconds of silence it is asked.
+_SILENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,15 @@ async def seen(
     events: asyncio.Queue[tuple[str, _State | Exception]] = asyncio.Queue()
     tasks = {name: asyncio.create_task(_pump(cluster, namespace, name, events, created))}
     states: dict[str, _State] = {}
+    asked = _Asked(cluster, namespace, name)
     try:
         while True:
-            which, event = await events.get()
+            try:
+                async with asyncio.timeout(_SILENCE):
+                    which, event = await events.get()
+            except TimeoutError:
+                await asked.again()
+                continue
             if isinstance(event, Exception):
                 if which == name:
                     raise event
@@ -67,6 +76,32 @@ async def seen(
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+class _Asked:
+    """Asks a server whether it is there, and says what became of that where it is not as before."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
+        self._cluster = cluster
+        self._run = reference(RUN, namespace, name)
+        self._away = False
+
+    async def again(self) -> None:
+        """Ask. Raises ClusterError where waiting does not mend it: credentials that ran out, a right that is gone."""
+        try:
+            await self._cluster.get(self._run)
+        except NotFound:
+            return  # the watch tells of it
+        except (Unavailable, TooManyRequests) as error:
+            if error.status == 401:
+                raise
+            if not self._away:
+                note(f"The API server does not answer; what is shown is from before. Still trying. ({error})")
+            self._away = True
+            return
+        if self._away:
+            note("The API server answers again.")
+        self._away = False
 
 
 def child_of(row: Row) -> str:

@@ -18,7 +18,7 @@ from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.expecting import expected
 from kubernaut.cli.forms import Format
 from kubernaut.cli.guarding import argo_namespace, levels_of
-from kubernaut.cli.lint.check import check_text
+from kubernaut.cli.lint.check import check_text, is_workflow, workflows
 from kubernaut.cli.lint.documents import read as documents
 from kubernaut.cli.lint.files import text_of
 from kubernaut.cli.objects import WORKFLOW, fetch, parsed
@@ -111,7 +111,7 @@ def in_state(source: str, namespace: str, wanted: Wanted, given: Workflow | None
         objects = snapshots.read(text_of(source))
     except snapshots.StateInvalid as error:
         raise CliError(f"{source}: {error}", error.fix) from None
-    flows = [one for one in objects if one["kind"] == WORKFLOW]
+    flows = [one for one in objects if is_workflow(one)]
 
     async def work() -> int:
         workflow = given or parsed(Workflow, _flow(flows, wanted.workflow, namespace, source))
@@ -163,13 +163,9 @@ def of_file(name: str) -> Workflow | None:
     text = text_of(name)
     report = check_text(text, name, actions())
     if report.findings or not report.checked:
-        show(lint_view.report(report))
+        show(lint_view.report(report), stderr=True)
         raise CliError(f"{name} holds no Workflow that could run", "Mend what is told above.")
-    found = [
-        Workflow.model_validate(one.data)
-        for one in documents(text, name)
-        if f"Workflow {one.data['metadata'].get('name', '')}".strip() in report.checked
-    ]
+    found = workflows(documents(text, name))
     if len(found) != 1:
         names = ", ".join(one.metadata.name for one in found)
         raise CliError(

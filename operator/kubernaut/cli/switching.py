@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from kubernaut.api.names import SYSTEM_NAMESPACE
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.forms import Format
@@ -10,6 +13,8 @@ from kubernaut.cli.place import Place, within
 from kubernaut.cli.text import line, safe
 from kubernaut.cluster.switch import Switched, set_switch
 from kubernaut.core.errors import ClusterError, NotFound
+
+_NAME_SECONDS: Final = 1.0
 
 
 def throw(
@@ -38,13 +43,18 @@ async def _throw(place: Place, acting: bool, reason: str, by: str, form: Format)
     if form.for_programs:
         emit(_wire(done), form)
     else:
-        show(*(safe(text) for text in told(done)))
+        show(*(safe(text) for text in told(done, place.namespace)))
     return Exit.OK if done.acknowledged else Exit.NOT_IN_TIME
 
 
-def told(done: Switched) -> list[str]:
+def told(done: Switched, namespace: str = SYSTEM_NAMESPACE) -> list[str]:
     """Return what is known, and how it was before where that says something."""
-    lines = [line(done.told())]
+    lines = [line(done.told(namespace))]
+    if done.before is None and not done.acknowledged:
+        lines.append(
+            f"Namespace {line(namespace)} had no switch until now: an operator that lives in another one does not "
+            f"see this. -n names where the operator lives, {SYSTEM_NAMESPACE} by default."
+        )
     before = done.before
     if before is not None and before.acting == done.state.acting:
         since = f" since {before.since}" if before.since else ""
@@ -57,9 +67,10 @@ def told(done: Switched) -> list[str]:
 
 async def _who(place: Place) -> str:
     try:
-        return await place.whoami()
-    except ClusterError:
-        # Stopping must not fail because a name could not be had.
+        async with asyncio.timeout(_NAME_SECONDS):
+            return await place.whoami()
+    except (ClusterError, TimeoutError):
+        # Stopping must neither fail nor wait because a name could not be had.
         return ""
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from kubernaut.api.execution import WorkflowExecution
+from kubernaut.api.execution import RunPhase, WorkflowExecution
 from kubernaut.cli import controlling
 from kubernaut.cli.errors import Exit
 from kubernaut.cli.following import screen, to_the_end
 from kubernaut.cli.forms import Format
-from kubernaut.cli.objects import RUN, fetch, fetch_all, parsed, snapshot
+from kubernaut.cli.objects import RUN, fetch, fetch_all, parsed, readable, snapshot
 from kubernaut.cli.outcome import exit_code
 from kubernaut.cli.outline import rows
 from kubernaut.cli.output import bare, emit, note, show
@@ -20,6 +20,7 @@ from kubernaut.cli.times import now
 from kubernaut.cli.views import run as run_view
 from kubernaut.cli.views import runs as runs_view
 from kubernaut.cli.visible import ROOM
+from kubernaut.core.ports import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +62,15 @@ async def listed(place: Place, which: Which, form: Format) -> int:
     # A run nobody looked at has no phase yet, so Pending can't be asked of the API server.
     fields += [f"status.phase={which.phase}"] if which.phase and which.phase != "Pending" else []
     found = await fetch_all(place.cluster, RUN, namespace, labels=which.labels, fields=",".join(fields))
-    kept = [(item, parsed(WorkflowExecution, item)) for item in found]
-    kept = sorted(
-        ((i, r) for i, r in kept if _matches(r, which)), key=lambda pair: _created(pair[1]), reverse=True
-    )
+    kept = sorted((item for item in found if _matches(item, which)), key=_created, reverse=True)
     if form.for_programs:
-        emit({"apiVersion": "v1", "kind": "List", "items": [bare(item) for item, _ in kept]}, form)
+        emit({"apiVersion": "v1", "kind": "List", "items": [bare(item) for item in kept]}, form)
         return Exit.OK
     if not kept:
         where = "in any namespace" if which.all_namespaces else f"in namespace {place.namespace}"
         note(f"No runs {'match ' if found or which != Which(which.all_namespaces) else ''}{where}.")
         return Exit.OK
-    runs = [run for _, run in kept]
+    runs = readable(WorkflowExecution, kept)
     show(runs_view.listing(runs, now(), namespaces=which.all_namespaces, wide=form is Format.WIDE))
     return Exit.OK
 
@@ -84,14 +82,14 @@ async def control(place: Place, name: str, change: controlling.Change, done: str
     return Exit.OK
 
 
-def _matches(run: WorkflowExecution, which: Which) -> bool:
-    phase = run.status.phase.value if run.status else "Pending"
-    verdict = run.status.verdict.value if run.status and run.status.verdict else ""
-    if which.live and run.status is not None and run.status.phase.final:
+def _matches(run: Manifest, which: Which) -> bool:
+    # Of a later version's run, too, which can't be read otherwise.
+    status = run.get("status") or {}
+    phase = status.get("phase") or RunPhase.PENDING.value
+    if which.live and any(one.final for one in RunPhase if one.value == phase):
         return False
-    return which.phase in ("", phase) and which.verdict in ("", verdict)
+    return which.phase in ("", phase) and which.verdict in ("", status.get("verdict") or "")
 
 
-def _created(run: WorkflowExecution) -> tuple[datetime, str]:
-    created = run.metadata.creation_timestamp or now()
-    return created, run.metadata.name
+def _created(run: Manifest) -> tuple[str, str]:
+    return run["metadata"].get("creationTimestamp") or "", run["metadata"]["name"]

@@ -101,7 +101,17 @@ async def _from_file(settings: Any, kubeconfig: Path | None, context: str | None
     loader = await config.load_kube_config(
         config_file=paths, context=context, client_configuration=settings, persist_config=False
     )
+    _demand_credentials(settings, loader)
     return str(loader.current_context["context"].get("namespace") or "default")
+
+
+def _demand_credentials(settings: Any, loader: Any) -> None:
+    """Raise Unavailable where the user's plugin gave nothing: the package would go on as nobody in particular."""
+    plugin = loader._user.safe_get("exec") if loader._user is not None else None
+    if plugin is not None and not settings.api_key and not settings.cert_file:
+        raise Unavailable(
+            f"{plugin['command']}, by which the kubeconfig logs in, gave no credentials", status=401
+        )
 
 
 def _any_exists(paths: str) -> bool:

@@ -226,7 +226,7 @@ class Switched:
     acknowledged: bool
     seconds: float
 
-    def told(self) -> str:
+    def told(self, namespace: str = SYSTEM_NAMESPACE) -> str:
         """Say it honestly, in one or two sentences."""
         what = "stopped" if self.state.acting == STOPPED else "allowed"
         if self.acknowledged:
@@ -235,7 +235,7 @@ class Switched:
         if self.state.acting == STOPPED:
             return (
                 f"The switch says stopped. {waited}: either none runs, or it can't read or write the switch, and "
-                "then it may not act either; check with `kubectl -n kubernaut-system get pods`."
+                f"then it may not act either; check with `kubectl -n {namespace} get pods`."
             )
         return f"The switch says on. {waited}: check that it runs."
 

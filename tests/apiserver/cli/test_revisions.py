@@ -147,6 +147,8 @@ def test_a_rollback_writes_exactly_the_earlier_content_and_tells_what_changed(re
     assert "manages this Workflow" not in revised.err
     assert revised("rollback", "crash-loop", "--to", "1") == 0
     assert "says that already" in revised.out
+    assert revised("rollback", "crash-loop", "--to", "1", "-o", "json") == 0
+    assert json.loads(revised.out)["spec"] == revised.spec()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["run", "x", "--watch", "-o", "json"], "--watch can't be combined with -o json"),
         (["status", "--phase", "Gone"], "there is no phase 'Gone'"),
         (["status", "x", "-A"], "don't go together"),
+        (["status", "x", "--phase", "Failed"], "don't go together"),
+        (["status", "x", "--live"], "don't go together"),
         (["status", "-o", "xml"], "'xml' is not one of"),
         (["remedy", "x"], "Missing argument 'STEP'"),
         (["revisions", "x", "--show", "1", "--diff", "2"], "--show and --diff don't go together"),

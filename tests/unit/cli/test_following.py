@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from io import StringIO
 from typing import Any, cast
@@ -12,7 +13,7 @@ from rich.console import Console
 from kubernaut.cli import following
 from kubernaut.cli.outline import rows
 from kubernaut.cli.seeing import Sight
-from kubernaut.core.errors import NotFound
+from kubernaut.core.errors import NotFound, Unavailable
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
 from unit.cli.samples import REPAIRED, RESOLVED, run, spec
 
@@ -79,3 +80,49 @@ async def test_of_a_run_that_was_just_created_no_change_is_left_out_however_quic
     ]
     assert ended.status is not None
     assert told[-1] == f"run crash-loop-abcde: {ended.status.phase.value}"
+
+
+def test_a_log_that_asks_for_colours_gets_lines_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(following.screen(), following.Lines)
+
+
+def test_a_terminal_that_can_not_be_redrawn_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    dumb = Console(file=StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    monkeypatch.setattr(following, "console", lambda: dumb)
+    assert isinstance(following.screen(), following.Lines)
+
+
+class Away:
+    """A cluster of which a watch says nothing more, and a read what it is told to."""
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self._answers = list(answers)
+
+    async def get(self, ref: ObjectRef) -> Manifest:
+        if ref.kind != "WorkflowExecution":
+            raise NotFound(f"{ref} is not there")
+        answer = self._answers.pop(0)
+        if answer is not None:
+            raise answer
+        return run({**RESOLVED, "phase": "Running"}).wire()
+
+    async def watch(self, ref: ObjectRef, *, since: str = "") -> AsyncIterator[Manifest | None]:
+        yield run({**RESOLVED, "phase": "Running"}).wire()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.looptime
+async def test_a_silent_watch_tells_that_the_server_is_away_and_that_it_is_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gone = Unavailable("get run: no connection")
+    cluster = cast(Cluster, Away(None, gone, gone, None, Unavailable("log in again", status=401)))
+    with pytest.raises(Unavailable, match="log in again"):
+        await following.to_the_end(cluster, "shop", "crash-loop-abcde", following.Silent())
+    err = capsys.readouterr().err
+    assert err.count("does not answer") == 1
+    assert "no connection" in err
+    assert err.count("answers again") == 1

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kubernaut.cli import main
 
@@ -140,6 +141,19 @@ def test_a_key_set_twice_is_refused_as_the_api_server_does(lint: Lint) -> None:
 def test_bad_yaml_is_told_with_its_line(lint: Lint) -> None:
     assert lint("apiVersion: kubernaut.io/v1alpha1\nkind: [Workflow\nmetadata: {}\n") == 1
     lint.finding(3, "NotYaml", "this is not YAML")
+
+
+def test_a_character_that_yaml_does_not_allow_is_told_with_its_line(lint: Lint) -> None:
+    assert lint("a: b\nc: \x07") == 1
+    lint.finding(2, "NotYaml", "U+0007 is not allowed")
+
+
+def test_json_may_be_indented_with_tabs(lint: Lint) -> None:
+    text = json.dumps(yaml.safe_load(GOOD), indent="\t")
+    assert lint(text) == 0
+    assert lint(text.replace("collect_diagnostics", "collect_nothing")) == 1
+    lint.finding(text[: text.index("collect_diagnostics")].count("\n") + 1, "UnknownAction")
+    assert lint(text[:-1]) == 1
 
 
 def test_a_template_is_recognized(lint: Lint) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from kubernaut.api.workflow import Metric
+from kubernaut.cli.errors import CliError
 from kubernaut.cli.past import as_run
 from kubernaut.cli.views import why
 from kubernaut.history.records import record_of
@@ -52,3 +57,40 @@ def test_what_metrics_were_is_told_by_the_object_and_by_the_history() -> None:
         assert "metric error-rate: value < 0.05, where value is rate(errors[1m])" in text
         assert "measured error-rate: NotMet, 0.31 (3 samples)" in text
         assert "measured up: Unknown (0 samples), MetricMissing" in text
+
+
+def test_a_run_that_an_alert_started_has_a_past_too() -> None:
+    alert = {
+        "name": "Down",
+        "fingerprint": "0123",
+        "startsAt": "2026-03-01T11:59:00Z",
+        "incident": "abc",
+        "episode": 1,
+        "targetUid": "target-uid",
+    }
+    trigger = {"type": "Alert", "by": "alertmanager", "reason": "web is down", "alert": alert}
+    again, steps = as_run(record_of(run(REPAIRED, trigger=trigger), spec()))
+    text = rendered(why.trail(again, steps, None, NOW), 120)
+    assert "what  Alert" in text
+    assert "who   alertmanager" in text
+    assert "why   web is down" in text
+    assert again.wire()["spec"]["trigger"]["type"] == "Alert"
+
+
+def test_the_history_tells_who_asked_and_that_nothing_was_meant_to_be_changed() -> None:
+    original = run(REPAIRED, dryRun=True, retryFrom={"name": "crash-loop-before"})
+    again, steps = as_run(record_of(original, spec()))
+    text = rendered(why.trail(again, steps, None, NOW), 120)
+    assert "who       ada" in text
+    assert "why       page 4711" in text
+    assert "retry of  run crash-loop-before, from where it failed" in text
+    assert "Dry run, nothing was changed." in text
+    assert "held since    2026-03-01 12:01:36Z" in text
+
+
+def test_a_record_of_a_later_version_is_told_of() -> None:
+    record = replace(record_of(run(REPAIRED), spec()), phase="Dreaming")
+    with pytest.raises(CliError, match=r"(?s)crash-loop-abcde can't be read by this version.*phase"):
+        as_run(record)
+    with pytest.raises(CliError, match="Whim"):
+        as_run(replace(record_of(run(REPAIRED), spec()), trigger="Whim"))

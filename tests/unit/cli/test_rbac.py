@@ -23,6 +23,7 @@ STEPS = """
       object: {apiVersion: apps/v1, kind: Deployment, name: cache}
       until: has(object.status.readyReplicas)
 """
+SWITCH = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kubernaut-switch}\n"
 Rbac = Callable[..., str]
 
 
@@ -158,6 +159,29 @@ def test_all_workflows_of_a_file_or_the_one_that_is_named(rbac: Rbac) -> None:
 )
 def test_bad_input_exits_1(rbac: Rbac, text: str, arguments: list[str], told: str) -> None:
     assert told in rbac(text, *arguments, code=1)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: repair}\n",
+        "apiVersion: v1\nkind: ConfigMap\n",
+        "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: repair}\n",
+    ],
+)
+def test_what_else_is_in_the_file_is_passed_over_whatever_its_name(rbac: Rbac, beside: str) -> None:
+    assert rbac(f"{beside}---{workflow()}") == rbac(workflow())
+    assert "holds no Workflow" in rbac(SWITCH, code=4)
+
+
+def test_nothing_but_a_role_goes_to_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "flow.yaml"
+    file.write_text(workflow().replace("collect_diagnostics", "collect_nothing"))
+    for command in (["rbac", "-f", str(file)], ["simulate", str(file), "-o", "json"]):
+        assert main(command) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "there is no action 'collect_nothing'" in err
 
 
 def test_what_can_not_be_known_is_told(rbac: Rbac) -> None:

@@ -9,6 +9,7 @@ import pytest
 from kubernaut.api.workflow import Workflow, WorkflowSpec
 from kubernaut.cli.errors import CliError
 from kubernaut.cli.revising import Kept, chosen, listed, merge_patch
+from kubernaut.cli.revisions import whole
 from kubernaut.core.content import content_hash
 from unit.cli.samples import SPEC
 
@@ -91,3 +92,10 @@ def test_the_workflows_own_numbers_count_and_generations_only_where_there_are_no
         (2, True, True),
         (None, False, False),
     ]
+
+
+def test_a_content_with_fields_of_a_later_version_is_not_whole_to_this_one() -> None:
+    assert whole(SPEC)
+    assert whole(WorkflowSpec.model_validate(SPEC).wire())
+    assert not whole({**SPEC, "mood": "hopeful"})
+    assert not whole({**SPEC, "steps": [{**SPEC["steps"][0], "mood": "hopeful"}]})

@@ -168,6 +168,8 @@ def status(
 
     if name and all_namespaces:
         raise CliError("a run's name and -A don't go together", "Name its namespace with -n.")
+    if name and (workflow or phase or verdict or live or selector):
+        raise CliError("a run's name and what chooses among runs don't go together", "Leave one of both out.")
     which = work.Which(
         all_namespaces,
         workflow,

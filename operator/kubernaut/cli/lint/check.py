@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -84,6 +85,19 @@ def check_text(text: str, source: str, catalogue: Catalogue) -> Report:
     return report
 
 
+def workflows(documents: Iterable[Document]) -> list[Workflow]:
+    """Return the Workflows among documents that were checked and have no findings."""
+    return [Workflow.model_validate(one.data) for one in documents if is_workflow(one.data)]
+
+
+def is_workflow(data: Any) -> bool:
+    """Whether a document is a Workflow of ours, of whatever version."""
+    if not isinstance(data, dict):
+        return False
+    kind, version = str(data.get("kind") or ""), str(data.get("apiVersion") or "")
+    return kind == "Workflow" and version.split("/")[0] == GROUP
+
+
 def check(document: Document, catalogue: Catalogue) -> Report:
     """Check one document; what is no Workflow of ours is skipped."""
     data = document.data
@@ -98,7 +112,7 @@ def check(document: Document, catalogue: Catalogue) -> Report:
         return Report(findings=(_finding(document, known, "", "apiVersion and kind are required."),))
     if (version, kind, name) == ("v1", "ConfigMap", SWITCH_CONFIGMAP):
         return Report((known,), (), tuple(_levels(document, known)))
-    if kind != "Workflow" or version.split("/")[0] != GROUP:
+    if not is_workflow(data):
         where = f"{document.source}:{document.line()}"
         return Report(skipped=(f"{where}: {version} {known} is no Workflow of {API_VERSION}",))
     found = _named(document, known) + _modelled(document, known, catalogue)

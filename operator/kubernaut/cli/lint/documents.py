@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +57,11 @@ def read(text: str, source: str) -> list[Document]:
     Raises:
         NotYaml: with the line.
     """
-    loader = ApiLoader(text)
+    try:
+        loader = ApiLoader(_without_tabs(text))
+    except yaml.reader.ReaderError as error:
+        where = text.count("\n", 0, error.position) + 1
+        raise NotYaml(f"the character U+{int(error.character):04X} is not allowed", where) from None
     found: list[Document] = []
     try:
         while loader.check_node():
@@ -76,6 +81,18 @@ def read(text: str, source: str) -> list[Document]:
     finally:
         loader.dispose()
     return found
+
+
+def _without_tabs(text: str) -> str:
+    """Return JSON that is indented with tabs, which YAML does not allow, with blanks in their place."""
+    if "\t" not in text or not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    # Within texts JSON has no tabs: there they are escapes.
+    return text.replace("\t", " ")
 
 
 def _unpacked(document: Document) -> Iterator[Document]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from kubernaut.api.execution import WorkflowExecution
 from kubernaut.cli.text import cell
 
+_WIDEST: Final = 4000
 _STYLES: Final = {
     "Succeeded": "green",
     "Remediated": "green",
@@ -54,9 +57,23 @@ def mark(phase: str) -> Text:
     return Text(_MARKS.get(phase, "?"), style=_STYLES.get(phase, ""))
 
 
+class _Whole(Table):
+    """A table that is as wide as what stands in it: a name of which the end is cut off can't be typed again."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.max_width < _WIDEST:
+            needed = Measurement.get(console, options.update(width=_WIDEST), self).maximum
+            options = options.update(width=max(needed, options.max_width))
+        return super().__rich_console__(console, options)
+
+
 def table(*columns: str, last_wraps: bool = False) -> Table:
-    """Return a table like kubectl's: capital headings, no lines, three blanks between columns."""
-    made = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    """Return a table like kubectl's: capital headings, no lines, three blanks between columns.
+
+    One without a column that wraps is never cut: a terminal that is narrower wraps its lines.
+    """
+    kind = Table if last_wraps else _Whole
+    made = kind(box=None, show_edge=False, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for index, name in enumerate(columns):
         wraps = last_wraps and index == len(columns) - 1
         made.add_column(name, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
