@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from kubernaut.patterns.terms import RunLike, RunTerms, terms_of
+from kubernaut.patterns.terms import RunLike, RunTerms, known_seconds, terms_of
 
 
 @dataclass
@@ -70,13 +70,13 @@ class RunTable:
         self.names.append(run.name)
         self.workflows.append(sys.intern(run.workflow))
         self.verdicts.append(sys.intern(run.verdict or ""))
-        self.seconds.append(-1.0 if run.duration_seconds is None else run.duration_seconds)
+        self.seconds.append(known_seconds(run.duration_seconds))
         self.finished.append(finished)
 
     def _replace(self, at: int, run: RunLike, finished: datetime) -> None:
         self.look[at] = self._look_of(run)
         self.verdicts[at] = sys.intern(run.verdict or "")
-        self.seconds[at] = -1.0 if run.duration_seconds is None else run.duration_seconds
+        self.seconds[at] = known_seconds(run.duration_seconds)
         self.finished[at] = finished
 
     def weights(self) -> NDArray[np.int64]:

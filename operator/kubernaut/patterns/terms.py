@@ -15,6 +15,10 @@ from typing import Protocol
 from kubernaut.api.reasons import Reason
 
 SLOTS_A_DAY = 8
+# A Workflow's outputs may hold symptoms of any length, and features have names of at most 253 characters.
+LONGEST_SYMPTOM = 200
+# A run that began before its machine knew the time seems to have lasted since 1970.
+_LONGEST_SECONDS = 1e9
 _PERFORMED = frozenset({"Succeeded", "Failed", "RolledBack"})
 # A kubelet alternates between the two: one trouble, seen at two moments.
 _SAME_AS = {"ErrImagePull": "ImagePullBackOff"}
@@ -86,7 +90,7 @@ class RunTerms:
     """One distinct look of a run.
 
     Attributes:
-        symptoms: sorted, unique.
+        symptoms: sorted, unique, of at most 200 characters.
         reasons: typed reasons of failed steps and of the run that are not outcomes; sorted, unique.
         actions: the actions really performed, in the order of the plan.
         kind: the target's kind, or "".
@@ -104,11 +108,15 @@ class RunTerms:
     namespace: str = ""
 
 
+def known_seconds(seconds: float | None) -> float:
+    """Return a duration; -1 where it is unknown, or no clock that goes right can have told it."""
+    return seconds if seconds is not None and 0 <= seconds <= _LONGEST_SECONDS else -1.0
+
+
 def octave_of(seconds: float | None) -> int:
-    """Return a duration in octaves; -1 where it is unknown or negative (a clock that was set back)."""
-    if seconds is None or seconds < 0 or not math.isfinite(seconds):
-        return -1
-    return round(math.log2(1.0 + seconds))
+    """Return a duration in octaves; -1 where it is not known."""
+    known = known_seconds(seconds)
+    return -1 if known < 0 else round(math.log2(1.0 + known))
 
 
 def slot_of(moment: datetime) -> int:
@@ -129,7 +137,7 @@ def terms_of(run: RunLike, *, with_namespace: bool = False) -> RunTerms:
     if run.reason:
         reasons.add(run.reason)
     return RunTerms(
-        symptoms=tuple(sorted({_SAME_AS.get(symptom, symptom) for symptom in run.symptoms})),
+        symptoms=tuple(sorted({_SAME_AS.get(name, name)[:LONGEST_SYMPTOM] for name in run.symptoms})),
         reasons=tuple(sorted(reasons - _OUTCOMES)),
         actions=tuple(
             step.action for step in sorted(performed, key=lambda step: step.position) if step.action

@@ -259,3 +259,20 @@ async def test_a_crash_after_publishing_and_before_the_vectors_writes_them_later
     done = await world.restarted().round()
     assert (done.vectors_written, done.patterns_written, done.objects_patched) == (30, 0, 0)
     assert set(world.store.features) == {run.uid for run in world.source.runs}
+
+
+@pytest.mark.parametrize(
+    "symptoms",
+    [("ExitCode\u00b2",), ("ExitCode" + "9" * 5_000,), ("x" * 300 + "a", "x" * 300 + "b"), ("=", "\x1b[31m")],
+)
+async def test_whatever_a_workflow_calls_a_symptom_does_not_end_the_analysis(symptoms: tuple[str, ...]) -> None:
+    world = World(30)
+    world.source.runs += [replace(run, symptoms=symptoms) for run in world.all[30:60]]
+    assert (await world.analysis.round()).patterns == 6
+
+
+async def test_runs_that_began_before_their_machine_knew_the_time_do_not_end_the_analysis() -> None:
+    world = World(30)
+    world.source.runs = [replace(run, duration_seconds=1.78e9) for run in world.source.runs]
+    assert (await world.analysis.round()).patterns == 5
+    assert {world.sink.status(name)["recommended"]["medianSeconds"] for name in world.sink.objects} == {0}
