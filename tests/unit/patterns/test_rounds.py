@@ -265,7 +265,9 @@ async def test_a_crash_after_publishing_and_before_the_vectors_writes_them_later
     "symptoms",
     [("ExitCode\u00b2",), ("ExitCode" + "9" * 5_000,), ("x" * 300 + "a", "x" * 300 + "b"), ("=", "\x1b[31m")],
 )
-async def test_whatever_a_workflow_calls_a_symptom_does_not_end_the_analysis(symptoms: tuple[str, ...]) -> None:
+async def test_whatever_a_workflow_calls_a_symptom_does_not_end_the_analysis(
+    symptoms: tuple[str, ...],
+) -> None:
     world = World(30)
     world.source.runs += [replace(run, symptoms=symptoms) for run in world.all[30:60]]
     assert (await world.analysis.round()).patterns == 6
