@@ -36,7 +36,9 @@ DELETE FROM kubernaut.run_features WHERE feature_set IN (
 
 # Who keeps a memory of the patterns must not write over what another has learned meanwhile. Every write makes a new
 # version of this row; the transaction that made it says which.
-_FIRST_MARK = "INSERT INTO kubernaut.analysis (position) VALUES (coalesce($1, 0)) ON CONFLICT DO NOTHING RETURNING xmin::text"
+_FIRST_MARK = """
+INSERT INTO kubernaut.analysis (position) VALUES (coalesce($1::bigint, 0)) ON CONFLICT DO NOTHING RETURNING xmin::text
+"""
 _NEXT_MARK = """
 UPDATE kubernaut.analysis SET position = coalesce($1, position) WHERE xmin::text = $2 RETURNING xmin::text
 """
