@@ -99,7 +99,7 @@ class FeatureSet:
         """Learn the vocabulary from distinct rows and how many runs have each."""
         seen: Counter[tuple[str, str]] = Counter()
         for row, weight in zip(rows, weights, strict=True):
-            for term in categories(row):
+            for term in categories(row) if weight else ():
                 seen[term] += weight
         kept: list[tuple[str, str]] = []
         for block, limit in LIMITS.items():

@@ -7,8 +7,8 @@ that end durations are kept in octaves and the time of day in slots of three hou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -17,12 +17,14 @@ from kubernaut.api.reasons import Reason
 SLOTS_A_DAY = 8
 # A Workflow's outputs may hold symptoms of any length, and features have names of at most 253 characters.
 LONGEST_SYMPTOM = 200
+_MOST_SYMPTOMS = 64
+_MOST_ACTIONS = 1_000
 # A run that began before its machine knew the time seems to have lasted since 1970.
 _LONGEST_SECONDS = 1e9
 _PERFORMED = frozenset({"Succeeded", "Failed", "RolledBack"})
 # A kubelet alternates between the two: one trouble, seen at two moments.
 _SAME_AS = {"ErrImagePull": "ImagePullBackOff"}
-# These restate the verdict, or another step's failure; they say nothing of the incident itself.
+# These restate the verdict, or another step's or run's failure; they say nothing of the incident itself.
 _OUTCOMES = frozenset(
     {
         Reason.COMPLETED,
@@ -32,6 +34,7 @@ _OUTCOMES = frozenset(
         Reason.EXPECTATION_NOT_MET,
         Reason.NO_EXPECTATION,
         Reason.DEPENDENCY_FAILED,
+        Reason.SUBFLOW_FAILED,
         Reason.WHEN_FALSE,
         Reason.RUNNING,
         Reason.WAITING,
@@ -71,6 +74,10 @@ class RunLike(Protocol):
     def verdict(self) -> str | None: ...
     @property
     def target_kind(self) -> str | None: ...
+    @property
+    def target_uid(self) -> str | None: ...
+    @property
+    def parent_uid(self) -> str | None: ...
     @property
     def created_at(self) -> datetime: ...
     @property
@@ -146,4 +153,16 @@ def terms_of(run: RunLike, *, with_namespace: bool = False) -> RunTerms:
         octave=octave_of(run.duration_seconds),
         slot=slot_of(run.created_at),
         namespace=run.namespace if with_namespace else "",
+    )
+
+
+def with_parts(run: RunTerms, parts: Iterable[RunTerms]) -> RunTerms:
+    """Return the terms of a run and of those it started for the same incident, in the order they were created."""
+    every = [run, *parts]
+    return replace(
+        run,
+        symptoms=tuple(sorted({name for one in every for name in one.symptoms})[:_MOST_SYMPTOMS]),
+        reasons=tuple(sorted({name for one in every for name in one.reasons})),
+        actions=tuple(name for one in every for name in one.actions)[:_MOST_ACTIONS],
+        kind=next((one.kind for one in every if one.kind), ""),
     )
