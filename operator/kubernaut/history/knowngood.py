@@ -22,8 +22,8 @@ _KEYS_AGAIN: Final = 10.0
 _COLUMNS: Final = ("uid", "digest", "namespace", "kind", "name", "first_seen", "last_seen")
 log = logging.getLogger(__name__)
 
-# What was seen last is what is given back, so a replica whose clock is ahead must not be believed: what it saw would be
-# the newest until that time has come, whatever was seen since.
+# What was seen last is what is given back. What a replica saw whose clock is ahead would be that until its time has
+# come, whatever was seen since.
 _KNOWN_GOOD = """
 INSERT INTO kubernaut.known_good AS known (uid, digest, namespace, kind, name, first_seen, last_seen)
 SELECT uid, digest, namespace, kind, name, least(first_seen, now()), least(last_seen, now()) FROM unnest(
