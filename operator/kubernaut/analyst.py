@@ -27,7 +27,7 @@ from kubernaut.core.errors import ClusterError, KubernautError
 from kubernaut.core.features import Feature
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.history.database import Database
-from kubernaut.history.errors import BadDsn, HistoryUnavailable
+from kubernaut.history.errors import BadDsn, HistoryUnavailable, Superseded
 from kubernaut.history.patternstore import PatternStore
 from kubernaut.history.repository import Repository
 from kubernaut.logs import set_up
@@ -108,7 +108,7 @@ async def run(
                 done = await analysis.round()
             else:
                 await _off(analysis)
-        except (HistoryUnavailable, ClusterError) as error:
+        except (HistoryUnavailable, Superseded, ClusterError) as error:
             wait, next_wait = next_wait, min(_LONGEST_WAIT, 2 * next_wait)
             log.warning("round failed, waiting", extra={"error": str(error), "seconds": wait})
         else:
@@ -130,6 +130,8 @@ def tell(done: Round, analysis: Analysis | None = None) -> None:
     found = analysis.discovery if analysis is not None else None
     observe(done, found.patterns if found is not None else ())
     wrote = done.objects_created + done.objects_patched + done.patterns_written + done.conflicts
+    if done.superseded:
+        log.warning("somebody else writes the same patterns: let only one analyst run on a history")
     level = logging.INFO if wrote or done.read else logging.DEBUG
     log.log(level, "round done", extra=done.to_json())
 

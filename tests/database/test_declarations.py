@@ -10,9 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from database.builders import MOMENT
 from database.keyfile import Keys
-from database.test_knowngood import KEEP, counted, sighting, write
+from database.test_knowngood import KEEP, MOMENT, counted, sighting, write
 from kubernaut.history.breaker import Breaker
 from kubernaut.history.bundlemirror import BundleMirror
 from kubernaut.history.bundlespool import BundleSpool

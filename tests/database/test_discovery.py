@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import asyncpg
@@ -9,7 +10,7 @@ import pytest
 
 from bench.synthetic_runs import history
 from kubernaut.history.database import Database
-from kubernaut.history.errors import BadDsn, HistoryUnavailable
+from kubernaut.history.errors import BadDsn, HistoryUnavailable, Superseded
 from kubernaut.history.patternstore import PatternStore
 from kubernaut.history.repository import Repository
 from kubernaut.history.writer import RunWriter
@@ -108,6 +109,56 @@ async def test_a_vanished_pattern_is_kept_as_retired_and_recognised_when_it_retu
     await analysis(database, sink).round()
     assert sink.condition(gone[0].name, "Active")["status"] == "True"
     assert set(sink.objects) == names
+
+
+async def test_two_analysts_at_once_make_one_pattern_of_one_kind_of_runs(
+    database: Database, dsn: str
+) -> None:
+    sink, other = MemorySink(), Database(dsn)
+    writer = RunWriter(database)
+    one, two = analysis(database, sink), analysis(other, sink)
+    await asyncio.gather(one.round(), two.round())
+    await writer.write(RUNS[30:])
+    await one.round()
+    # Runs that come late are older, and a pattern is named for its oldest.
+    await writer.write(RUNS[:30])
+    done = await two.round()
+    assert (done.patterns, done.superseded) == (5, 1)
+    assert (await one.round()).superseded == 1
+    assert [sink.status(name)["support"] for name in sink.objects] == [12] * 5
+    assert len(await PatternStore(database).load_patterns(retired=True)) == 5
+    assert (await one.round()).superseded == 0
+    await other.close()
+
+
+async def test_what_two_analysts_write_at_the_same_moment_is_what_one_of_them_writes(
+    database: Database, dsn: str
+) -> None:
+    other = Database(dsn)
+    stores = [PatternStore(database), PatternStore(other)]
+    for store in stores:
+        await store.load_position()
+    ended = await asyncio.gather(
+        *(store.save_patterns([], {}, position=7) for store in stores), return_exceptions=True
+    )
+    assert [type(one) for one in ended if one is not None] == [Superseded]
+    lost = stores[0] if ended[0] is not None else stores[1]
+    assert await lost.superseded()
+    with pytest.raises(Superseded, match="only one analyst"):
+        await lost.save_patterns([], {}, position=9)
+    assert await lost.load_position() == 7
+    await lost.save_patterns([], {}, position=9)
+    await other.close()
+
+
+async def test_a_history_that_was_emptied_is_learned_from_anew(database: Database) -> None:
+    analyst = analysis(database, MemorySink())
+    await RunWriter(database).write(RUNS)
+    await analyst.round()
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM kubernaut.patterns; DELETE FROM kubernaut.analysis")
+    await analyst.round()
+    assert len(await PatternStore(database).load_patterns()) == 5
 
 
 async def test_a_run_that_is_not_finished_teaches_nothing(database: Database) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from database.builders import MOMENT
 from kubernaut.history.database import Database
 from kubernaut.history.encryption import KeyRing
 from kubernaut.history.errors import HistoryError, HistoryUnavailable
 from kubernaut.history.knowngood import KEPT_OF_EACH, GoodSighting, KnownGoodStore
 from localpostgres import LocalPostgres
 
+# Long ago: what was seen can't lie in the future.
+MOMENT = datetime(2023, 3, 15, 12, 0, 0, 250_000, tzinfo=UTC)
 KEEP = timedelta(days=90)
 
 
@@ -64,6 +65,19 @@ async def test_what_came_back_to_a_former_declaration_is_known_by_that(store: Kn
     assert found is not None
     assert found.content == b"one"
     assert (found.first_seen, found.last_seen) == (MOMENT, MOMENT + timedelta(minutes=9))
+
+
+async def test_what_a_clock_that_is_ahead_has_seen_is_not_newer_than_what_is_seen_after_it(
+    store: KnownGoodStore,
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=30)
+    await write(store, replace(sighting(content="old"), first_seen=ahead, last_seen=ahead))
+    now = datetime.now(UTC)
+    await write(store, replace(sighting(content="new"), first_seen=now, last_seen=now + timedelta(hours=1)))
+    found = await store.newest("u1")
+    assert found is not None
+    assert found.content == b"new"
+    assert found.last_seen < now + timedelta(minutes=5)
 
 
 async def test_what_was_well_for_a_moment_only_is_passed_over_where_that_is_asked_for(

@@ -127,6 +127,8 @@ async def test_before_the_first_analysis_there_is_nothing(database: Database) ->
     assert await store.load_feature_set() is None
     assert await store.load_patterns(retired=True) == []
     assert await store.load_position() == 0
+    await store.save_patterns([], {}, position=2**40)
+    assert await store.load_position() == 2**40
 
 
 def replica_set(uid: str, revision: str | None = "3") -> dict[str, Any]:

@@ -136,22 +136,27 @@ def read_episode(number: int, text: str, created: datetime) -> Episode:
     try:
         found: Any = json.loads(text)
         cooldown = timedelta(seconds=float(found["cooldownSeconds"]))
-        alerts = {
-            str(name): Known(*(datetime.fromisoformat(time) for time in times[:2]))
-            for name, times in found["alerts"].items()
-        }
-        seen = datetime.fromisoformat(found["seenAt"])
-        return _bounded(Episode(number, cooldown, alerts, seen, bool(found.get("more"))))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        alerts = {str(name): Known(*map(_moment, times[:2])) for name, times in found["alerts"].items()}
+        episode = Episode(number, cooldown, alerts, _moment(found["seenAt"]), bool(found.get("more")))
+        _ = episode.over_at
+        return _bounded(episode)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Episode(number, seen_at=created)
+
+
+def _moment(text: str) -> datetime:
+    """Read a time. Raises ValueError, also where its zone is not told: it could not be compared with others."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no zone")
+    return found.astimezone(UTC)
 
 
 def over_at(text: str) -> datetime | None:
     """Return when the episode that was kept as this text will be over; None where it can't be read."""
     try:
-        found = datetime.fromisoformat(json.loads(text)["overAt"])
-        return found if found.tzinfo is not None else None
-    except (ValueError, TypeError, KeyError):
+        return _moment(json.loads(text)["overAt"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

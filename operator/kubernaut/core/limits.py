@@ -14,6 +14,8 @@ MESSAGES: Final = 32 * 1024
 # Of a status; the API server and etcd take more, but every write of it costs by its size.
 STATUS: Final = 240 * 1024
 MAX_KEYS: Final = 64
+#: of lists and objects within one another in an output; a status with some 250 could be neither written nor read
+DEEPEST: Final = 64
 # So many bytes a record takes beside its name and its texts.
 _RECORD: Final = 160
 _SHORT: Final = 40
@@ -123,7 +125,25 @@ def outputs_problem(outputs: Mapping[str, Any]) -> str | None:
             json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             return f"the action gave an output {key!r} that is not JSON: {error}"
+        if too_deep(value):
+            return f"the action gave an output {key!r} with more than {DEEPEST} levels of lists and objects"
     return None
+
+
+def too_deep(value: Any) -> bool:
+    """Whether a JSON value has more levels of lists and objects within one another than a status holds."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, Mapping):
+                inner.extend(one.values())
+            elif isinstance(one, list | tuple):
+                inner.extend(one)
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def as_stored(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,10 @@ class Rejected(HistoryError):
     """Postgres refused the data itself; the same data will be refused again."""
 
 
+class Superseded(HistoryError):
+    """Somebody else wrote what analysis keeps since it was read here; it has to be read again."""
+
+
 class ExtensionMissing(HistoryError):
     """The server has no pgvector; it has to be installed there."""
 

@@ -22,9 +22,11 @@ _KEYS_AGAIN: Final = 10.0
 _COLUMNS: Final = ("uid", "digest", "namespace", "kind", "name", "first_seen", "last_seen")
 log = logging.getLogger(__name__)
 
+# What was seen last is what is given back. What a replica saw whose clock is ahead would be that until its time has
+# come, whatever was seen since.
 _KNOWN_GOOD = """
 INSERT INTO kubernaut.known_good AS known (uid, digest, namespace, kind, name, first_seen, last_seen)
-SELECT * FROM unnest(
+SELECT uid, digest, namespace, kind, name, least(first_seen, now()), least(last_seen, now()) FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[]
 ) AS given (uid, digest, namespace, kind, name, first_seen, last_seen)
 ON CONFLICT (uid, digest) DO UPDATE SET

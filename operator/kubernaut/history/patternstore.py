@@ -8,7 +8,7 @@ from typing import Any
 from pgvector import Vector
 
 from kubernaut.history.database import Connection, Database
-from kubernaut.history.errors import Rejected
+from kubernaut.history.errors import Rejected, Superseded
 from kubernaut.history.pages import PatternRecord
 from kubernaut.history.rows import from_json, to_json
 
@@ -34,11 +34,22 @@ DELETE FROM kubernaut.run_features WHERE feature_set IN (
 """
 
 
+# Who keeps a memory of the patterns must not write over what another has learned meanwhile. Every write makes a new
+# version of this row; the transaction that made it says which.
+_FIRST_MARK = """
+INSERT INTO kubernaut.analysis (position) VALUES (coalesce($1::bigint, 0)) ON CONFLICT DO NOTHING RETURNING xmin::text
+"""
+_NEXT_MARK = """
+UPDATE kubernaut.analysis SET position = coalesce($1, position) WHERE xmin::text = $2 RETURNING xmin::text
+"""
+
+
 class PatternStore:
-    """Every method raises HistoryUnavailable while Postgres can't answer."""
+    """What one analysis keeps. Every method raises HistoryUnavailable while Postgres can't answer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._mark: str | None = None
 
     async def save_feature_set(self, key: str, definition: Mapping[str, Any]) -> None:
         """Keep a feature set (plain JSON) under its key, e.g. its digest; an existing one becomes the newest.
@@ -150,9 +161,11 @@ class PatternStore:
         ``position`` is how far the analysis has read (``RunBatch.position``); kept for ``load_position``.
 
         Raises:
+            Superseded: another analysis wrote since ``load_position`` was asked here, or Postgres was restored.
             Rejected: a pattern's feature set, or the pattern of a member, is not known.
         """
         async with self._database.transaction() as connection:
+            mark = await self._next_mark(connection, position)
             await connection.executemany(_UPSERT_PATTERN, [_pattern_row(pattern) for pattern in patterns])
             await connection.execute(
                 "DELETE FROM kubernaut.pattern_members WHERE pattern = ANY($1::text[])", list(members)
@@ -163,17 +176,35 @@ class PatternStore:
                 columns=("pattern", "run_uid", "membership"),
                 schema_name="kubernaut",
             )
-            if position is not None:
-                await connection.execute(
-                    "INSERT INTO kubernaut.analysis (position) VALUES ($1) "
-                    "ON CONFLICT (id) DO UPDATE SET position = excluded.position",
-                    position,
-                )
+        self._mark = mark
+
+    async def _next_mark(self, connection: Connection, position: int | None) -> str:
+        if self._mark is None:
+            mark = await connection.fetchval(_FIRST_MARK, position)
+        else:
+            mark = await connection.fetchval(_NEXT_MARK, position, self._mark)
+        if mark is None:
+            raise Superseded(
+                "the patterns in the history were written by somebody else since they were read; "
+                "they are read again: let only one analyst run"
+            )
+        return str(mark)
 
     async def load_position(self) -> int:
-        """Return how far the last saved analysis had read; 0 before the first."""
+        """Return how far the last saved analysis had read; 0 before the first.
+
+        Asked before all else that is loaded: from here on nobody else may write.
+        """
         async with self._database.connection() as connection:
-            return await connection.fetchval("SELECT position FROM kubernaut.analysis") or 0
+            row = await connection.fetchrow("SELECT position, xmin::text AS mark FROM kubernaut.analysis")
+        self._mark = None if row is None else row["mark"]
+        return 0 if row is None else int(row["position"])
+
+    async def superseded(self) -> bool:
+        """Whether somebody else wrote since ``load_position`` was asked here, or Postgres was restored."""
+        async with self._database.connection() as connection:
+            mark = await connection.fetchval("SELECT xmin::text FROM kubernaut.analysis")
+        return bool(mark != self._mark)
 
 
 def _pattern_row(pattern: PatternRecord) -> tuple[Any, ...]:

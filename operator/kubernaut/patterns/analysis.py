@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from kubernaut.history.errors import Superseded
 from kubernaut.history.pages import PatternRecord, RunBatch
 from kubernaut.history.records import RunRecord
 from kubernaut.patterns.assign import Assigner, extend
@@ -26,6 +27,7 @@ from kubernaut.patterns.table import RunTable
 ALWAYS_CLUSTER = 5_000
 _VECTORS_AT_ONCE = 10_000
 _REMEMBER_RETIRED = timedelta(days=30)
+_ATTEMPTS = 3
 
 
 class RunSource(Protocol):
@@ -52,11 +54,16 @@ class Store(Protocol):
         position: int | None = None,
     ) -> None: ...
     async def load_position(self) -> int: ...
+    async def superseded(self) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round did, for the log: counts, and seconds by phase."""
+    """What one round did, for the log: counts, and seconds by phase.
+
+    Attributes:
+        superseded: how often the memory was given up, because somebody else had written what is kept.
+    """
 
     runs: int
     read: int
@@ -69,6 +76,7 @@ class Round:
     objects_created: int
     objects_patched: int
     conflicts: int
+    superseded: int
     read_seconds: float
     discover_seconds: float
     keep_seconds: float
@@ -81,7 +89,11 @@ class Round:
 
 
 class Analysis:
-    """The memory of the analysis between rounds. One process runs it; rounds never overlap."""
+    """The memory of the analysis between rounds, which never overlap.
+
+    One process is meant to run it. Where there are two for a while, each gives its memory up when the other has
+    written: from two memories the same runs would become two patterns.
+    """
 
     def __init__(
         self,
@@ -125,10 +137,25 @@ class Analysis:
 
         Raises:
             HistoryUnavailable: Postgres does not answer; the next round goes on where this one stopped.
+            Superseded: somebody else writes what is kept all the time; the next round begins anew.
             ClusterError: the API server refused or did not answer; likewise.
         """
+        superseded = 0
         if self._monotonic() - self._loaded_at > self._settings.reload.total_seconds():
             self._forget()
+        elif self._loaded and await self._store.superseded():
+            self._forget()
+            superseded = 1
+        while True:
+            try:
+                return await self._round(superseded)
+            except Superseded:
+                self._forget()
+                superseded += 1
+                if superseded >= _ATTEMPTS:
+                    raise
+
+    async def _round(self, superseded: int) -> Round:
         began = self._monotonic()
         if not self._loaded:
             await self._load()
@@ -159,6 +186,7 @@ class Analysis:
             objects_created=written.created,
             objects_patched=written.patched,
             conflicts=len(written.conflicts),
+            superseded=superseded,
             read_seconds=read - began,
             discover_seconds=found - read,
             keep_seconds=kept - found,
@@ -175,9 +203,9 @@ class Analysis:
         return (await publish_off(self._sink, self._now())).patched
 
     async def _load(self) -> None:
+        self._kept_position = await self._store.load_position()
         kept = await self._store.load_feature_set()
         self._features = FeatureSet.from_json(kept[1]) if kept else None
-        self._kept_position = await self._store.load_position()
         oldest = self._now() - _REMEMBER_RETIRED
         records = [
             record

@@ -86,12 +86,13 @@ def discover(
     if features is None or features.outdated(table.rows, weights.tolist()):
         features = FeatureSet.fit(table.rows, weights.tolist())
     vectors = features.vectors(table.rows)
-    order = np.array(_canonical(table), dtype=np.int64)
+    # Rows that no run has any more, since its record or its parts came again, are no points.
+    order = np.array([row for row in _canonical(table) if weights[row]], dtype=np.int64)
     clustering = clusterer.cluster(vectors[order], weights[order])
-    labels = np.empty(len(order), dtype=np.int64)
-    membership = np.empty(len(order))
+    labels = np.full(len(weights), NOISE, dtype=np.int64)
+    membership = np.zeros(len(weights))
     labels[order], membership[order] = clustering.labels, clustering.membership
-    silhouette = np.empty(len(order))
+    silhouette = np.full(len(weights), np.nan)
     silhouette[order] = _silhouettes(vectors[order], weights[order], clustering)
     clusters = _members(table, labels, clustering.count)
     uids = [[table.uids[i] for i in members] for members in clusters]

@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ def emphasis(term: tuple[str, str]) -> float:
     and a young one is not parted by its least telling symptom.
     """
     block, name = term
-    signal = name.startswith("ExitCode") and name[8:].isdigit() and int(name[8:]) > 128
+    # Anything may be called a symptom: a code has three digits at most, and these are ASCII.
+    signal = re.fullmatch(r"ExitCode[0-9]{3}", name) is not None and int(name[8:]) > 128
     return 0.5 if block == "symptom" and (name in _CONSEQUENCES or signal) else 1.0
 
 
@@ -97,7 +99,7 @@ class FeatureSet:
         """Learn the vocabulary from distinct rows and how many runs have each."""
         seen: Counter[tuple[str, str]] = Counter()
         for row, weight in zip(rows, weights, strict=True):
-            for term in categories(row):
+            for term in categories(row) if weight else ():
                 seen[term] += weight
         kept: list[tuple[str, str]] = []
         for block, limit in LIMITS.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.pattern import DiscoveredPattern
 from kubernaut.core.ports import Manifest, ObjectRef
@@ -37,7 +39,7 @@ class ClusterPatterns:
     async def list(self) -> Sequence[DiscoveredPattern]:
         """Read all patterns of the namespace. Raises Forbidden, NotFound (no such CRD), Unavailable."""
         found = await self._objects.list(API_VERSION, _KIND, self._namespace)
-        return [DiscoveredPattern.model_validate(one) for one in found]
+        return [_read(one) for one in found]
 
     async def create(self, pattern: DiscoveredPattern) -> DiscoveredPattern:
         """Create an object without status. Raises AlreadyExists, Forbidden, Unavailable."""
@@ -51,10 +53,19 @@ class ClusterPatterns:
             },
             "spec": pattern.spec.wire(),
         }
-        return DiscoveredPattern.model_validate(await self._objects.create(manifest))
+        return _read(await self._objects.create(manifest))
 
     async def patch_status(self, pattern: DiscoveredPattern, status: dict[str, Any]) -> None:
         """Write the status of the object as it was read. Raises Conflict where it changed since."""
         meta = pattern.metadata
         ref = ObjectRef(API_VERSION, _KIND, self._namespace, meta.name, meta.uid)
         await self._objects.patch_status(ref, {"status": status}, resource_version=meta.resource_version)
+
+
+def _read(manifest: Manifest) -> DiscoveredPattern:
+    """Read an object; what a later version wrote into it stays there, and keeps nothing from being learned."""
+    try:
+        return DiscoveredPattern.model_validate(manifest, extra="ignore")
+    except ValidationError:
+        # The status is ours to write anew.
+        return DiscoveredPattern.model_validate({**manifest, "status": None}, extra="ignore")

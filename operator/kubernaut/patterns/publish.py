@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from kubernaut.api.base import ObjectMeta
+from kubernaut.api.base import ConditionStatus, ObjectMeta
 from kubernaut.api.names import LABEL_MANAGED_BY, LABEL_PART_OF
 from kubernaut.api.pattern import DiscoveredPattern, DiscoveredPatternStatus, SuccessRate
 from kubernaut.api.reasons import Reason
 from kubernaut.core.conditions import FEATURE_OFF, READY, merge
 from kubernaut.core.errors import AlreadyExists, Conflict, NotFound, UnknownOutcome
 from kubernaut.patterns.discovery import Discovery, FormerPattern
+from kubernaut.patterns.signature import describe
 
+_MANAGER = "kubernaut"
 _SUPPORT_MOVED = 0.02
 _SHARE_MOVED = 0.05
 
@@ -69,7 +71,8 @@ async def publish(
 
     An object of a retired pattern stays, with Active=False: what people wrote into it (pins, notes) is
     theirs, and a pattern that comes back takes it up again. Whoever deletes it is not contradicted. An
-    object of a present pattern that was deleted is made again.
+    object of a present pattern that was deleted is made again. One that we made and know nothing of any more,
+    because the history was lost or it retired long ago, is no more either.
 
     Args:
         sink: where the objects are.
@@ -87,12 +90,25 @@ async def publish(
         if one is None:
             written.conflicts.append(name)
             continue
+        status = _told(status, muted=one.spec.muted)
         await _update(sink, one, with_conditions(status, one, _active(), now), written)
-    for gone in retired:
-        one = stored.get(gone.name)
-        if one is not None and one.status is not None:
-            await _update(sink, one, with_conditions(one.status, one, _inactive(gone), now), written)
+    inactive = {gone.name: _inactive(gone) for gone in retired}
+    for name, one in stored.items():
+        if name in present or one.status is None:
+            continue
+        if name in inactive or one.metadata.labels.get(LABEL_MANAGED_BY) == _MANAGER:
+            status = _told(one.status, muted=one.spec.muted)
+            stance = inactive.get(name) or _unknown(one.status, name)
+            await _update(sink, one, with_conditions(status, one, stance, now), written)
     return written
+
+
+def _told(status: DiscoveredPatternStatus, *, muted: bool) -> DiscoveredPatternStatus:
+    """Return what is told of a pattern: nothing is recommended from one that a person has muted."""
+    if not muted or status.signature is None:
+        return status.replace(recommended=None) if muted else status
+    signature = describe(status.signature.features, status.support, None, muted=True)
+    return status.replace(recommended=None, signature=signature)
 
 
 async def publish_off(sink: PatternSink, now: datetime) -> Written:
@@ -116,7 +132,7 @@ def _switched_off(
 
 
 async def _create(sink: PatternSink, name: str) -> DiscoveredPattern | None:
-    labels = {LABEL_MANAGED_BY: "kubernaut", LABEL_PART_OF: "kubernaut"}
+    labels = {LABEL_MANAGED_BY: _MANAGER, LABEL_PART_OF: "kubernaut"}
     try:
         return await sink.create(DiscoveredPattern(metadata=ObjectMeta(name=name, labels=labels)))
     except (AlreadyExists, UnknownOutcome):
@@ -168,6 +184,14 @@ def _inactive(gone: Retired) -> tuple[bool, str, str]:
     if gone.heir:
         return False, "Merged", f"Its runs now belong to DiscoveredPattern {gone.heir}."
     return False, "Vanished", "The history holds no runs of this kind any more."
+
+
+def _unknown(status: DiscoveredPatternStatus, name: str) -> tuple[bool, str, str]:
+    """What to say of a pattern that is neither present nor remembered: what was said, if that was its end."""
+    for condition in status.conditions:
+        if condition.type == "Active" and condition.status is ConditionStatus.FALSE:
+            return False, condition.reason, condition.message
+    return _inactive(Retired(name, ""))
 
 
 def differs(before: DiscoveredPatternStatus | None, after: DiscoveredPatternStatus) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
@@ -40,9 +41,10 @@ def recommend(
     for workflow, entry in tried.items():
         success = success_rate(entry.verdicts)
         if success is not None and success.concluded >= least_runs and success.remediated:
-            typical = round(median(entry.seconds), 3) if entry.seconds else 0.0
+            typical = round(median(entry.seconds), 3) if entry.seconds else math.inf
             candidates.append((-success.interval.lower, typical, workflow, success, len(entry.verdicts)))
     if not candidates:
         return None
     _, typical, workflow, success, count = min(candidates, key=lambda c: c[:3])
-    return Recommendation(workflow=workflow, success=success, runs=count, median_seconds=typical)
+    told = typical if math.isfinite(typical) else 0.0
+    return Recommendation(workflow=workflow, success=success, runs=count, median_seconds=told)

@@ -44,7 +44,8 @@ def extent(space: Space, looks: Indices) -> Extent:
     """Return the centre of some runs and the distance that holds 95 % of them, at least the resolution."""
     rows, weights = np.unique(looks, return_counts=True)
     centre: Matrix = weights @ space.vectors[rows] / weights.sum()
-    away = np.linalg.norm(space.vectors[looks] - centre, axis=1)
+    # Of rows, not of runs: a pattern of a hundred thousand runs has few rows, and each vector takes up to 2.5 KB.
+    away = np.repeat(np.linalg.norm(space.vectors[rows] - centre, axis=1), weights)
     return Extent(centre, max(RESOLUTION, float(np.quantile(away, 0.95))))
 
 
@@ -76,7 +77,8 @@ def report(
 def _exemplars(
     table: RunTable, members: Sequence[int], looks: Indices, space: Space, where: Extent
 ) -> list[Exemplar]:
-    away = np.linalg.norm(space.vectors[looks] - where.centre, axis=1).round(6)
+    rows, row_of = np.unique(looks, return_inverse=True)
+    away = np.linalg.norm(space.vectors[rows] - where.centre, axis=1).round(6)[row_of]
     newest = np.array([-table.finished[i].timestamp() for i in members])
     nearest = [members[i] for i in np.lexsort((newest, away))[:_MOST_EXEMPLARS]]
     return [

@@ -55,7 +55,9 @@ def telling_features(inside: Counts, runs: int, everywhere: Counts, all_runs: in
     return features[:_MOST_FEATURES]
 
 
-def describe(features: Sequence[SignatureFeature], runs: int, recommended: str | None) -> Signature:
+def describe(
+    features: Sequence[SignatureFeature], runs: int, recommended: str | None, *, muted: bool = False
+) -> Signature:
     """Say the signature in words; ``recommended`` is the Workflow that helps best, if one is known."""
     kinds = [_term(f) for f in features if f.name.startswith("kind=")]
     subject = f"{kinds[0]}s" if kinds else "Objects"
@@ -73,6 +75,7 @@ def describe(features: Sequence[SignatureFeature], runs: int, recommended: str |
     else:
         subject = f"{subject} without a known symptom"
     repaired = f"usually repaired by {recommended}" if recommended else "no Workflow is known to help yet"
+    repaired = "muted, so no Workflow is recommended" if muted else repaired
     return Signature(summary=f"{subject}; {repaired}; seen in {runs} runs."[:1024], features=list(features))
 
 

@@ -7,18 +7,24 @@ that end durations are kept in octaves and the time of day in slots of three hou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from kubernaut.api.reasons import Reason
 
 SLOTS_A_DAY = 8
+# A Workflow's outputs may hold symptoms of any length, and features have names of at most 253 characters.
+LONGEST_SYMPTOM = 200
+_MOST_SYMPTOMS = 64
+_MOST_ACTIONS = 1_000
+# A run that began before its machine knew the time seems to have lasted since 1970.
+_LONGEST_SECONDS = 1e9
 _PERFORMED = frozenset({"Succeeded", "Failed", "RolledBack"})
 # A kubelet alternates between the two: one trouble, seen at two moments.
 _SAME_AS = {"ErrImagePull": "ImagePullBackOff"}
-# These restate the verdict, or another step's failure; they say nothing of the incident itself.
+# These restate the verdict, or another step's or run's failure; they say nothing of the incident itself.
 _OUTCOMES = frozenset(
     {
         Reason.COMPLETED,
@@ -28,6 +34,7 @@ _OUTCOMES = frozenset(
         Reason.EXPECTATION_NOT_MET,
         Reason.NO_EXPECTATION,
         Reason.DEPENDENCY_FAILED,
+        Reason.SUBFLOW_FAILED,
         Reason.WHEN_FALSE,
         Reason.RUNNING,
         Reason.WAITING,
@@ -68,6 +75,10 @@ class RunLike(Protocol):
     @property
     def target_kind(self) -> str | None: ...
     @property
+    def target_uid(self) -> str | None: ...
+    @property
+    def parent_uid(self) -> str | None: ...
+    @property
     def created_at(self) -> datetime: ...
     @property
     def finished_at(self) -> datetime | None: ...
@@ -86,7 +97,7 @@ class RunTerms:
     """One distinct look of a run.
 
     Attributes:
-        symptoms: sorted, unique.
+        symptoms: sorted, unique, of at most 200 characters.
         reasons: typed reasons of failed steps and of the run that are not outcomes; sorted, unique.
         actions: the actions really performed, in the order of the plan.
         kind: the target's kind, or "".
@@ -104,11 +115,15 @@ class RunTerms:
     namespace: str = ""
 
 
+def known_seconds(seconds: float | None) -> float:
+    """Return a duration; -1 where it is unknown, or no clock that goes right can have told it."""
+    return seconds if seconds is not None and 0 <= seconds <= _LONGEST_SECONDS else -1.0
+
+
 def octave_of(seconds: float | None) -> int:
-    """Return a duration in octaves; -1 where it is unknown or negative (a clock that was set back)."""
-    if seconds is None or seconds < 0 or not math.isfinite(seconds):
-        return -1
-    return round(math.log2(1.0 + seconds))
+    """Return a duration in octaves; -1 where it is not known."""
+    known = known_seconds(seconds)
+    return -1 if known < 0 else round(math.log2(1.0 + known))
 
 
 def slot_of(moment: datetime) -> int:
@@ -129,7 +144,7 @@ def terms_of(run: RunLike, *, with_namespace: bool = False) -> RunTerms:
     if run.reason:
         reasons.add(run.reason)
     return RunTerms(
-        symptoms=tuple(sorted({_SAME_AS.get(symptom, symptom) for symptom in run.symptoms})),
+        symptoms=tuple(sorted({_SAME_AS.get(name, name)[:LONGEST_SYMPTOM] for name in run.symptoms})),
         reasons=tuple(sorted(reasons - _OUTCOMES)),
         actions=tuple(
             step.action for step in sorted(performed, key=lambda step: step.position) if step.action
@@ -138,4 +153,16 @@ def terms_of(run: RunLike, *, with_namespace: bool = False) -> RunTerms:
         octave=octave_of(run.duration_seconds),
         slot=slot_of(run.created_at),
         namespace=run.namespace if with_namespace else "",
+    )
+
+
+def with_parts(run: RunTerms, parts: Iterable[RunTerms]) -> RunTerms:
+    """Return the terms of a run and of those it started for the same incident, in the order they were created."""
+    every = [run, *parts]
+    return replace(
+        run,
+        symptoms=tuple(sorted({name for one in every for name in one.symptoms})[:_MOST_SYMPTOMS]),
+        reasons=tuple(sorted({name for one in every for name in one.reasons})),
+        actions=tuple(name for one in every for name in one.actions)[:_MOST_ACTIONS],
+        kind=next((one.kind for one in every if one.kind), ""),
     )

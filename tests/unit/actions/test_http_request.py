@@ -232,7 +232,10 @@ async def test_the_status_decides(status: int, expected: list[int], good: bool) 
         (answer({"a": {"b": "x" * 2000}}), None),
         (answer({"a": {"b": {"password": "x"}}}), None),
         (answer({"a": {"b": [{"authToken": "x"}]}}), None),
+        (HttpAnswer(200, b'{"a": {"b": ' + b"[" * 300 + b"]" * 300 + b"}}"), None),
+        (HttpAnswer(200, b'{"a": {"b": ' + b"[" * 9_000 + b"]" * 9_000 + b"}}"), None),
     ],
+    ids=range(10),
 )
 async def test_what_can_not_be_had_or_must_not_be_told_of_the_answer_is_null(
     reply: HttpAnswer, value: Any

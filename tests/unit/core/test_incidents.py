@@ -135,6 +135,12 @@ def test_what_is_kept_on_the_run_is_read_as_it_was_and_says_when_the_incident_is
     assert over_at(text) == episode.over_at
 
 
+def _kept(at: str = "2026-03-04T12:00:00Z", seen: str = "2026-03-04T12:00:00Z", cooldown: str = "60") -> str:
+    """Return what is kept of an episode, as a person may have written it; an alert fires where that is seen."""
+    alerts = f'{{"a": ["{at}"]}}'
+    return f'{{"alerts": {alerts}, "seenAt": "{seen}", "cooldownSeconds": {cooldown}, "overAt": "{at[:19]}"}}'
+
+
 def test_what_can_not_be_read_is_an_episode_that_began_with_its_run() -> None:
     for text in (
         "",
@@ -142,6 +148,13 @@ def test_what_can_not_be_read_is_an_episode_that_began_with_its_run() -> None:
         "[]",
         '{"alerts": 3}',
         '{"alerts": {"a": ["x"]}, "seenAt": "x", "cooldownSeconds": 1}',
+        "[" * 100_000,
+        _kept(at="2026-03-04T12:00:00"),
+        _kept(at="9999-12-31T23:59:59-14:00"),
+        _kept(seen="2026-03-04T12:00:00"),
+        _kept(seen="9999-12-31T23:59:59Z"),
+        _kept(cooldown="1e13"),
+        _kept(cooldown="-1e12"),
     ):
         assert read_episode(3, text, NOON) == Episode(3, seen_at=NOON)
         assert over_at(text) is None

@@ -69,6 +69,8 @@ def _nested(depth: int) -> list[Any]:
         ({"x": "\ud800"}, "'x' that is not JSON"),
         ({"x": {(1, 2): 3}}, "'x' that is not JSON"),
         ({"x": _nested(100_000)}, "'x' that is not JSON"),
+        ({"x": _nested(300)}, "'x' with more than 64 levels"),
+        ({"x": {"y": _nested(64)}}, "'x' with more than 64 levels"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -81,6 +83,12 @@ def test_outputs_that_the_api_server_would_refuse_fail_the_step(outputs: dict[st
 
 def test_an_output_whose_name_is_no_text_is_refused() -> None:
     assert "named 1" in (limits.outputs_problem({1: 2}) or "")  # type: ignore[dict-item]
+
+
+def test_outputs_of_many_levels_are_written_and_read_back() -> None:
+    assert limits.outputs_problem({"x": _nested(64)}) is None
+    record = after(x=_nested(64)).step("a")
+    assert StepStatus.model_validate(record.wire()) == record
 
 
 def test_sixty_four_outputs_with_long_names_are_taken() -> None:

@@ -67,6 +67,9 @@ class MemoryStore:
     async def load_position(self) -> int:
         return self.position
 
+    async def superseded(self) -> bool:
+        return False
+
 
 class MemorySink:
     """DiscoveredPattern objects with resource versions; ``busy`` names objects that others keep writing."""

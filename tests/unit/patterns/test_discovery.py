@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
@@ -11,6 +14,8 @@ from kubernaut.api.pattern import DiscoveredPattern
 from kubernaut.patterns.assign import Assigner, extend
 from kubernaut.patterns.clustering import Hdbscan
 from kubernaut.patterns.discovery import Discovery, FormerPattern, discover
+from kubernaut.patterns.report import Space, extent, report
+from kubernaut.patterns.signature import count_terms
 from kubernaut.patterns.table import RunTable
 
 
@@ -142,3 +147,22 @@ def test_a_record_that_comes_again_replaces_the_former() -> None:
     assert table.extend([replace(record, verdict="SelfHealed")]) == [1]
     assert (len(table), table.verdicts[1]) == (3, "SelfHealed")
     assert table.weights().sum() == 3
+
+
+def test_a_pattern_of_very_many_runs_takes_no_vector_for_each() -> None:
+    runs = 100_000
+    table, _ = table_of(3)
+    columns: list[list[Any]] = [table.look, table.namespaces, table.names, table.workflows]
+    for column in (*columns, table.verdicts, table.seconds, table.finished):
+        column *= runs // 3
+    table.uids = [str(at) for at in range(len(table.look))]
+    space = Space(np.zeros((3, 300)), np.ones(3), np.full(3, np.nan))
+    tracemalloc.start()
+    try:
+        where = extent(space, np.asarray(table.look))
+        status, _ = report(table, range(len(table.look)), space, count_terms(table.rows, [1, 1, 1]), where)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert status.support == 99_999
+    assert peak < 60 * 2**20

@@ -19,6 +19,12 @@ def test_of_equally_sure_workflows_the_faster_wins() -> None:
     assert best.workflow == "fast"
 
 
+def test_a_workflow_of_unknown_speed_is_not_the_faster_one() -> None:
+    best = recommend([("unknown", GOOD, -1.0)] * 4 + [("known", GOOD, 5.0)] * 4)
+    assert best is not None
+    assert best.workflow == "known"
+
+
 def test_too_few_concluded_runs_recommend_nothing() -> None:
     assert recommend([("a", GOOD, 1.0)] * 2 + [("a", "SelfHealed", 1.0)] * 5) is None
 

@@ -259,3 +259,83 @@ async def test_a_crash_after_publishing_and_before_the_vectors_writes_them_later
     done = await world.restarted().round()
     assert (done.vectors_written, done.patterns_written, done.objects_patched) == (30, 0, 0)
     assert set(world.store.features) == {run.uid for run in world.source.runs}
+
+
+@pytest.mark.parametrize(
+    "symptoms",
+    [("ExitCode\u00b2",), ("ExitCode" + "9" * 5_000,), ("x" * 300 + "a", "x" * 300 + "b"), ("=", "\x1b[31m")],
+)
+async def test_whatever_a_workflow_calls_a_symptom_does_not_end_the_analysis(
+    symptoms: tuple[str, ...],
+) -> None:
+    world = World(30)
+    world.source.runs += [replace(run, symptoms=symptoms) for run in world.all[30:60]]
+    assert (await world.analysis.round()).patterns == 6
+
+
+async def test_runs_that_began_before_their_machine_knew_the_time_do_not_end_the_analysis() -> None:
+    world = World(30)
+    world.source.runs = [replace(run, duration_seconds=1.78e9) for run in world.source.runs]
+    assert (await world.analysis.round()).patterns == 5
+    assert {world.sink.status(name)["recommended"]["medianSeconds"] for name in world.sink.objects} == {0}
+
+
+async def test_nothing_is_recommended_from_a_pattern_that_is_muted() -> None:
+    world = World()
+    await world.analysis.round()
+    name = next(name for name in world.sink.objects if "recommended" in world.sink.status(name))
+    spec = world.sink.objects[name]["spec"]
+    spec["muted"] = True
+    await world.analysis.round()
+    assert "recommended" not in world.sink.status(name)
+    assert "muted, so no Workflow is recommended" in world.sink.status(name)["signature"]["summary"]
+    written = world.sink.writes
+    await world.analysis.round()
+    assert world.sink.writes == written
+    spec["muted"] = False
+    await world.analysis.round()
+    assert "usually repaired by" in world.sink.status(name)["signature"]["summary"]
+    assert "recommended" in world.sink.status(name)
+
+
+async def test_a_pattern_that_vanished_recommends_nothing_either_once_it_is_muted() -> None:
+    world = World()
+    await world.analysis.round()
+    world.source.runs = []
+    await world.restarted().round()
+    name = next(name for name in world.sink.objects if "recommended" in world.sink.status(name))
+    world.sink.objects[name]["spec"]["muted"] = True
+    await world.analysis.round()
+    assert "recommended" not in world.sink.status(name)
+
+
+async def test_what_was_learned_from_a_history_that_is_lost_is_said_to_be_no_more() -> None:
+    world = World()
+    await world.analysis.round()
+    runs, world.source.runs, world.store = world.source.runs, [], MemoryStore()
+    names = set(world.sink.objects)
+    theirs = next(iter(names))
+    world.sink.objects[theirs]["metadata"]["labels"] = {}
+    await world.restarted().round()
+    gone = {name for name in names if world.sink.condition(name, "Active")["status"] == "False"}
+    assert gone == names - {theirs}
+    written = world.sink.writes
+    await world.analysis.round()
+    assert world.sink.writes == written
+    world.source.runs += runs
+    await world.restarted().round()
+    assert {world.sink.condition(name, "Active")["status"] for name in names} == {"True"}
+
+
+async def test_what_people_say_of_a_pattern_that_is_forgotten_is_acknowledged() -> None:
+    world = World()
+    await world.analysis.round()
+    name = next(name for name in world.sink.objects if name.startswith("scaled-to-zero"))
+    world.source.runs = [run for run in world.source.runs if run.workflow != "scale-up"]
+    await world.restarted().round()
+    said = world.sink.condition(name, "Active")
+    world.clock += 31 * 86_400
+    world.sink.objects[name]["metadata"]["generation"] = 2
+    assert (await world.restarted().round()).objects_patched == 1
+    assert world.sink.status(name)["observedGeneration"] == 2
+    assert world.sink.condition(name, "Active") == {**said, "observedGeneration": 2}

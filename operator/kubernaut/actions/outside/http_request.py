@@ -19,7 +19,7 @@ from kubernaut.actions.pinned_target import WhenTargetGone, demand_target, targe
 from kubernaut.actions.probing import NothingToSee
 from kubernaut.api.base import Identifier
 from kubernaut.api.reasons import Reason
-from kubernaut.core import fields
+from kubernaut.core import fields, limits
 from kubernaut.core.action import ActionParameters, Done, Idempotency, Risk, StepContext
 from kubernaut.core.errors import EffectFailed, StepError
 from kubernaut.core.ports import Cluster, HttpAnswer, HttpRequest, ObjectRef, Right
@@ -346,11 +346,14 @@ def _extracted(
         return {}
     try:
         document = json.loads(answer.body) if answer.whole else None
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     found: dict[str, JsonValue] = {}
     for name, text in parameters.extract.items():
         value: JsonValue = fields.get(document, fields.parse(text))
+        if limits.too_deep(value):
+            found[name] = None
+            continue
         told = [text for text in _texts(value) if any(secret in text for secret in secrets)]
         fits = len(json.dumps(value).encode()) <= MAX_VALUE and _tellable(value) and not told
         found[name] = value if fits else None
