@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kubernaut.api.reasons import Reason
+from kubernaut.core.run import Hold
 from kubernaut.engine.posting import Became
 from kubernaut.notify import waits as module
 from kubernaut.notify.ledger import Ledger
@@ -92,6 +94,71 @@ async def test_nobody_is_told_of_the_end_of_what_nobody_was_told() -> None:
     book.runs[:] = [await again(world)]
     book.look()
     assert book.tell() == []
+
+
+async def test_what_is_answered_while_a_channel_is_being_told_is_told_to_it_afterwards() -> None:
+    world = World()
+    book = Book(world)
+    book.runs.append(await asks(world))
+    book.look()
+    message = book.waits.due("slack")
+    assert message is not None
+    answer(world)
+    book.runs[:] = [await again(world)]
+    book.look()
+    assert book.waits.due("email") is None
+    book.waits.sent("slack", message)
+    assert [one.event for one in book.tell()] == [Event.RESOLVED]
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+async def test_nothing_is_told_anew_where_a_lease_had_lapsed_for_a_while(resolved: bool) -> None:
+    world = World()
+    book = Book(world, resolved=resolved)
+    live = await asks(world)
+    book.runs.append(live)
+    book.look()
+    assert len(book.tell()) == 1
+    held = live.lease
+    live.lease = lambda: Hold(Reason.LEASE_LOST, "it has lapsed")
+    book.look()
+    live.lease = held
+    book.look()
+    assert book.tell() == []
+
+
+async def test_nothing_is_told_of_a_run_that_is_being_taken_up_anew() -> None:
+    world = World()
+    book = Book(world)
+    live = await asks(world)
+    book.runs.append(live)
+    book.look()
+    assert len(book.tell()) == 1
+    # Another replica has stored a status: it is read anew what the run follows, which takes its time.
+    live.take_over(live.stored)
+    book.look()
+    assert book.tell() == []
+    book.runs[:] = [await again(world)]
+    book.look()
+    assert book.tell() == []
+
+
+async def test_what_an_earlier_life_told_is_known_however_long_the_lease_has_lapsed() -> None:
+    world = World()
+    book = Book(world)
+    live = await asks(world)
+    book.runs.append(live)
+    book.look()
+    book.tell()
+    later = Book(world)
+    later.waits.recall(book.waits.entries())
+    later.runs.append(world.take_up("run"))
+    later.runs[0].lease = lambda: Hold(Reason.LEASE_LOST, "it has lapsed")
+    await asyncio.sleep(module.GRACE.total_seconds() + 1)
+    later.look()
+    later.runs[:] = [await again(world)]
+    later.look()
+    assert later.tell() == []
 
 
 async def test_a_run_that_another_replica_took_over_is_told_of_by_that_one_alone() -> None:
