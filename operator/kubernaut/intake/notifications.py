@@ -156,9 +156,9 @@ class Notifications:
         alert = told.alert()
         found: set[tuple[str, str]] = set()
         for fit in await self._matching.fits(alert):
-            joined = await self._episodes.of_alert(fit.namespace, alert.name, (alert.fingerprint,))
+            joined = await self._episodes.of_alert(fit.namespace, fit.workflow, alert.name, alert.fingerprint)
             found |= {(fit.namespace, incident) for incident in joined}
-            if not joined:
+            if fit.workflow not in joined.values():
                 # That it fired was never heard, or was not written when an operator died.
                 try:
                     found.add((fit.namespace, (await self._matching.asked(fit, alert)).incident))
