@@ -234,7 +234,7 @@ class Receiver:
             log.info("tokens and certificates of the receiver of alerts were read anew")
 
     def _outdated(self, request: web.Request) -> bool:
-        """Whether a connection was begun with certificates that were exchanged since: its client's may count no more."""
+        """Whether certificates were exchanged since a connection began: its client's may count no more."""
         return self._context is not None and (
             request.get_extra_info("ssl_object").context is not self._context.current
         )
