@@ -11,6 +11,7 @@ from kubernaut.api.base import format_time
 from kubernaut.api.execution import StepPhase, StepStatus, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core.asking import Asked, Asks, asked, waits
+from kubernaut.core.redacting import redacted
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.notify.message import Event, Message, Subject, link_of
@@ -192,7 +193,7 @@ class Waits:
             self._resolve(wait, _became(wait.asked, live))
 
     def _resolve(self, wait: Wait, became: str) -> None:
-        wait.became, wait.ended_at, wait.live = became, self._clock(), None
+        wait.became, wait.ended_at, wait.live = redacted(became), self._clock(), None
         for told in wait.by_channel.values():
             told.failures, told.not_before = 0, None
 

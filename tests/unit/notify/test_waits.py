@@ -16,7 +16,7 @@ from kubernaut.notify.ledger import Ledger
 from kubernaut.notify.message import Event
 from kubernaut.notify.notifier import Notifier
 from unit.engine.world import World
-from unit.notify.asking import Book, Taking, again, answer, asks
+from unit.notify.asking import Book, Taking, again, answer, asks, waiting
 
 pytestmark = pytest.mark.looptime
 
@@ -83,6 +83,22 @@ async def test_who_was_told_is_told_who_answered_also_after_a_restart() -> None:
         one.look()
         assert one.tell() == []
         assert one.waits.entries() == {}
+
+
+async def test_what_a_person_says_is_told_without_what_looks_like_a_secret() -> None:
+    world = World()
+    book = Book(world)
+    ask = {"name": "ask", "approval": {"message": "Go on with password=hunter2-canary?"}}
+    book.runs.append(await waiting(world, ask))
+    book.look()
+    (asked,) = book.tell()
+    answer(world, reason="the token: hunter2-canary is good")
+    book.runs[:] = [await again(world)]
+    book.look()
+    (resolved,) = book.tell()
+    assert "Go on with password=***" in asked.text()
+    for told in (asked, resolved):
+        assert "hunter2-canary" not in told.text() + str(told.data())
 
 
 async def test_nobody_is_told_of_the_end_of_what_nobody_was_told() -> None:
