@@ -155,6 +155,10 @@ class Notifications:
         """Return the incidents, with their namespaces, to which an alert belongs that was resolved."""
         alert = told.alert()
         found: set[tuple[str, str]] = set()
+        for namespace, workflow in self._matching.idle(alert):
+            # A run of it may still wait for that, and nothing is started by what was resolved.
+            joined = await self._episodes.of_alert(namespace, workflow, alert.name, alert.fingerprint)
+            found |= {(namespace, incident) for incident in joined}
         for fit in await self._matching.fits(alert):
             joined = await self._episodes.of_alert(fit.namespace, fit.workflow, alert.name, alert.fingerprint)
             found |= {(fit.namespace, incident) for incident in joined}

@@ -32,13 +32,18 @@ class _Told:
 
     Attributes:
         telling: whether it is being told, and may know already.
+        not_now: since when, and until when, it is left alone after a failure.
     """
 
     times: int = 0
     last: datetime | None = None
     failures: int = 0
-    not_before: datetime | None = None
+    not_now: tuple[datetime, datetime] | None = None
     telling: bool = False
+
+    def left_alone(self, now: datetime) -> bool:
+        # Where the clock was set back since, nobody knows how long it has been.
+        return self.not_now is not None and self.not_now[0] <= now < self.not_now[1]
 
 
 @dataclass(slots=True)
@@ -195,7 +200,7 @@ class Waits:
     def _resolve(self, wait: Wait, became: str) -> None:
         wait.became, wait.ended_at, wait.live = redacted(became), self._clock(), None
         for told in wait.by_channel.values():
-            told.failures, told.not_before = 0, None
+            told.failures, told.not_now = 0, None
 
     def _look_at_recalled(
         self, uids: Mapping[str, LiveRun], present: Collection[str], unsure: Collection[str]
@@ -227,9 +232,7 @@ class Waits:
         now = self._clock()
         for wait in self._waits.values():
             told = wait.told(channel)
-            if (told.not_before is None or told.not_before <= now) and (
-                message := self._message(wait, told, now)
-            ):
+            if not told.left_alone(now) and (message := self._message(wait, told, now)):
                 told.telling = True
                 return message
         return None
@@ -259,7 +262,7 @@ class Waits:
         if wait is None:
             return
         told = wait.told(channel)
-        told.failures, told.not_before, told.telling = 0, None, False
+        told.failures, told.not_now, told.telling = 0, None, False
         if message.event is Event.RESOLVED:
             del wait.by_channel[channel]
             if not wait.known_to_anybody:
@@ -275,7 +278,8 @@ class Waits:
             told = wait.told(channel)
             told.failures, told.telling = told.failures + 1, False
             seconds = min(_RETRY_FIRST * 2.0 ** min(told.failures - 1, 20), most)
-            told.not_before = self._clock() + timedelta(seconds=seconds)
+            now = self._clock()
+            told.not_now = now, now + timedelta(seconds=seconds)
 
     def __iter__(self) -> Iterator[Wait]:
         return iter(self._waits.values())

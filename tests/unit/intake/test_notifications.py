@@ -16,6 +16,7 @@ from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.compiling import compile_plan
 from kubernaut.core.errors import Forbidden, StepError, Unavailable
 from kubernaut.core.incidents import read_episode
+from kubernaut.core.plan import PlanInvalid
 from kubernaut.core.ports import Manifest
 from kubernaut.intake.episodes import Episodes
 from kubernaut.intake.incidents import Incidents
@@ -77,7 +78,10 @@ class Desk:
 
         def plan_of(manifest: Manifest) -> Any:
             self.compiled += 1
-            return compile_plan(WorkflowSpec.from_wire(manifest["spec"]), registry)
+            try:
+                return compile_plan(WorkflowSpec.from_wire(manifest["spec"]), registry)
+            except PlanInvalid as error:
+                raise StepError(str(error)) from error
 
         triggers = Triggers(lambda: self.workflows, plan_of)
         matching = Matching(self.cluster, triggers, "namespace", lambda: self.seconds)
@@ -295,6 +299,23 @@ async def test_what_two_replicas_opened_for_one_alert_is_resolved_by_either() ->
     await here.take(alert(resolved=True))
     for run in here.runs():
         assert read_episode(1, run["metadata"]["annotations"][ANNOTATION_ALERTS], NOW).resolved_at is not None
+
+
+@pytest.mark.parametrize(
+    "change", [{"lifecycle": "Deprecated"}, {"steps": [{"name": "no", "action": "no_such"}]}]
+)
+async def test_a_resolution_reaches_a_run_whose_workflow_no_alert_starts_any_more(
+    change: dict[str, Any],
+) -> None:
+    desk = Desk()
+    await desk.take(alert())
+    edited = workflow()
+    edited["metadata"]["generation"] = 2
+    edited["spec"] |= change
+    later = Desk(edited, cluster=desk.cluster)
+    assert +(await later.take(alert(resolved=True))).outcomes == Counter(resolved=1)
+    (run,) = desk.runs()
+    assert read_episode(1, run["metadata"]["annotations"][ANNOTATION_ALERTS], NOW).resolved_at is not None
 
 
 async def test_what_can_not_be_written_of_one_incident_keeps_no_other_from_being_written() -> None:

@@ -15,6 +15,7 @@ from kubernaut.notify import waits as module
 from kubernaut.notify.ledger import Ledger
 from kubernaut.notify.message import Event
 from kubernaut.notify.notifier import Notifier
+from kubernaut.notify.waits import Policy
 from unit.engine.world import World
 from unit.notify.asking import Book, Taking, again, answer, asks, waiting
 
@@ -175,6 +176,20 @@ async def test_what_an_earlier_life_told_is_known_however_long_the_lease_has_lap
     later.runs[:] = [await again(world)]
     later.look()
     assert later.tell() == []
+
+
+async def test_who_could_not_be_told_is_told_also_where_the_clock_was_set_back_since() -> None:
+    world = World()
+    now = [world.clock()]
+    waits = module.Waits(Policy(), lambda: now[0], lambda _: False, lambda _: False)
+    live = await asks(world)
+    waits.look([live])
+    for later, due in ((timedelta(0), False), (timedelta(hours=-1), True)):
+        message = waits.due("slack")
+        if message is not None:
+            waits.failed("slack", message, 30.0)
+        now[0] += later
+        assert (waits.due("slack") is not None) is due
 
 
 async def test_a_run_that_another_replica_took_over_is_told_of_by_that_one_alone() -> None:
