@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, FailFast, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kubernaut.core.errors import KubernautError
@@ -79,7 +79,8 @@ class Notification(_Model):
     version: Literal["4"]
     receiver: str
     truncated_alerts: Annotated[int, Field(ge=0)] = 0
-    alerts: list[ToldAlert]
+    # To tell of each that is none would hold the event loop for seconds: a body may have 300,000 of them.
+    alerts: Annotated[list[ToldAlert], FailFast()]
 
 
 def read(body: bytes) -> Notification:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -365,3 +366,12 @@ def test_the_times_that_go_writes_are_read() -> None:
 def test_what_is_no_payload_is_refused_by_name(body: bytes) -> None:
     with pytest.raises(PayloadInvalid):
         read(body)
+
+
+def test_a_body_in_which_everything_is_wrong_is_refused_for_what_is_first() -> None:
+    body = b'{"version": "4", "receiver": "r", "alerts": [%s]}' % b",".join([b"{}"] * 100_000)
+    began = time.process_time()
+    with pytest.raises(PayloadInvalid, match="alerts.0.status"):
+        read(body)
+    # It is read on the event loop, and leases have to be renewed meanwhile; once it took two seconds.
+    assert time.process_time() - began < 0.5
