@@ -107,7 +107,7 @@ def _approval(draft: Draft, step: PlannedStep, record: StepStatus, deadline: dat
         Asks.GUARD if guard else Asks.APPROVAL,
         step.name,
         record.attempt,
-        approval.message,
+        redacted(approval.message),
         redacted(record.message or "") if guard else "",
         since,
         min(since + approval.expires_after, deadline),

@@ -25,6 +25,9 @@ WORTH_TELLING: Final = timedelta(minutes=30)
 #: alerts of one episode that are known one by one; what fires beyond them joins the episode all the same
 MOST_ALERTS: Final = 256
 _DIGITS: Final = 16
+#: alerts may carry any time; what is beyond these counts as these, for zones and cooldowns lead out of the calendar
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -136,8 +139,11 @@ def read_episode(number: int, text: str, created: datetime) -> Episode:
     try:
         found: Any = json.loads(text)
         cooldown = timedelta(seconds=float(found["cooldownSeconds"]))
+        if not timedelta(0) <= cooldown <= _FOREVER - LATEST:
+            raise ValueError("no cooldown lasts so long")
         alerts = {str(name): Known(*map(_moment, times[:2])) for name, times in found["alerts"].items()}
-        episode = Episode(number, cooldown, alerts, _moment(found["seenAt"]), bool(found.get("more")))
+        seen = min(_moment(found["seenAt"]), LATEST)
+        episode = Episode(number, cooldown, alerts, seen, bool(found.get("more")))
         _ = episode.over_at
         return _bounded(episode)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):

@@ -56,7 +56,7 @@ class AlertStates:
         if episode is None or episode.resolved_at is not None or live.status.phase is not RunPhase.VERIFYING:
             return
         asked = self._last.asked_at
-        if asked is None or asked + ALERTS_FRESH / 3 <= self.clock():
+        if asked is None or not asked <= self.clock() < asked + ALERTS_FRESH / 3:
             self._last = await self.source.look()
 
     def seen(self, live: LiveRun) -> AlertSeen | None:

@@ -208,7 +208,9 @@ class Capacities:
         self._show()
         if self._stale or self._others_hold_what_is_awaited():
             return max(POLL - age, 0.05)
-        return max(SWEEP - age, POLL)
+        # A lease that has lapsed may be renewed still, and nobody tells of that: nothing was lost.
+        lapsed = any(not self.standing.ours(uid) for uid in self._askers)
+        return POLL if lapsed else max(SWEEP - age, POLL)
 
     async def _read(self, now: float) -> None:
         self._read_at = now

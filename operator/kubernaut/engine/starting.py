@@ -96,6 +96,16 @@ class Starter:
     async def claim(self, live: LiveRun) -> bool:
         """Pin everything the run needs. False where the run can't start now, or not at all."""
         live.look_after = None
+        try:
+            return await self._claim(live)
+        except AWAY:
+            raise
+        except Exception:
+            # What is wrong with this one may stay so, and nobody overtakes who waits.
+            self._give_way(live)
+            raise
+
+    async def _claim(self, live: LiveRun) -> bool:
         if live.view().control.cancel:
             view = live.view()
             reason = Reason.REPLACED if view.cancelled_for else Reason.CANCELLED

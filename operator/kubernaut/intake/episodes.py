@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -30,6 +30,7 @@ class Record:
     """An episode and the run that keeps it; ``dirty`` while it knows more than its run does."""
 
     incident: str
+    workflow: str
     run: ObjectRef
     resource_version: str
     episode: Episode
@@ -44,8 +45,8 @@ class Episodes:
         self._own = own
         self._monotonic = monotonic
         self._records: OrderedDict[str, Record] = OrderedDict()
-        # Incidents by namespace, alertname and fingerprint: what an alert that was resolved belonged to.
-        self._joined: OrderedDict[tuple[str, str, str], set[str]] = OrderedDict()
+        # Incidents and their Workflows, by namespace, alertname and fingerprint: what a resolved alert belonged to.
+        self._joined: OrderedDict[tuple[str, str, str], dict[str, str]] = OrderedDict()
         self._learned: dict[tuple[str, str], float] = {}
 
     def dirty(self) -> list[str]:
@@ -132,16 +133,20 @@ class Episodes:
         record.resource_version = found["metadata"]["resourceVersion"]
         return False
 
-    async def of_alert(self, namespace: str, alertname: str, fingerprints: Iterable[str]) -> set[str]:
-        """Return the incidents to which alerts belong.
+    async def of_alert(
+        self, namespace: str, workflow: str, alertname: str, fingerprint: str
+    ) -> Mapping[str, str]:
+        """Return the incidents of a namespace to which an alert belongs, with their Workflows.
+
+        Of the named Workflow it is asked where none is known: another replica may have opened that one alone.
 
         Raises:
             ClusterError: the API server refused or is away.
         """
-        keys = [(namespace, alertname, fingerprint) for fingerprint in fingerprints]
-        if any(key not in self._joined for key in keys):
+        key = (namespace, alertname, fingerprint)
+        if workflow not in self._joined.get(key, {}).values():
             await self._learn(namespace, alertname)
-        return set().union(*(self._joined.get(key, ()) for key in keys))
+        return self._joined.get(key, {})
 
     async def _learn(self, namespace: str, alertname: str) -> None:
         """Find the incidents of an alert that another replica has opened, or this one before it was started anew."""
@@ -167,6 +172,7 @@ class Episodes:
         meta, cause = run["metadata"], _cause(run)
         record = Record(
             cause["incident"],
+            run["spec"]["workflowRef"]["name"],
             ObjectRef.of(run),
             meta["resourceVersion"],
             _episode(run),
@@ -182,7 +188,7 @@ class Episodes:
     def _index(self, record: Record, alertname: str) -> None:
         for fingerprint in record.episode.alerts:
             key = record.run.namespace, alertname, fingerprint
-            self._joined.setdefault(key, set()).add(record.incident)
+            self._joined.setdefault(key, {})[record.incident] = record.workflow
             self._joined.move_to_end(key)
         while len(self._joined) > _MOST:
             self._joined.popitem(last=False)

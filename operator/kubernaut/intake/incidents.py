@@ -132,7 +132,8 @@ class Incidents:
                 await self.store(incident)
             except StepError as error:
                 log.info("alerts of an incident are written later", extra={"error": str(error)})
-                return
+                if error.transient:
+                    return
 
     def _lock(self, incident: str) -> asyncio.Lock:
         if incident not in self._locks:

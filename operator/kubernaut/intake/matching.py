@@ -113,6 +113,11 @@ class Triggers:
         self._stamp: list[tuple[str, Any]] = []
         self._named: dict[str, list[Fit]] = {}
         self._any: list[Fit] = []
+        self._idle: list[tuple[str, str]] = []
+
+    def idle(self, namespace: str) -> list[str]:
+        """Return the Workflows of a namespace that have triggers, and that no alert starts as they are now."""
+        return [name for place, name in self._idle if place == namespace]
 
     def fits(self, labels: Mapping[str, str], name: str) -> list[Fit]:
         """Return the Workflows that an alert starts, each with the first of its triggers that fits."""
@@ -131,19 +136,23 @@ class Triggers:
         stamp = [(one["metadata"]["uid"], one["metadata"].get("generation")) for one in workflows]
         if stamp == self._stamp:
             return
-        self._stamp, self._named, self._any = stamp, {}, []
+        self._stamp, self._named, self._any, self._idle = stamp, {}, [], []
         for workflow in workflows:
+            meta = workflow["metadata"]
             try:
                 plan = self._plan_of(workflow)
             except StepError as error:
                 if workflow["spec"].get("triggers"):
-                    told = {"workflow": f"{workflow['metadata']['namespace']}/{workflow['metadata']['name']}"}
+                    self._idle.append((meta["namespace"], meta["name"]))
+                    told = {"workflow": f"{meta['namespace']}/{meta['name']}"}
                     log.warning(
                         "no alert starts a Workflow that is not ready", extra={**told, "error": str(error)}
                     )
                 continue
             if plan.spec.lifecycle is Lifecycle.ACTIVE:
-                self._add(workflow["metadata"], plan)
+                self._add(meta, plan)
+            elif plan.triggers:
+                self._idle.append((meta["namespace"], meta["name"]))
 
     def _add(self, meta: Mapping[str, Any], plan: Plan) -> None:
         for trigger in plan.triggers:
@@ -193,6 +202,11 @@ class Matching:
             if fit.namespace == place or await self._reaches(fit.namespace):
                 found.append(fit)
         return found
+
+    def idle(self, alert: Alert) -> list[tuple[str, str]]:
+        """Return namespace and name of the Workflows that alerts of this one's namespace may have started before."""
+        place = alert.labels.get(self._label, "")
+        return [(place, name) for name in self._triggers.idle(place)]
 
     async def _reaches(self, namespace: str) -> bool:
         if self._monotonic() - self._confined.get(namespace, float("-inf")) < BELIEVED:

@@ -155,10 +155,14 @@ class Notifications:
         """Return the incidents, with their namespaces, to which an alert belongs that was resolved."""
         alert = told.alert()
         found: set[tuple[str, str]] = set()
+        for namespace, workflow in self._matching.idle(alert):
+            # A run of it may still wait for that, and nothing is started by what was resolved.
+            joined = await self._episodes.of_alert(namespace, workflow, alert.name, alert.fingerprint)
+            found |= {(namespace, incident) for incident in joined}
         for fit in await self._matching.fits(alert):
-            joined = await self._episodes.of_alert(fit.namespace, alert.name, (alert.fingerprint,))
+            joined = await self._episodes.of_alert(fit.namespace, fit.workflow, alert.name, alert.fingerprint)
             found |= {(fit.namespace, incident) for incident in joined}
-            if not joined:
+            if fit.workflow not in joined.values():
                 # That it fired was never heard, or was not written when an operator died.
                 try:
                     found.add((fit.namespace, (await self._matching.asked(fit, alert)).incident))

@@ -9,14 +9,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, FailFast, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kubernaut.core.errors import KubernautError
-from kubernaut.core.incidents import Alarm
+from kubernaut.core.incidents import EARLIEST, LATEST, Alarm
 from kubernaut.core.triggers import Alert
 
 _Labels = dict[str, str]
+
+
+def _bounded(value: datetime) -> datetime:
+    return min(max(value, EARLIEST), LATEST)
+
+
+_Time = Annotated[AwareDatetime, AfterValidator(_bounded)]
 
 
 class PayloadInvalid(KubernautError):
@@ -41,8 +48,8 @@ class ToldAlert(_Model):
     status: AlertState
     labels: _Labels
     annotations: _Labels = {}
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime | None = None
+    starts_at: _Time
+    ends_at: _Time | None = None
     generator_url: Annotated[str, Field(alias="generatorURL")] = ""
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]
 
@@ -72,7 +79,8 @@ class Notification(_Model):
     version: Literal["4"]
     receiver: str
     truncated_alerts: Annotated[int, Field(ge=0)] = 0
-    alerts: list[ToldAlert]
+    # To tell of each that is none would hold the event loop for seconds: a body may have 300,000 of them.
+    alerts: Annotated[list[ToldAlert], FailFast()]
 
 
 def read(body: bytes) -> Notification:

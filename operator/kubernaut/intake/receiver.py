@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -25,6 +25,10 @@ MOST_UNDER_WAY: Final = 64
 RETRY_AFTER: Final = 5
 #: seconds between looks at the files of certificates and tokens, which are exchanged while we run
 LOOK_EVERY: Final = 10.0
+#: seconds in which a body has to come: who sends half of one, or goes away meanwhile, must not keep a place
+BODY_WITHIN: Final = 10.0
+#: seconds after which a connection is closed on which nothing is asked
+IDLE: Final = 75.0
 MIN_TOKEN: Final = 16
 
 
@@ -52,6 +56,18 @@ class _Told(ssl.SSLObject):
                 extra={"error": str(error)},
             )
             raise
+
+
+class _InUse(ssl.SSLContext):
+    """Has each connection begin with the context that is in use then.
+
+    A server keeps the context that it was started with, and a context keeps every authority that was ever loaded.
+    """
+
+    current: ssl.SSLContext
+
+    def wrap_bio(self, *given: Any, **more: Any) -> ssl.SSLObject:
+        return self.current.wrap_bio(*given, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,32 +120,26 @@ class Access:
             )
         return tuple(line.encode() for line in lines)
 
-    def load(self, context: ssl.SSLContext) -> None:
-        """Have connections from now on use the certificates as they are.
+    def context(self) -> ssl.SSLContext | None:
+        """Return what TLS needs, with the certificates as they are now; None for plain HTTP.
 
         Raises:
             IntakeInvalid: one can't be read.
         """
-        try:
-            assert self.certificate is not None
-            context.load_cert_chain(self.certificate, self.key)
-            if self.client_ca is not None:
-                context.load_verify_locations(self.client_ca)
-        except (OSError, ssl.SSLError) as error:
-            raise IntakeInvalid(
-                f"the certificates of the receiver of alerts can't be used: {error}"
-            ) from None
-
-    def context(self) -> ssl.SSLContext | None:
-        """Return what TLS needs; None for plain HTTP. Raises IntakeInvalid."""
         if self.certificate is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslobject_class = _Told
-        if self.client_ca is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-        self.load(context)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.client_ca is not None:
+                context.verify_mode = ssl.CERT_REQUIRED
+                context.load_verify_locations(self.client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise IntakeInvalid(
+                f"the certificates of the receiver of alerts can't be used: {error}"
+            ) from None
         return context
 
     def stamp(self) -> tuple[tuple[int, int], ...]:
@@ -165,7 +175,10 @@ class Receiver:
         self._not_ready = not_ready
         self._stamp = access.stamp()
         self._tokens = access.read_tokens()
-        self._context = access.context()
+        self._context: _InUse | None = None
+        if (context := access.context()) is not None:
+            self._context = _InUse(ssl.PROTOCOL_TLS_SERVER)
+            self._context.current = context
         self._under_way = 0
         self._runner: web.AppRunner | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -179,7 +192,7 @@ class Receiver:
         app = web.Application(client_max_size=self._most_bytes)
         app.router.add_post(PATH, self._post)
         # What Alertmanager has under way is answered before we go.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0, keepalive_timeout=IDLE)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port, ssl_context=self._context).start()
@@ -211,14 +224,20 @@ class Receiver:
         if found == self._stamp:
             return
         try:
-            self._tokens = self._access.read_tokens()
-            if self._context is not None:
-                self._access.load(self._context)
+            tokens, context = self._access.read_tokens(), self._access.context()
         except IntakeInvalid as error:
             log.warning("the former tokens and certificates stay in use", extra={"error": str(error)})
         else:
-            self._stamp = found
+            self._stamp, self._tokens = found, tokens
+            if self._context is not None and context is not None:
+                self._context.current = context
             log.info("tokens and certificates of the receiver of alerts were read anew")
+
+    def _outdated(self, request: web.Request) -> bool:
+        """Whether certificates were exchanged since a connection began: its client's may count no more."""
+        return self._context is not None and (
+            request.get_extra_info("ssl_object").context is not self._context.current
+        )
 
     async def _post(self, request: web.Request) -> web.Response:
         try:
@@ -234,6 +253,10 @@ class Receiver:
         return answer
 
     async def _answer(self, request: web.Request) -> web.Response:
+        if self._outdated(request):
+            answer = _later("certificates were exchanged since this connection began")
+            answer.force_close()
+            return answer
         if not self._allowed(request.headers.get("Authorization", "")):
             log.warning(
                 "a request to the receiver of alerts had no valid token", extra={"peer": request.remote}
@@ -254,7 +277,11 @@ class Receiver:
 
     async def _take(self, request: web.Request) -> web.Response:
         try:
-            body = await request.read()
+            async with asyncio.timeout(BODY_WITHIN):
+                body = await request.read()
+        except TimeoutError:
+            log.warning("a notification did not come in time", extra={"peer": request.remote})
+            return _later(f"its body did not come within {BODY_WITHIN:.0f} s")
         except web.HTTPRequestEntityTooLarge:
             return self._too_large()
         except web.RequestPayloadError as error:
@@ -278,7 +305,8 @@ class Receiver:
             # Then a certificate was asked for, and shown.
             return True
         scheme, _, token = header.partition(" ")
-        given = token.strip().encode()
+        # What is not UTF-8 is no token, but may be sent.
+        given = token.strip().encode(errors="surrogateescape")
         # All are compared, so that time tells nothing.
         found = [hmac.compare_digest(given, one) for one in self._tokens]
         return scheme.lower() == "bearer" and any(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import socket
@@ -27,6 +28,8 @@ from kubernaut.notify.message import Event, Message
 from kubernaut.outside.files import secret_in
 
 TIMEOUT: Final = 15.0
+#: seconds for a server that has the letter to say good-bye
+_PARTING: Final = 1.0
 _PERMANENT: Final = range(500, 600)
 _SUBJECT: Final = 200
 
@@ -81,8 +84,7 @@ class Mail:
     async def _try(self, letter: EmailMessage, password: str | None) -> Told:
         where = f"{self.host}:{self.port}"
         try:
-            async with asyncio.timeout(TIMEOUT):
-                await self._deliver(letter, password)
+            await self._deliver(letter, password)
         except StepError as error:
             return Told(Became.UNSENT, str(error))
         except SMTPAuthenticationError as error:
@@ -98,9 +100,23 @@ class Mail:
         return Told(Became.SENT)
 
     async def _deliver(self, letter: EmailMessage, password: str | None) -> None:
-        found = await self.find(self.host, self.port)
-        sock = await _connected(found, self.port)
-        client = SMTP(
+        client: SMTP | None = None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                client = self._client(await _connected(await self.find(self.host, self.port), self.port))
+                await client.connect()
+                if password is not None:
+                    await client.login(self.username, password)
+                await client.send_message(letter)
+            # It has the letter now. Were it sent again for how the server parts, it would come twice.
+            with contextlib.suppress(SMTPException, OSError):
+                await client.quit(timeout=_PARTING)
+        finally:
+            if client is not None:
+                client.close()
+
+    def _client(self, sock: socket.socket) -> SMTP:
+        return SMTP(
             hostname=self.host,
             sock=sock,
             use_tls=self.security is Security.TLS,
@@ -108,14 +124,6 @@ class Mail:
             local_hostname=socket.gethostname(),
             timeout=TIMEOUT,
         )
-        try:
-            await client.connect()
-            if password is not None:
-                await client.login(self.username, password)
-            await client.send_message(letter)
-            await client.quit()
-        finally:
-            client.close()
 
     def letter(self, message: Message) -> EmailMessage:
         """Return a message as e-mail: repetitions have the same Message-ID, and one thread holds all of a wait."""
@@ -144,11 +152,14 @@ def _message_id(key: str, domain: str) -> str:
 async def _connected(found: list[tuple[int, str]], port: int) -> socket.socket:
     """Connect to the first of the addresses (family, address) that answers. Raises OSError."""
     last: OSError = OSError("it has no address")
+    # One that never answers must leave time for the others, and for what is said then.
+    each = TIMEOUT / (len(found) + 1)
     for family, address in found:
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_connect(sock, (address, port))
+            async with asyncio.timeout(each):
+                await asyncio.get_running_loop().sock_connect(sock, (address, port))
         except BaseException as error:
             sock.close()
             if not isinstance(error, OSError):

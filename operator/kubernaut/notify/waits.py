@@ -11,6 +11,7 @@ from kubernaut.api.base import format_time
 from kubernaut.api.execution import StepPhase, StepStatus, WorkflowExecution, WorkflowExecutionStatus
 from kubernaut.api.reasons import Reason
 from kubernaut.core.asking import Asked, Asks, asked, waits
+from kubernaut.core.redacting import redacted
 from kubernaut.engine.keys import RunKey
 from kubernaut.engine.live import LiveRun
 from kubernaut.notify.message import Event, Message, Subject, link_of
@@ -27,12 +28,22 @@ _OVER: Final = "The run is over."
 
 @dataclass(slots=True)
 class _Told:
-    """What one channel was told of a wait: how many times, and when last; ``failures`` in a row since."""
+    """What one channel was told of a wait: how many times, and when last; ``failures`` in a row since.
+
+    Attributes:
+        telling: whether it is being told, and may know already.
+        not_now: since when, and until when, it is left alone after a failure.
+    """
 
     times: int = 0
     last: datetime | None = None
     failures: int = 0
-    not_before: datetime | None = None
+    not_now: tuple[datetime, datetime] | None = None
+    telling: bool = False
+
+    def left_alone(self, now: datetime) -> bool:
+        # Where the clock was set back since, nobody knows how long it has been.
+        return self.not_now is not None and self.not_now[0] <= now < self.not_now[1]
 
 
 @dataclass(slots=True)
@@ -53,6 +64,10 @@ class Wait:
     @property
     def known_to_anybody(self) -> bool:
         return any(one.times for one in self.by_channel.values())
+
+    @property
+    def may_be_known(self) -> bool:
+        return any(one.times or one.telling for one in self.by_channel.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,9 @@ class Waits:
 
     def recall(self, entries: Mapping[str, dict[str, Any]]) -> None:
         """Take note of what an earlier life told."""
-        self._recalled = {key: entry for key, entry in entries.items() if _readable(key, entry)}
+        self._recalled = {
+            key: entry for key, entry in entries.items() if key not in self._waits and _readable(key, entry)
+        }
         self._recalled_at = self._clock()
 
     def entries(self) -> dict[str, dict[str, Any]]:
@@ -115,17 +132,20 @@ class Waits:
         before = len(self._recalled), len(self._waits)
         present: set[str] = set()
         uids: dict[str, LiveRun] = {}
+        unsure: set[str] = set()
         self.overflow, now = 0, self._clock()
         for live in runs:
-            if live.lease() is not None:
+            if _unsure(live):
+                unsure.add(live.uid)
                 continue
             uids[live.uid] = live
             for one in self._asked(live):
                 present.add(one.id_in(live.uid))
                 self._keep(live, one)
         for wait in [one for one in self._waits.values() if one.id not in present and one.became is None]:
-            self._ended(wait, uids.get(wait.subject.uid) or wait.live)
-        self._look_at_recalled(uids, present)
+            if wait.subject.uid not in unsure:
+                self._ended(wait, uids.get(wait.subject.uid) or wait.live)
+        self._look_at_recalled(uids, present, unsure)
         self._seen = {uid: one for uid, one in self._seen.items() if uid in uids}
         for wait in list(self._waits.values()):
             if wait.ended_at is not None and now > wait.ended_at + RESOLVED_FOR:
@@ -172,22 +192,24 @@ class Waits:
             del self._waits[wait.id]
             if wait.known_to_anybody and len(self._recalled) < MOST_WAITS:
                 self._recalled[wait.id] = {**_entry(wait), "elsewhere": True}
-        elif live is None or not wait.known_to_anybody or not self._policy.resolved:
+        elif live is None or not wait.may_be_known or not self._policy.resolved:
             del self._waits[wait.id]
-        elif live.lease() is None or live.stored.phase.final:
+        else:
             self._resolve(wait, _became(wait.asked, live))
 
     def _resolve(self, wait: Wait, became: str) -> None:
-        wait.became, wait.ended_at, wait.live = became, self._clock(), None
+        wait.became, wait.ended_at, wait.live = redacted(became), self._clock(), None
         for told in wait.by_channel.values():
-            told.failures, told.not_before = 0, None
+            told.failures, told.not_now = 0, None
 
-    def _look_at_recalled(self, uids: Mapping[str, LiveRun], present: Collection[str]) -> None:
+    def _look_at_recalled(
+        self, uids: Mapping[str, LiveRun], present: Collection[str], unsure: Collection[str]
+    ) -> None:
         """See to what was told before a restart, or before another replica had the run, and waits here no more."""
         for key, entry in list(self._recalled.items()):
             namespace, name, uid = entry["run"]
             live = uids.get(uid)
-            if key in present or (live is not None and live.plan is None):
+            if key in present or uid in unsure:
                 continue
             if live is None and self._elsewhere(RunKey(namespace, name)):
                 entry["elsewhere"] = True
@@ -210,9 +232,8 @@ class Waits:
         now = self._clock()
         for wait in self._waits.values():
             told = wait.told(channel)
-            if (told.not_before is None or told.not_before <= now) and (
-                message := self._message(wait, told, now)
-            ):
+            if not told.left_alone(now) and (message := self._message(wait, told, now)):
+                told.telling = True
                 return message
         return None
 
@@ -241,7 +262,7 @@ class Waits:
         if wait is None:
             return
         told = wait.told(channel)
-        told.failures, told.not_before = 0, None
+        told.failures, told.not_now, told.telling = 0, None, False
         if message.event is Event.RESOLVED:
             del wait.by_channel[channel]
             if not wait.known_to_anybody:
@@ -255,12 +276,18 @@ class Waits:
         wait = self._waits.get(message.id)
         if wait is not None:
             told = wait.told(channel)
-            told.failures += 1
+            told.failures, told.telling = told.failures + 1, False
             seconds = min(_RETRY_FIRST * 2.0 ** min(told.failures - 1, 20), most)
-            told.not_before = self._clock() + timedelta(seconds=seconds)
+            now = self._clock()
+            told.not_now = now, now + timedelta(seconds=seconds)
 
     def __iter__(self) -> Iterator[Wait]:
         return iter(self._waits.values())
+
+
+def _unsure(live: LiveRun) -> bool:
+    """Whether it can't be told now who a run waits for: its lease has lapsed, or it is still being taken up."""
+    return not live.stored.phase.final and (live.lease() is not None or live.plan is None)
 
 
 def _became(one: Asked, live: LiveRun) -> str:

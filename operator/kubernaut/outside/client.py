@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -19,6 +21,9 @@ from kubernaut.outside.hosts import Address, Hosts
 
 CONNECT_SECONDS: Final = 10.0
 _PIECE: Final = 16 * 1024
+# Threads of their own: a name whose servers don't answer takes one long after nobody waits for it any more, and
+# Workflows name hosts. The few that all else shares, as for Postgres and for what is written to disk, must stay free.
+_LOOK_UPS: Final = ThreadPoolExecutor(32, "outside-dns")
 
 
 class HttpClient:
@@ -151,9 +156,11 @@ class _Found(AbstractResolver):
 
 
 async def _look_up(host: str, port: int) -> list[ResolveResult]:
-    infos = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    try:
+        infos = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
+    except UnicodeError:
+        raise OSError("it can't be the name of a host") from None
     return [
         ResolveResult(
             hostname=host,

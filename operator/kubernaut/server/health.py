@@ -11,6 +11,8 @@ from kubernaut.metrics import REGISTRY
 
 # A worker proves itself every 2 s; ten missed proofs are no hiccup.
 MAX_SECONDS_WITHOUT_PROGRESS = 20.0
+#: seconds after which a connection is closed on which nothing is asked; aiohttp's own are an hour
+IDLE = 75.0
 
 
 class HealthServer:
@@ -51,7 +53,7 @@ class HealthServer:
                 web.get("/readyz", self._ready),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=IDLE)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
         try:

@@ -231,6 +231,13 @@ def test_the_next_time_is_found_over_a_change_of_summer_time() -> None:
     assert windows.allowed([late], until)
 
 
+def test_a_window_that_a_clock_jumps_into_opens_as_it_jumps() -> None:
+    # On 27 September 2026 the clock of the Chatham Islands goes from 2:45 to 3:45, at 14:00 UTC.
+    early = window(timeZone="Pacific/Chatham", start="03:15", end="18:00")
+    until = windows.next_allowed([early], datetime(2026, 9, 26, 8, 21, tzinfo=UTC))
+    assert until == datetime(2026, 9, 26, 14, 0, tzinfo=UTC)
+
+
 def test_the_line_for_a_window_names_it_its_zone_and_when_it_opens() -> None:
     level = at_cluster(changeWindows=[OFFICE.wire()])
     found = refusal(SUBJECT, [level], Known(), datetime(2026, 3, 6, 20, 0, tzinfo=UTC))

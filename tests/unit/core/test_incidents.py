@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from kubernaut.core.incidents import (
     MOST_ALERTS,
@@ -158,6 +161,28 @@ def test_what_can_not_be_read_is_an_episode_that_began_with_its_run() -> None:
     ):
         assert read_episode(3, text, NOON) == Episode(3, seen_at=NOON)
         assert over_at(text) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"seenAt": "2026-03-04T12:00:00"},
+        {"cooldownSeconds": -1},
+        {"cooldownSeconds": 1e13},
+        {"alerts": {"a": ["2026-03-04T12:00:00"]}},
+        {"alerts": {"a": ["9999-12-31T23:59:59-10:00"]}},
+    ],
+)
+def test_what_somebody_wrote_there_that_can_not_be_reckoned_with_is_not_believed(
+    odd: dict[str, object],
+) -> None:
+    kept = {**json.loads(opened(fires("a")).written()), **odd}
+    assert read_episode(3, json.dumps(kept), NOON) == Episode(3, seen_at=NOON)
+
+
+def test_an_episode_that_was_heard_of_at_the_end_of_time_ends_all_the_same() -> None:
+    kept = {**json.loads(opened(fires("a")).written()), "seenAt": "9999-12-31T23:59:59Z"}
+    assert read_episode(3, json.dumps(kept), NOON).over_at > NOON
 
 
 def test_an_alert_that_ends_at_the_end_of_time_is_kept_like_any_other() -> None:

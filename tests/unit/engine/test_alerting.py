@@ -193,3 +193,15 @@ async def test_one_answer_serves_for_some_seconds(source: Source) -> None:
     for _ in range(3):
         await states.refresh(verified())
     assert source.asked == 1
+
+
+async def test_an_answer_of_before_the_clock_was_set_back_is_not_believed(source: Source) -> None:
+    states = AlertStates(source, source.clock)
+    live = verified()
+    source.now = NOW + timedelta(hours=1)
+    await states.refresh(live)
+    source.now, source.firing = NOW, frozenset({"aa"})
+    await states.refresh(live)
+    seen = states.seen(live)
+    assert seen is not None
+    assert seen.state is AlertState.FIRING

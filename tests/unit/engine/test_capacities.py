@@ -181,6 +181,37 @@ async def test_units_of_a_run_that_turns_out_to_be_over_are_found_while_somebody
         assert server.holders() == {"drain-0": "y/s"}
 
 
+async def test_a_unit_that_is_free_while_the_lease_has_lapsed_is_had_once_it_is_renewed() -> None:
+    server = LeaseServer()
+    one = Replica(server)
+    async with working(one):
+        one.lost.add("x")
+        one.ask("x")
+        await asyncio.sleep(3 * POLL)
+        assert not server.holders()
+        one.lost.clear()
+        await asyncio.sleep(POLL + 0.1)
+        assert server.holders() == {"drain-0": "x/s"}
+        server.requests.clear()
+        await asyncio.sleep(10 * POLL)
+        assert server.requests == []
+
+
+async def test_a_unit_whose_step_ended_as_the_lease_lapsed_is_given_back_once_it_is_renewed() -> None:
+    server = LeaseServer()
+    one = Replica(server)
+    async with working(one):
+        one.ask("x")
+        await until(lambda: one.ask("x") == {"s"})
+        one.made.arrange(RunKey("a", "x"), "x", 0, ())
+        one.lost.add("x")
+        await asyncio.sleep(POLL)
+        assert server.holders() == {"drain-0": "x/s"}
+        one.lost.clear()
+        await asyncio.sleep(POLL + 0.1)
+        assert not server.holders()
+
+
 async def test_a_run_that_goes_to_another_replica_keeps_what_it_holds() -> None:
     server = LeaseServer()
     one, two = Replica(server), Replica(server)

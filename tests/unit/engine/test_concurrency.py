@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kubernaut.api.execution import StepStatus
+from kubernaut.core.errors import Forbidden
 from kubernaut.core.naming import child_run
 from kubernaut.engine.live import LiveRun
 from unit.engine.world import World
@@ -52,6 +53,19 @@ async def test_queue_waits_and_writes_that_once() -> None:
     await place.again("b")
     assert place.cluster.writes == []
     assert "being repaired by run shop/a" in str(place.stored("b")["conditions"])
+
+
+async def test_a_run_that_the_operator_has_no_right_to_begin_keeps_nobody_from_the_target() -> None:
+    place = Place("Queue")
+    place.workflow({"name": "pause", "wait": {"duration": "1h"}}, name="other")
+    for second, (name, workflow) in enumerate((("a", "fix"), ("b", "other"), ("c", "fix"))):
+        await place.go(name, workflow, second)
+    place.cluster.troubles["get"] = [Forbidden("the operator may not", status=403)]
+    place.runs.let_go(place.live["a"])
+    with pytest.raises(Forbidden):
+        await place.again("b")
+    await place.again("c")
+    assert place.told("c")[0] == "Running"
 
 
 async def test_forbid_ends_at_once_declined_and_names_the_holder() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -396,3 +397,21 @@ async def test_a_step_that_would_take_down_too_much_fails_with_the_line_and_chan
     world.workflow(scale("one", 3), guards={"maxUnavailablePercent": 25}, name="less")
     await end(world, world.run("b", "less", finalizers=READY, creationTimestamp="2026-01-01T00:00:00Z"))
     assert world.cluster.find("Deployment", "web")["spec"]["replicas"] == 3
+
+
+async def test_what_was_heard_of_alerts_before_the_clock_was_set_back_is_asked_for_anew() -> None:
+    world = World()
+    world.guards.source = source = Source(world)
+    source.answer = Alerts()
+    guarded(world, stopWhileFiring=[{"alert": "Storm"}])
+    live = a_run(world, "a")
+    await end(world, live)
+    world.guards.clock = lambda: world.clock() + timedelta(hours=1)
+    source.world = SimpleNamespace(clock=world.guards.clock)  # type: ignore[assignment]
+    await world.guards.refresh(live)
+    asked = source.asked
+    await world.guards.refresh(live)
+    assert source.asked == asked
+    world.guards.clock = world.clock
+    await world.guards.refresh(live)
+    assert source.asked == asked + 1

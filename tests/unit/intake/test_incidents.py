@@ -181,7 +181,7 @@ async def test_a_resolution_is_written_before_it_is_answered_and_known_to_a_repl
 ) -> None:
     await Replica(cluster).tell(fires("a"), fires("b"))
     fresh = Replica(cluster)
-    assert await fresh.episodes.of_alert("shop", "A", ["a"]) == {"i1"}
+    assert (await fresh.episodes.of_alert("shop", "fix", "A", "a")).keys() == {"i1"}
     await fresh.incidents.resolve("shop", "i1", "A", [ended("a", 3)])
     assert kept(cluster) == {"a": False, "b": True}
     cluster.troubles["patch"] = [Unavailable("away")]

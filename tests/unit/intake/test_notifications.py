@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from kubernaut.actions.registry import ActionRegistry
-from kubernaut.api.names import LABEL_CLUSTER_SCOPED
+from kubernaut.api.names import ANNOTATION_ALERTS, LABEL_CLUSTER_SCOPED
 from kubernaut.api.workflow import WorkflowSpec
 from kubernaut.core.compiling import compile_plan
-from kubernaut.core.errors import StepError, Unavailable
+from kubernaut.core.errors import Forbidden, StepError, Unavailable
+from kubernaut.core.incidents import read_episode
+from kubernaut.core.plan import PlanInvalid
 from kubernaut.core.ports import Manifest
 from kubernaut.intake.episodes import Episodes
 from kubernaut.intake.incidents import Incidents
@@ -63,8 +65,8 @@ class Cluster(EngineCluster):
 class Desk:
     """A replica's intake over a cluster in memory."""
 
-    def __init__(self, *workflows: Manifest) -> None:
-        self.cluster = Cluster()
+    def __init__(self, *workflows: Manifest, cluster: Cluster | None = None) -> None:
+        self.cluster = cluster or Cluster()
         self.cluster.add(
             deployment("web"),
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "namespace": ""}},
@@ -76,12 +78,16 @@ class Desk:
 
         def plan_of(manifest: Manifest) -> Any:
             self.compiled += 1
-            return compile_plan(WorkflowSpec.from_wire(manifest["spec"]), registry)
+            try:
+                return compile_plan(WorkflowSpec.from_wire(manifest["spec"]), registry)
+            except PlanInvalid as error:
+                raise StepError(str(error)) from error
 
         triggers = Triggers(lambda: self.workflows, plan_of)
         matching = Matching(self.cluster, triggers, "namespace", lambda: self.seconds)
         episodes = Episodes(self.cluster, lambda: self.seconds)
-        self.notifications = Notifications(matching, episodes, Incidents(episodes, lambda: NOW), lambda: NOW)
+        self.incidents = Incidents(episodes, lambda: NOW)
+        self.notifications = Notifications(matching, episodes, self.incidents, lambda: NOW)
 
     async def take(self, *alerts: Manifest) -> Taken:
         told = {"version": "4", "receiver": "kubernaut", "alerts": list(alerts)}
@@ -260,3 +266,63 @@ async def test_no_alert_starts_a_workflow_that_is_not_active(life: str, runs: in
     desk = Desk(declared)
     await desk.take(alert())
     assert len(desk.runs()) == runs
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "9999-12-31T23:59:59-10:00",
+        "0001-01-01T00:00:00+10:00",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+    ],
+)
+async def test_an_alert_of_an_impossible_time_keeps_no_other_from_being_taken(at: str) -> None:
+    desk = Desk()
+    odd = {**alert("bb", resolved=True), "startsAt": at, "endsAt": at}
+    taken = await desk.take({**alert("aa"), "startsAt": at}, odd, alert("cc"))
+    assert taken.again == ""
+    (run,) = desk.runs()
+    assert read_episode(1, run["metadata"]["annotations"][ANNOTATION_ALERTS], NOW).alerts.keys() >= {
+        "aa",
+        "cc",
+    }
+
+
+async def test_what_two_replicas_opened_for_one_alert_is_resolved_by_either() -> None:
+    here = Desk(workflow())
+    await here.take(alert())
+    there = Desk(workflow(), workflow("other"), cluster=here.cluster)
+    await there.take(alert())
+    assert len(here.runs()) == 2
+    here.workflows[:] = there.workflows
+    await here.take(alert(resolved=True))
+    for run in here.runs():
+        assert read_episode(1, run["metadata"]["annotations"][ANNOTATION_ALERTS], NOW).resolved_at is not None
+
+
+@pytest.mark.parametrize(
+    "change", [{"lifecycle": "Deprecated"}, {"steps": [{"name": "no", "action": "no_such"}]}]
+)
+async def test_a_resolution_reaches_a_run_whose_workflow_no_alert_starts_any_more(
+    change: dict[str, Any],
+) -> None:
+    desk = Desk()
+    await desk.take(alert())
+    edited = workflow()
+    edited["metadata"]["generation"] = 2
+    edited["spec"] |= change
+    later = Desk(edited, cluster=desk.cluster)
+    assert +(await later.take(alert(resolved=True))).outcomes == Counter(resolved=1)
+    (run,) = desk.runs()
+    assert read_episode(1, run["metadata"]["annotations"][ANNOTATION_ALERTS], NOW).resolved_at is not None
+
+
+async def test_what_can_not_be_written_of_one_incident_keeps_no_other_from_being_written() -> None:
+    desk = Desk(workflow(), workflow("other"))
+    await desk.take(alert("aa"))
+    desk.cluster.troubles["patch"] = [Unavailable("away"), Unavailable("away")]
+    await desk.take(alert("bb"))
+    desk.cluster.troubles["patch"] = [Forbidden("denied by a webhook")]
+    await desk.incidents.flush()
+    assert sum('"bb"' in run["metadata"]["annotations"][ANNOTATION_ALERTS] for run in desk.runs()) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -144,6 +145,54 @@ async def test_who_is_not_ready_or_has_too_much_to_do_asks_to_come_again(
         assert (await post(port))[0] == 200
 
 
+@asynccontextmanager
+async def connected(port: int, sent: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """A client that sends so much, and then nothing until it goes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    await writer.drain()
+    try:
+        yield reader
+    finally:
+        writer.write(b"x" * 90)
+        await reader.read()
+        writer.close()
+
+
+def half(token: bytes = TOKEN.encode()) -> bytes:
+    """The beginning of a request of which the rest does not come."""
+    told = b"Host: a\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Length: 90" % token
+    return b'POST /alerts HTTP/1.1\r\n%s\r\n\r\n{"v' % told
+
+
+async def test_who_sends_half_a_body_keeps_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_UNDER_WAY", 1)
+    monkeypatch.setattr(module, "BODY_WITHIN", 0.3)
+    async with served(tokens(tmp_path)) as port, connected(port, half()) as slow:
+        async with asyncio.timeout(10):
+            assert b" 503 " in await slow.readline()
+        assert (await post(port))[0] == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /alerts HTTP/1.1\r\nHost: a\r\nX-"])
+async def test_a_connection_on_which_nothing_is_asked_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.2)
+    async with (
+        served(tokens(tmp_path)) as port,
+        connected(port, sent) as reader,
+        asyncio.timeout(10),
+    ):
+        assert await reader.read() == b""
+
+
+async def test_a_token_that_is_no_text_lets_nobody_in(tmp_path: Path) -> None:
+    async with served(tokens(tmp_path)) as port, connected(port, half(b"\xff" * 20)) as reader:
+        async with asyncio.timeout(10):
+            assert b" 401 " in await reader.readline()
+
+
 def answered(code: int) -> float:
     return REGISTRY.get_sample_value("kubernaut_alert_requests_total", {"code": str(code)}) or 0
 
@@ -230,6 +279,48 @@ async def test_with_an_authority_of_clients_only_their_certificates_let_in(
     await asyncio.to_thread(run, tried())
 
 
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+async def test_an_authority_that_was_exchanged_lets_nobody_in_any_more(
+    tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    old, new = Authority(tmp_path, "old"), Authority(tmp_path, "new")
+    certificate, key = old.signed("receiver")
+    trusted = tmp_path / "ca.crt"
+    trusted.write_bytes(old.path.read_bytes())
+    receiver = Receiver(
+        Takes(),  # type: ignore[arg-type]
+        Access(certificate=certificate, key=key, client_ca=trusted),
+        receivers=frozenset(),
+        most_bytes=2000,
+        not_ready=lambda: None,
+    )
+
+    async def tried() -> None:
+        port = await receiver.start("127.0.0.1", 0)
+        former = client(old, old.signed("former"))
+        try:
+            async with aiohttp.ClientSession() as kept:
+                url = f"https://127.0.0.1:{port}/alerts"
+                async with kept.post(url, data=BODY, ssl=former) as answer:
+                    assert answer.status == 200
+                trusted.write_bytes(new.path.read_bytes())
+                receiver.refresh()
+                async with kept.post(url, data=BODY, ssl=former) as answer:
+                    assert (answer.status, "certificates were exchanged" in await answer.text()) == (
+                        503,
+                        True,
+                    )
+                with pytest.raises(aiohttp.ClientError):
+                    await kept.post(url, data=BODY, ssl=former)
+            with pytest.raises(aiohttp.ClientError):
+                await post(port, token="", context=former)
+            assert (await post(port, token="", context=client(old, new.signed("latter"))))[0] == 200
+        finally:
+            await receiver.stop()
+
+    await asyncio.to_thread(run, tried())
+
+
 async def test_with_an_authority_of_clients_and_tokens_both_are_needed(tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
     certificate, key = ours.signed("receiver")
@@ -275,3 +366,12 @@ def test_the_times_that_go_writes_are_read() -> None:
 def test_what_is_no_payload_is_refused_by_name(body: bytes) -> None:
     with pytest.raises(PayloadInvalid):
         read(body)
+
+
+def test_a_body_in_which_everything_is_wrong_is_refused_for_what_is_first() -> None:
+    body = b'{"version": "4", "receiver": "r", "alerts": [%s]}' % b",".join([b"{}"] * 100_000)
+    began = time.process_time()
+    with pytest.raises(PayloadInvalid, match=r"alerts\.0\.status"):
+        read(body)
+    # It is read on the event loop, and leases have to be renewed meanwhile; once it took two seconds.
+    assert time.process_time() - began < 0.5

@@ -39,10 +39,10 @@ def all_asked(world: World, live: LiveRun) -> list[Asked]:
     return asked(live.view(), live.plan, world.clock())
 
 
-def answer(world: World, name: str = "run", decision: str = "Approve") -> None:
+def answer(world: World, name: str = "run", decision: str = "Approve", reason: str = "go on") -> None:
     """Answer the approval of a run, as a person would."""
     run = world.cluster.find("WorkflowExecution", name)
-    given = {"step": "ask", "decision": decision, "by": "alice", "reason": "go on"}
+    given = {"step": "ask", "decision": decision, "by": "alice", "reason": reason}
     run["spec"]["control"] = {"approvals": [given]}
     run["metadata"]["generation"] += 1
     run["metadata"]["resourceVersion"] = str(int(run["metadata"]["resourceVersion"]) + 1)

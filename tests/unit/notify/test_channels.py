@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 import logging
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +27,7 @@ from cryptography.x509.oid import NameOID
 from kubernaut.cluster.breaker import Breaker
 from kubernaut.core.asking import Asked, Asks
 from kubernaut.engine.posting import Became, Poster, host_of
+from kubernaut.notify import mail as mail_module
 from kubernaut.notify.channels import Webhook
 from kubernaut.notify.mail import Mail, Security
 from kubernaut.notify.message import Event, Message, Subject
@@ -221,6 +225,45 @@ async def test_what_a_workflow_says_can_not_add_headers() -> None:
         assert (await mail(port).send(odd)).became is Became.SENT
     assert len(box.letters) == 1
     assert "\nBcc:" not in text_of(box.letters[0]).partition("\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_server_that_takes_a_letter_and_parts_oddly_is_not_sent_it_again(
+    silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_module, "_PARTING", 0.1)
+
+    class Odd(Box):
+        async def handle_QUIT(self, *_: Any) -> str:  # noqa: N802
+            if silent:
+                await asyncio.sleep(1)
+            return "421 no time for that"
+
+    box = Odd()
+    with mail_server(box) as port:
+        assert (await mail(port).send(message())).became is Became.SENT
+    assert len(box.letters) == 1
+
+
+async def test_an_address_that_never_answers_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mail_module, "TIMEOUT", 1.5)
+
+    async def both(host: str, port: int) -> list[tuple[int, str]]:
+        return [(socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1")]
+
+    box = Box()
+    with mail_server(box) as port, contextlib.ExitStack() as stack:
+        # A listener whose queue is full: who connects is never answered.
+        full = stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.2", port), backlog=0)))
+        full.setblocking(False)
+        for _ in range(3):
+            one = stack.enter_context(contextlib.closing(socket.socket()))
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.2", port))
+        assert (await dataclasses.replace(mail(port), find=both).send(message())).became is Became.SENT
+    assert len(box.letters) == 1
 
 
 @pytest.fixture

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from kubernaut.api.reasons import Reason
+from kubernaut.core.run import Hold
 from kubernaut.engine.posting import Became
 from kubernaut.notify import waits as module
 from kubernaut.notify.ledger import Ledger
 from kubernaut.notify.message import Event
 from kubernaut.notify.notifier import Notifier
+from kubernaut.notify.waits import Policy
 from unit.engine.world import World
-from unit.notify.asking import Book, Taking, again, answer, asks
+from unit.notify.asking import Book, Taking, again, answer, asks, waiting
 
 pytestmark = pytest.mark.looptime
 
@@ -83,6 +86,22 @@ async def test_who_was_told_is_told_who_answered_also_after_a_restart() -> None:
         assert one.waits.entries() == {}
 
 
+async def test_what_a_person_says_is_told_without_what_looks_like_a_secret() -> None:
+    world = World()
+    book = Book(world)
+    ask = {"name": "ask", "approval": {"message": "Go on with password=hunter2-canary?"}}
+    book.runs.append(await waiting(world, ask))
+    book.look()
+    (asked,) = book.tell()
+    answer(world, reason="the token: hunter2-canary is good")
+    book.runs[:] = [await again(world)]
+    book.look()
+    (resolved,) = book.tell()
+    assert "Go on with password=***" in asked.text()
+    for told in (asked, resolved):
+        assert "hunter2-canary" not in told.text() + str(told.data())
+
+
 async def test_nobody_is_told_of_the_end_of_what_nobody_was_told() -> None:
     world = World()
     book = Book(world)
@@ -92,6 +111,85 @@ async def test_nobody_is_told_of_the_end_of_what_nobody_was_told() -> None:
     book.runs[:] = [await again(world)]
     book.look()
     assert book.tell() == []
+
+
+async def test_what_is_answered_while_a_channel_is_being_told_is_told_to_it_afterwards() -> None:
+    world = World()
+    book = Book(world)
+    book.runs.append(await asks(world))
+    book.look()
+    message = book.waits.due("slack")
+    assert message is not None
+    answer(world)
+    book.runs[:] = [await again(world)]
+    book.look()
+    assert book.waits.due("email") is None
+    book.waits.sent("slack", message)
+    assert [one.event for one in book.tell()] == [Event.RESOLVED]
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+async def test_nothing_is_told_anew_where_a_lease_had_lapsed_for_a_while(resolved: bool) -> None:
+    world = World()
+    book = Book(world, resolved=resolved)
+    live = await asks(world)
+    book.runs.append(live)
+    book.look()
+    assert len(book.tell()) == 1
+    held = live.lease
+    live.lease = lambda: Hold(Reason.LEASE_LOST, "it has lapsed")
+    book.look()
+    live.lease = held
+    book.look()
+    assert book.tell() == []
+
+
+async def test_nothing_is_told_of_a_run_that_is_being_taken_up_anew() -> None:
+    world = World()
+    book = Book(world)
+    live = await asks(world)
+    book.runs.append(live)
+    book.look()
+    assert len(book.tell()) == 1
+    # Another replica has stored a status: it is read anew what the run follows, which takes its time.
+    live.take_over(live.stored)
+    book.look()
+    assert book.tell() == []
+    book.runs[:] = [await again(world)]
+    book.look()
+    assert book.tell() == []
+
+
+async def test_what_an_earlier_life_told_is_known_however_long_the_lease_has_lapsed() -> None:
+    world = World()
+    book = Book(world)
+    live = await asks(world)
+    book.runs.append(live)
+    book.look()
+    book.tell()
+    later = Book(world)
+    later.waits.recall(book.waits.entries())
+    later.runs.append(world.take_up("run"))
+    later.runs[0].lease = lambda: Hold(Reason.LEASE_LOST, "it has lapsed")
+    await asyncio.sleep(module.GRACE.total_seconds() + 1)
+    later.look()
+    later.runs[:] = [await again(world)]
+    later.look()
+    assert later.tell() == []
+
+
+async def test_who_could_not_be_told_is_told_also_where_the_clock_was_set_back_since() -> None:
+    world = World()
+    now = [world.clock()]
+    waits = module.Waits(Policy(), lambda: now[0], lambda _: False, lambda _: False)
+    live = await asks(world)
+    waits.look([live])
+    for later, due in ((timedelta(0), False), (timedelta(hours=-1), True)):
+        message = waits.due("slack")
+        if message is not None:
+            waits.failed("slack", message, 30.0)
+        now[0] += later
+        assert (waits.due("slack") is not None) is due
 
 
 async def test_a_run_that_another_replica_took_over_is_told_of_by_that_one_alone() -> None:

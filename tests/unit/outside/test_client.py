@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
@@ -153,3 +156,29 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with serving(lambda request: asyncio.sleep(0, web.Response())) as port:
         assert (await client().send(post(port))).status == 200
+
+
+async def test_names_that_are_not_answered_for_take_no_thread_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def silent(*_: object, **__: object) -> list[object]:
+        answered.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    sent = [asyncio.create_task(client("*.test").send(post(1, f"h{n}.test", timeout=0.2))) for n in range(8)]
+    try:
+        found = await asyncio.gather(*sent, return_exceptions=True)
+        assert all(isinstance(one, Unavailable) for one in found)
+        async with asyncio.timeout(5):
+            assert await asyncio.to_thread(lambda: "there")
+    finally:
+        answered.set()
+
+
+async def test_a_name_that_no_host_can_have_is_no_host() -> None:
+    with pytest.raises(Unavailable, match="no connection"):
+        await client("*.test").send(post(1, f"{'a' * 64}.test"))

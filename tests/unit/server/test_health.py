@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
 from kubernaut.engine.gauges import MOST_WORKFLOWS, hide_workflow, show_workflow
+from kubernaut.server import health as module
 from kubernaut.server.health import HealthServer
 
 
@@ -37,6 +39,20 @@ async def test_liveness_fails_when_no_worker_has_done_anything_for_long(server: 
     status, text = await get(f"{url}/healthz")
     assert status == 503
     assert "60 s" in text
+
+
+async def test_a_connection_on_which_nothing_is_asked_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.2)
+    health = HealthServer("127.0.0.1", 0, lambda: 0.0, lambda: None)
+    port = await health.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /met")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+    finally:
+        await health.stop()
 
 
 async def test_readiness_says_why_not(server: tuple[State, str]) -> None:

@@ -87,7 +87,8 @@ def _jumps(day: date, zone: ZoneInfo) -> list[datetime]:
     if begin.utcoffset() == end.utcoffset():
         return []
     first = begin.astimezone(UTC)
-    return [first + timedelta(minutes=30 * n) for n in range(52)]
+    # Clocks are set at quarters of an hour: there are zones that differ from others by 45 minutes.
+    return [first + timedelta(minutes=15 * n) for n in range(104)]
 
 
 @lru_cache(maxsize=256)
