@@ -332,3 +332,36 @@ def test_a_metric_that_does_not_compile_is_named_with_its_line(lint: Lint) -> No
     assert "workflow.yaml:20" in lint.out
     assert "spec.verify.metrics[0].expect" in lint.out
     assert "write 5.0 for 5" in lint.out
+
+
+ROUND = """\
+apiVersion: kubernaut.io/v1alpha1
+kind: Workflow
+metadata: {name: round}
+spec:
+  serviceAccountName: repair
+  target: {apiVersion: apps/v1, kind: Deployment, name: web}
+  steps:
+  - name: each
+    resources: [{name: restarts, amount: 2}]
+    forEach: {items: [a, b], template: one}
+  templates:
+  - name: one
+    steps:
+    - name: either
+      switch: {cases: [{name: always, when: "true", template: two}]}
+  - name: two
+    steps:
+    - name: again
+      action: restart_deployment
+      resources: [{name: RESOURCE, amount: 1}]
+"""
+
+
+@pytest.mark.parametrize(("resource", "told"), [("restarts", True), ("drains", False)])
+def test_a_step_that_waits_for_what_a_group_around_it_holds_is_told_and_is_no_problem(
+    lint: Lint, resource: str, told: bool
+) -> None:
+    assert lint(ROUND.replace("RESOURCE", resource)) == 0, lint.out
+    assert ("workflow.yaml:9: Workflow round: step each holds 2 of restarts" in lint.err) is told
+    assert ("again in it waits for more: with less than 3" in lint.err) is told

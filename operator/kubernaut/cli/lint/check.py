@@ -16,6 +16,7 @@ from kubernaut.api.workflow import Workflow
 from kubernaut.cli.lifecycle import LIFECYCLES
 from kubernaut.cli.lint.documents import Document, NotYaml, read
 from kubernaut.cli.lint.fields import describe, path_of
+from kubernaut.cli.lint.resources import held_around
 from kubernaut.cli.lint.windows import short_windows
 from kubernaut.cluster.levels import levels_of
 from kubernaut.core.compiling import compile_plan
@@ -120,7 +121,7 @@ def check(document: Document, catalogue: Catalogue) -> Report:
         (known,),
         (),
         tuple(sorted(found, key=lambda finding: finding.line)),
-        _life(document, known) + _pauses(document, known) + _windows(document, known),
+        _life(document, known) + _pauses(document, known) + _notes(document, known),
     )
 
 
@@ -167,13 +168,13 @@ def _pauses(document: Document, known: str) -> tuple[str, ...]:
     return ()
 
 
-def _windows(document: Document, known: str) -> tuple[str, ...]:
-    """Say where a window is shorter than what a metric looks back."""
+def _notes(document: Document, known: str) -> tuple[str, ...]:
+    """Say what is allowed, and seldom meant: too short windows, and steps that wait for what is held around them."""
     try:
-        verify = Workflow.model_validate(document.data).spec.verify
+        spec = Workflow.model_validate(document.data).spec
     except ValidationError:
         return ()
-    return tuple(short_windows(document, known, verify))
+    return (*short_windows(document, known, spec.verify), *held_around(document, known, spec))
 
 
 def _named(document: Document, known: str) -> list[Finding]:
