@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-from kubernaut.core.errors import Forbidden, Invalid
+from kubernaut.core.errors import Forbidden
 from kubernaut.core.ports import Manifest
 from kubernaut.core.quantity import Quantity
 from kubernaut.simulation.state import State
@@ -36,37 +36,6 @@ def created(state: State, manifest: Manifest) -> Manifest:
                 status=403,
             )
     return manifest
-
-
-def changed(old: Mapping[str, Any], new: Manifest) -> Manifest:
-    """Return a changed object as it is stored.
-
-    Raises:
-        Invalid: a field that can't be changed is.
-    """
-    kind = new.get("kind")
-    for field in _fixed(kind):
-        before, after = (_spec(one).get(field) for one in (old, new))
-        if before is not None and before != after:
-            raise Invalid(f"{kind} {new['metadata']['name']}: spec.{field}: field is immutable", status=422)
-    for name in ("data", "binaryData"):
-        if old.get("immutable") and old.get(name) != new.get(name):
-            raise Invalid(
-                f"{kind} {new['metadata']['name']}: {name}: field is immutable when `immutable` is set",
-                status=422,
-            )
-    return new
-
-
-def _fixed(kind: Any) -> tuple[str, ...]:
-    match kind:
-        case "Deployment" | "ReplicaSet" | "DaemonSet":
-            return ("selector",)
-        case "StatefulSet":
-            return ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates")
-        case "Job":
-            return ("selector", "template", "completionMode")
-    return ()
 
 
 def _spec(manifest: Mapping[str, Any]) -> Mapping[str, Any]:

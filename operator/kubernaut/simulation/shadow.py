@@ -12,7 +12,7 @@ from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, Invalid
 from kubernaut.core.fields import apply_merge_patch, without_nulls
 from kubernaut.core.kinds import group_of
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
-from kubernaut.simulation import admission, applying, disruption
+from kubernaut.simulation import admission, applying, disruption, validating
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.selecting import selected
 from kubernaut.simulation.state import Key, State
@@ -168,7 +168,8 @@ class Shadow:
         new = {**merged, "metadata": {**merged["metadata"], **kept}}
         if mutation.verb == "apply":
             new["metadata"]["managedFields"] = managed
-        new = admission.changed(old, _as_stored(new))
+        new = _as_stored(new)
+        validating.demand(old, new)
         if dry_run:
             return copy.deepcopy(new)
         stored = self.state.put(new, self.step)
@@ -186,7 +187,9 @@ class Shadow:
         if self.state.objects.get(Key.of(ref)) is not None:
             raise AlreadyExists(f"{ref} exists already", status=409)
         await self._know_limits(ref.namespace)
-        new = admission.created(self.state, _as_stored(manifest))
+        new = _as_stored(manifest)
+        validating.demand(None, new)
+        new = admission.created(self.state, new)
         if dry_run:
             return copy.deepcopy({**new, "metadata": {**new["metadata"], "uid": "not stored"}})
         stored = self.state.add(new, self.step)
