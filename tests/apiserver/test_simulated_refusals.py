@@ -1,11 +1,14 @@
-"""What a simulation refuses of an object for what it says is what the API server refuses, and nothing else."""
+"""What a simulation refuses, and what an apply comes to in it, is what the API server makes of the same request."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from apiserver.acting import Place
-from kubernaut.core.errors import Invalid
+from apiserver.fidelity import differences
+from kubernaut.api.names import API_VERSION
+from kubernaut.core.errors import Invalid, OwnedByOthers
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.simulation.simulating import shadow_of
 
@@ -146,3 +149,96 @@ async def test_the_copy_and_the_api_server_refuse_the_same(place: Place) -> None
             if bool(told) is taken:
                 otherwise.append(f"{type(cluster).__name__}: {kind} {body}: {told[:200] or 'taken'}")
     assert not otherwise, "\n".join(otherwise)
+
+
+_APPLIED: Manifest = {
+    **_CONTAINER,
+    "args": ["a", "b"],
+    "env": [{"name": "LEVEL", "value": "info"}],
+    "ports": [{"containerPort": 80, "name": "http"}],
+    "volumeMounts": [{"name": "data", "mountPath": "/a"}, {"name": "data", "mountPath": "/b"}],
+}
+_VOLUMES: list[Manifest] = [{"name": "data", "emptyDir": {}}]
+
+
+def _deployment(**container: Any) -> Manifest:
+    return {"spec": {"template": {"spec": {"containers": [{"name": "app", **container}]}}}}
+
+
+#: what is applied to what another manager applied before, and whether that one owns what would change
+APPLIES: list[tuple[str, Manifest, bool]] = [
+    ("Deployment", _deployment(image="kubernaut.local/pause:2"), True),
+    ("Deployment", _deployment(image=_CONTAINER["image"]), False),
+    ("Deployment", _deployment(env=[{"name": "LEVEL", "value": "debug"}]), True),
+    ("Deployment", _deployment(env=[{"name": "MORE", "value": "yes"}]), False),
+    ("Deployment", _deployment(args=["a"]), True),
+    ("Deployment", _deployment(ports=[{"containerPort": 80, "name": "http"}]), False),
+    ("Deployment", _deployment(ports=[{"containerPort": 80, "name": "web"}]), True),
+    ("Deployment", _deployment(ports=[{"containerPort": 81, "name": "more"}]), False),
+    ("Deployment", _deployment(volumeMounts=[{"name": "data", "mountPath": "/c"}]), False),
+    ("Deployment", _deployment(volumeMounts=[{"name": "data", "mountPath": "/b", "readOnly": True}]), False),
+    ("Deployment", _deployment(volumeMounts=[{"name": "other", "mountPath": "/b"}]), True),
+    ("Deployment", {"spec": {"replicas": 3}}, True),
+    ("Deployment", {"metadata": {"labels": {"team": "a"}}}, False),
+    ("Service", {"spec": {"ports": [{"port": 80, "targetPort": 8080}]}}, True),
+    ("Service", {"spec": {"ports": [{"port": 81, "name": "more"}]}}, False),
+    ("Workflow", {"spec": {"steps": [{"name": "two", "action": "restart_deployment"}]}}, False),
+    ("Workflow", {"spec": {"steps": [{"name": "one", "action": "collect_diagnostics"}]}}, True),
+]
+
+
+async def test_an_apply_meets_the_same_owners_and_comes_to_the_same(place: Place) -> None:
+    container = {"template": {**_TEMPLATE, "spec": {"containers": [_APPLIED], "volumes": _VOLUMES}}}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "one"}
+    steps = [{"name": "one", "action": "restart_deployment"}]
+    kinds: dict[str, tuple[str, str, Manifest]] = {
+        "Deployment": ("apps/v1", "deployments", {"spec": {**_SELECTING, **container, "replicas": 0}}),
+        "Service": (
+            "v1",
+            "services",
+            {"spec": {"selector": _LABELS, "ports": [{"port": 80, "name": "http"}]}},
+        ),
+        "Workflow": (
+            API_VERSION,
+            "workflows",
+            {"spec": {"serviceAccountName": "repair", "target": target, "steps": steps}},
+        ),
+    }
+    own = place.connection.own()
+    for kind, (version, resource, content) in kinds.items():
+        head = {"apiVersion": version, "kind": kind, "metadata": {"name": "one"}}
+        place.create(version, resource, {**head, **content})
+        given = {"apiVersion": version, "kind": kind, **content}
+        await _applied(own, place, given, "other", force=True, dry_run=False)
+    shadow = shadow_of(datetime.now(UTC), own)
+    otherwise: list[str] = []
+    for kind, body, owned in APPLIES:
+        given = {"apiVersion": kinds[kind][0], "kind": kind, **body}
+        real, simulated = [await _applied(one, place, given, "ours") for one in (own, shadow)]
+        told = [f"{kind} {body}: "]
+        if (real is None, simulated is None) != (owned, owned):
+            otherwise.append(f"{told}: owned: {real is None}, simulated: {simulated is None}")
+        elif real is not None and simulated is not None:
+            otherwise += [f"{told} {one}" for one in differences(simulated["spec"], real["spec"])]
+    assert not otherwise, "\n".join(otherwise)
+
+
+async def _applied(
+    cluster: Any, place: Place, body: Manifest, manager: str, *, force: bool = False, dry_run: bool = True
+) -> Manifest | None:
+    """Apply to the object that is there; None where another manager owns what would change."""
+    meta = {**body.get("metadata", {}), "name": "one", "namespace": place.namespace}
+    seen = await cluster.get(ObjectRef(body["apiVersion"], body["kind"], place.namespace, "one"))
+    version, uid = seen["metadata"]["resourceVersion"], seen["metadata"]["uid"]
+    try:
+        done: Manifest = await cluster.apply(
+            {**body, "metadata": meta},
+            uid=uid,
+            resource_version=version,
+            manager=manager,
+            force=force,
+            dry_run=dry_run,
+        )
+    except OwnedByOthers:
+        return None
+    return done
