@@ -186,9 +186,9 @@ def _autoscaler(spec: Mapping[str, Any]) -> Iterator[str]:
     least, most = spec.get("minReplicas", 1), spec.get("maxReplicas")
     yield from _count(least, "spec.minReplicas")
     yield from _count(most, "spec.maxReplicas")
-    if not _counts(most) or most < 1:
+    if not _counts(most) or int(most or 0) < 1:
         yield "spec.maxReplicas: it has to be 1 or more"
-    elif _counts(least) and least > most:
+    elif _counts(least) and int(least or 0) > int(most or 0):
         yield "spec.maxReplicas: it has to be no less than minReplicas"
 
 
