@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kubernaut.core.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, TooManyRequests
@@ -203,3 +205,23 @@ async def test_of_a_pod_only_images_can_be_changed() -> None:
             {"spec": {"containers": [{**container, "resources": {}}]}},
             resource_version=newer["metadata"]["resourceVersion"],
         )
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"spec": "none"}, "spec"),
+        ({"status": []}, "status"),
+        ({"metadata": {"name": "api", "labels": ["app"]}}, "metadata.labels"),
+        ({"metadata": {"name": "api", "namespace": 3}}, "metadata.namespace"),
+        (
+            {"metadata": {"name": "api", "ownerReferences": [{"kind": "ReplicaSet"}]}},
+            "metadata.ownerReferences",
+        ),
+    ],
+)
+def test_a_state_with_an_object_of_another_shape_is_refused_by_its_place(part: Manifest, field: str) -> None:
+    one = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "api"}, **part}
+    with pytest.raises(snapshots.StateInvalid) as refused:
+        snapshots.read(json.dumps({"items": [one]}))
+    assert refused.value.field == f"items[0].{field}"
