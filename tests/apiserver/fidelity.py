@@ -156,9 +156,9 @@ def check_it_came_out(scenario: Scenario, place: Place, told: Simulated) -> None
             await_true(lambda where=where: _read(place, where) is None, f"{scenario}: {where} stays", 10)  # type: ignore[misc]
             continue
         await_true(
-            lambda where=where, one=one: not list(_differences(declared(one), declared(where.read(place)))),  # type: ignore[misc]
+            lambda where=where, one=one: not list(differences(declared(one), declared(where.read(place)))),  # type: ignore[misc]
             f"{scenario}: {where} differs: "
-            f"{list(_differences(declared(one), declared(where.read(place))))[:3]}; assumed: {told.assumptions}",
+            f"{list(differences(declared(one), declared(where.read(place))))[:3]}; assumed: {told.assumptions}",
             10,
         )
 
@@ -193,7 +193,7 @@ def _pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(found)
 
 
-def _differences(simulated: Any, real: Any, path: str = "") -> Any:
+def differences(simulated: Any, real: Any, path: str = "") -> Any:
     """Yield where a simulated object has another value than the real one, which may have defaults beside."""
     if isinstance(simulated, Mapping) and isinstance(real, Mapping):
         for key in simulated:
@@ -202,9 +202,9 @@ def _differences(simulated: Any, real: Any, path: str = "") -> Any:
                 if set(simulated[key] or {}) != set(real.get(key) or {}):
                     yield f"{path}.{key}", sorted(simulated[key]), sorted(real.get(key) or {})
             else:
-                yield from _differences(simulated[key], real.get(key), f"{path}.{key}")
+                yield from differences(simulated[key], real.get(key), f"{path}.{key}")
     elif isinstance(simulated, list) and isinstance(real, list) and len(simulated) == len(real):
         for at, (one, other) in enumerate(zip(simulated, real, strict=True)):
-            yield from _differences(one, other, f"{path}[{at}]")
+            yield from differences(one, other, f"{path}[{at}]")
     elif simulated != real and not (simulated in ({}, [], "", None) and real in ({}, [], "", None)):
         yield path, simulated, real

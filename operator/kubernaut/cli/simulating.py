@@ -13,6 +13,7 @@ from kubernaut.api.guards import GitOpsMode
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.workflow import Workflow
 from kubernaut.cli import starting
+from kubernaut.cli.acting import Accounts
 from kubernaut.cli.catalogue import actions
 from kubernaut.cli.errors import CliError, Exit
 from kubernaut.cli.expecting import expected
@@ -89,19 +90,26 @@ async def in_cluster(place: Place, wanted: Wanted, given: Workflow | None) -> in
     account = plan.spec.service_account_name
     acting = place.connection.as_account(place.namespace, account)
     lacks: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     why = ""
     try:
         rules = await acting.rules(place.namespace)
         missing = [one for one in needs.of(Weight.MUST) if lacking(rules, one.right) is not None]
         missing += [one for one in needs.elsewhere if not await acting.allowed(one.right, one.namespace)]
         lacks = tuple(f"{_told(one)} ({one.by})" for one in missing)
+        accounts = Accounts(place.connection, place.namespace, scopes.names)
+        without = await accounts.refused(result, plan.spec)
     except ClusterError as error:
         why = f"what {account} may do could not be asked: {error}"
-    refused = await serverside.checked(result, shadow, acting) if wanted.server else None
+    refused = None
+    if wanted.server:
+        refused = await serverside.checked(
+            result, shadow, lambda name: place.connection.as_account(place.namespace, name or account)
+        )
     if wanted.save_state:
         _save(shadow, [*flows, *counted(runs)], wanted.save_state)
     history = await expected(wanted.dsn, place.namespace, workflow.metadata.name, content_hash(plan.spec))
-    whole = Told(result, account, reads_as, _rights(needs), lacks, why, refused, history)
+    whole = Told(result, account, reads_as, _rights(needs), lacks, why, refused, history, without)
     return _print(whole, wanted.form)
 
 
@@ -268,4 +276,4 @@ def _print(whole: Told, form: Format) -> int:
     else:
         show(view.report(whole))
     refused = [one for one in whole.refused or () if one.refusal]
-    return Exit.OK if whole.result.through and not refused else Exit.RUN_FAILED
+    return Exit.OK if whole.through and not refused else Exit.RUN_FAILED

@@ -126,7 +126,13 @@ def get(document: Any, path: Path) -> Any:
 
 def _selected(document: Any, select: Select) -> Any:
     items = document if isinstance(document, list) else ()
-    return next((i for i in items if isinstance(i, Mapping) and i.get(select.key) == select.value), None)
+    return next((i for i in items if isinstance(i, Mapping) and _is(i, select)), None)
+
+
+def _is(item: Mapping[str, Any], select: Select) -> bool:
+    """Whether an element is meant; what is no text, as a port, is told by its JSON."""
+    value = item.get(select.key)
+    return bool(value == select.value or (isinstance(value, int) and json.dumps(value) == select.value))
 
 
 def put(document: Any, path: Path, value: Any) -> Any:
@@ -163,7 +169,7 @@ def _put_element(document: Any, select: Select, rest: Path, value: Any) -> Any:
         )
     copy = list(document or [])
     for at, item in enumerate(copy):
-        if isinstance(item, Mapping) and item.get(select.key) == select.value:
+        if isinstance(item, Mapping) and _is(item, select):
             changed = put(item, rest, value)
             return [*copy[:at], *([] if changed is None else [changed]), *copy[at + 1 :]]
     if value is None:

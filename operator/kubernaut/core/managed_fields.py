@@ -41,6 +41,13 @@ class Manager:
         """Whether a field, anything in it, or something that it is part of as a whole, is this manager's."""
         return not _ends(self.set) and _reaches(self.set, path)
 
+    def divides(self, path: Path) -> bool | None:
+        """Whether it owns parts of what is at a path, and not the whole; None where it owns nothing there."""
+        nodes: list[Mapping[str, Any]] = [self.set]
+        for segment in path:
+            nodes = [inner for node in nodes for inner in _below(node, segment)]
+        return any(not _ends(node) for node in nodes) if nodes else None
+
 
 def managers(manifest: Mapping[str, Any]) -> list[Manager]:
     """Return all writers of an object, newest first."""

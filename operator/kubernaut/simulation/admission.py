@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-from kubernaut.core.errors import Forbidden, Invalid
+from kubernaut.core.errors import Forbidden
 from kubernaut.core.ports import Manifest
 from kubernaut.core.quantity import Quantity
+from kubernaut.core.selectors import meets
 from kubernaut.simulation.state import State
 
 _COUNTED: Final = {
@@ -16,6 +17,7 @@ _COUNTED: Final = {
     "PersistentVolumeClaim": "persistentvolumeclaims", "ReplicationController": "replicationcontrollers",
 }  # fmt: skip
 _OVER: Final = frozenset({"Succeeded", "Failed"})
+_SCOPES: Final = frozenset({"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass"})
 
 
 def created(state: State, manifest: Manifest) -> Manifest:
@@ -24,49 +26,57 @@ def created(state: State, manifest: Manifest) -> Manifest:
     Raises:
         Forbidden: a quota of its namespace is used up, or a limit range does not allow it.
     """
-    namespace = manifest["metadata"].get("namespace", "")
     if manifest["kind"] == "Pod":
         manifest = with_limits(state, manifest)
+    _bounded(state, manifest)
+    _within(state, manifest, {})
+    return manifest
+
+
+def changed(state: State, old: Manifest, new: Manifest) -> None:
+    """Let an object be changed: of what a change asks for quotas and limit ranges know volumes alone.
+
+    Raises:
+        Forbidden: a quota of its namespace is used up, or a limit range does not allow it.
+    """
+    if new["kind"] == "PersistentVolumeClaim" and usage(new) != usage(old):
+        _bounded(state, new)
+        _within(state, new, usage(old))
+
+
+def _within(state: State, manifest: Manifest, before: Mapping[str, Fraction]) -> None:
+    namespace = manifest["metadata"].get("namespace", "")
     uses = usage(manifest)
+    more = {name: value - before.get(name, Fraction(0)) for name, value in uses.items()}
     for quota in state.all("", "ResourceQuota", namespace) if namespace else ():
-        if problem := exceeded(state, quota, uses):
+        if problem := exceeded(state, quota, manifest, more):
             raise Forbidden(
                 f"{manifest['kind']} {namespace}/{manifest['metadata']['name']} is forbidden: exceeded quota: "
                 f"{quota['metadata']['name']}, {problem}",
                 status=403,
             )
-    return manifest
 
 
-def changed(old: Mapping[str, Any], new: Manifest) -> Manifest:
-    """Return a changed object as it is stored.
-
-    Raises:
-        Invalid: a field that can't be changed is.
-    """
-    kind = new.get("kind")
-    for field in _fixed(kind):
-        before, after = (_spec(one).get(field) for one in (old, new))
-        if before is not None and before != after:
-            raise Invalid(f"{kind} {new['metadata']['name']}: spec.{field}: field is immutable", status=422)
-    for name in ("data", "binaryData"):
-        if old.get("immutable") and old.get(name) != new.get(name):
-            raise Invalid(
-                f"{kind} {new['metadata']['name']}: {name}: field is immutable when `immutable` is set",
-                status=422,
-            )
-    return new
-
-
-def _fixed(kind: Any) -> tuple[str, ...]:
-    match kind:
-        case "Deployment" | "ReplicaSet" | "DaemonSet":
-            return ("selector",)
-        case "StatefulSet":
-            return ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates")
-        case "Job":
-            return ("selector", "template", "completionMode")
-    return ()
+def _bounded(state: State, manifest: Manifest) -> None:
+    """Demand of a pod as a whole, or of a claim, what limit ranges say of those."""
+    kind, namespace = manifest["kind"], manifest["metadata"].get("namespace", "")
+    if kind == "Pod":
+        asked = {which: resources(manifest, which) for which in ("requests", "limits")}
+    elif kind == "PersistentVolumeClaim":
+        size = {"storage": usage(manifest)["requests.storage"]}
+        asked = {"requests": size, "limits": size}
+    else:
+        return
+    for one in state.all("", "LimitRange", namespace) if namespace else ():
+        for limit in one["spec"].get("limits") or ():
+            if limit.get("type") != kind:
+                continue
+            for name, most in (limit.get("max") or {}).items():
+                if asked["limits"].get(name, Fraction(0)) > amount(most):
+                    raise Forbidden(f"maximum {name} usage per {kind} is {most}", status=403)
+            for name, least in (limit.get("min") or {}).items():
+                if name in asked["requests"] and asked["requests"][name] < amount(least):
+                    raise Forbidden(f"minimum {name} usage per {kind} is {least}", status=403)
 
 
 def _spec(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -87,8 +97,12 @@ def with_limits(state: State, pod: Manifest) -> Manifest:
         for limit in one["spec"].get("limits") or ()
         if limit.get("type") == "Container"
     ]
-    containers = [_limited(container, ranges) for container in spec.get("containers") or ()]
-    return {**pod, "spec": {**spec, "containers": containers}} if ranges else pod
+    limited = {
+        field: [_limited(container, ranges) for container in spec[field]]
+        for field in ("containers", "initContainers")
+        if spec.get(field)
+    }
+    return {**pod, "spec": {**spec, **limited}} if ranges else pod
 
 
 def _limited(container: Mapping[str, Any], ranges: list[Any]) -> dict[str, Any]:
@@ -125,22 +139,29 @@ def usage(manifest: Mapping[str, Any]) -> dict[str, Fraction]:
         uses[plural] = one
     if kind == "Pod":
         if (manifest.get("status") or {}).get("phase") in _OVER:
-            return {}
+            # It is still there, but takes nothing any more.
+            return {"count/pods": one}
         for which in ("requests", "limits"):
             for name, value in resources(manifest, which).items():
                 uses[f"{which}.{name}"] = value
                 if which == "requests":
                     uses[name] = value
     if kind == "PersistentVolumeClaim":
-        asked = ((_spec(manifest).get("resources") or {}).get("requests") or {}).get("storage", "0")
-        uses["requests.storage"] = amount(asked)
+        spec = _spec(manifest)
+        size = amount(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
+        uses["requests.storage"] = size
+        if storage := spec.get("storageClassName"):
+            uses[f"{storage}.storageclass.storage.k8s.io/requests.storage"] = size
+            uses[f"{storage}.storageclass.storage.k8s.io/persistentvolumeclaims"] = one
     return uses
 
 
-def exceeded(state: State, quota: Mapping[str, Any], uses: Mapping[str, Fraction]) -> str:
-    """Return what of a quota would be exceeded, or nothing. Quotas with scopes are not looked at."""
+def exceeded(
+    state: State, quota: Mapping[str, Any], manifest: Mapping[str, Any], uses: Mapping[str, Fraction]
+) -> str:
+    """Return what of a quota would be exceeded by an object that uses so much more, or nothing."""
     spec = quota["spec"]
-    if spec.get("scopes") or spec.get("scopeSelector"):
+    if not covers(quota, manifest):
         return ""
     hard = spec.get("hard") or {}
     if "pods" in uses:
@@ -150,7 +171,7 @@ def exceeded(state: State, quota: Mapping[str, Any], uses: Mapping[str, Fraction
     used = (quota.get("status") or {}).get("used") or {}
     for name, most in hard.items():
         wanted = uses.get(name)
-        if wanted is None:
+        if wanted is None or wanted <= 0:
             continue
         now = used_now(state, quota, name, amount(used.get(name, "0")))
         if now + wanted > amount(most):
@@ -165,19 +186,72 @@ def used_now(state: State, quota: Mapping[str, Any], name: str, told: Fraction) 
         if key.namespace != namespace:
             continue
         now = state.objects.get(key)
-        before, after = (usage(one).get(name, Fraction(0)) if one else Fraction(0) for one in (first, now))
+        before, after = (
+            usage(one).get(name, Fraction(0)) if one and covers(quota, one) else Fraction(0)
+            for one in (first, now)
+        )
         told += after - before
     return told
 
 
+def covers(quota: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether a quota's scopes take in an object; those with scopes take in pods alone."""
+    wanted = _scopes(quota)
+    return not wanted or (manifest["kind"] == "Pod" and all(_in_scope(one, manifest) for one in wanted))
+
+
+def beyond(quota: Mapping[str, Any]) -> str:
+    """Return a scope of a quota that is not looked at, or nothing."""
+    return next((str(one["scopeName"]) for one in _scopes(quota) if one["scopeName"] not in _SCOPES), "")
+
+
+def _scopes(quota: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    spec = quota["spec"]
+    plain = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
+    return [*plain, *((spec.get("scopeSelector") or {}).get("matchExpressions") or ())]
+
+
+def _in_scope(scope: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+    spec = _spec(pod)
+    ends = spec.get("activeDeadlineSeconds") is not None
+    asks = any(resources(pod, which) for which in ("requests", "limits"))
+    match scope["scopeName"]:
+        case "Terminating":
+            return ends
+        case "NotTerminating":
+            return not ends
+        case "BestEffort":
+            return not asks
+        case "NotBestEffort":
+            return asks
+        case "PriorityClass":
+            name = spec.get("priorityClassName")
+            given = {"priority": name} if name else {}
+            return meets({"values": (), **scope, "key": "priority"}, given)
+    return False
+
+
 def resources(pod: Mapping[str, Any], which: str) -> dict[str, Fraction]:
-    """Return what a pod asks for: all containers together, or an init container where that is more."""
+    """Return what a pod asks for: all that runs together, or what comes before that where it is more."""
     spec = pod["spec"]
     total: dict[str, Fraction] = {}
-    for name, value in _each(spec.get("containers") or (), which):
+    # Those that are begun first and go on running count with all that come after them.
+    beside: dict[str, Fraction] = {}
+    peak: dict[str, Fraction] = {}
+    for one in spec.get("initContainers") or ():
+        stays = one.get("restartPolicy") == "Always"
+        for name, value in _each([one], which):
+            least = beside.get(name, Fraction(0)) + value
+            peak[name] = max(peak.get(name, Fraction(0)), least)
+            if stays:
+                beside[name] = least
+    for name, value in (*_each(spec.get("containers") or (), which), *beside.items()):
         total[name] = total.get(name, Fraction(0)) + value
-    for name, value in _each(spec.get("initContainers") or (), which):
+    for name, value in peak.items():
         total[name] = max(total.get(name, Fraction(0)), value)
+    for name, text in ((spec.get("resources") or {}).get(which) or {}).items():
+        # What is asked for the pod as a whole comes before what its containers ask for.
+        total[name] = amount(text)
     for name, text in (spec.get("overhead") or {}).items():
         total[name] = total.get(name, Fraction(0)) + amount(text)
     return total

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kubernaut.core import fields
 from kubernaut.core.errors import OwnedByOthers
 from kubernaut.core.fields import Path, Select
-from kubernaut.core.managed_fields import managers
+from kubernaut.core.managed_fields import Manager, managers
 from kubernaut.core.ports import Manifest
 
+#: lists of Kubernetes itself whose elements have keys; protocols of ports are not told apart
+_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("containers", "initContainers", "ephemeralContainers", "env", "volumes"), ("name",)),
+    "imagePullSecrets": ("name",),
+    "ports": ("containerPort", "port"),
+    "volumeMounts": ("mountPath",),
+    "volumeDevices": ("devicePath",),
+    "hostAliases": ("ip",),
+    "topologySpreadConstraints": ("topologyKey",),
+}
 _NAMES: Final = frozenset({("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")})
 
 
@@ -28,7 +38,7 @@ def applied(seen: Manifest, manifest: Manifest, manager: str, *, force: bool, st
         OwnedByOthers: another manager owns a field that would get another value.
     """
     known = managers(seen)
-    wanted = frozenset(_leaves(manifest)) - _NAMES
+    wanted = frozenset(_leaves(manifest, known)) - _NAMES
     taken = {path for path in wanted if not fields.same(fields.get(seen, path), fields.get(manifest, path))}
     others = [one for one in known if (one.name, one.operation) != (manager, "Apply")]
     robbed = {one.name: path for one in others for path in sorted(taken, key=str) if one.owns(path)}
@@ -62,16 +72,37 @@ def applied(seen: Manifest, manifest: Manifest, manager: str, *, force: bool, st
     return result
 
 
-def _leaves(node: Any, path: Path = ()) -> Iterator[Path]:
-    """Yield the fields of a manifest; the elements of a list of named maps are fields of their own."""
+def _leaves(node: Any, known: Sequence[Manager], path: Path = ()) -> Iterator[Path]:
+    """Yield the fields of a manifest; the elements of a list that has keys are fields of their own."""
     if isinstance(node, Mapping) and node:
         for key, inner in node.items():
-            yield from _leaves(inner, (*path, key))
-    elif isinstance(node, list) and node and all(isinstance(one, Mapping) and "name" in one for one in node):
+            yield from _leaves(inner, known, (*path, key))
+    elif isinstance(node, list) and node and (key := _key(node, known, path)):
         for one in node:
-            yield from _leaves(one, (*path, Select("name", one["name"])))
+            value = one[key] if isinstance(one[key], str) else json.dumps(one[key])
+            yield from _leaves(one, known, (*path, Select(key, value)))
     else:
         yield path
+
+
+def _key(items: list[Any], known: Sequence[Manager], path: Path) -> str:
+    """Return by which field the elements of a list are told apart; empty where the list is one value.
+
+    How the owners of its fields have it counts; where there are none, how the kinds of Kubernetes itself have it.
+    """
+    divided = [one for one in (manager.divides(path) for manager in known) if one is not None]
+    if divided and not any(divided):
+        return ""
+    names = _KEYS.get(str(path[-1]), ("name",) if divided else ())
+    for name in names:
+        values = [one.get(name) for one in items if isinstance(one, Mapping)]
+        if (
+            len(values) == len(items)
+            and None not in values
+            and len({str(one) for one in values}) == len(items)
+        ):
+            return name
+    return ""
 
 
 def _fields_v1(paths: frozenset[Path]) -> dict[str, Any]:

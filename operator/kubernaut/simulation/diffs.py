@@ -35,12 +35,14 @@ class ObjectDiff:
     Attributes:
         what: created, deleted or changed.
         by: the steps that changed it, or the controllers that reacted.
+        anew: whether it is another object than before, under the same name.
     """
 
     object: Key
     what: str
     by: tuple[str, ...]
     fields: tuple[Field, ...] = ()
+    anew: bool = False
 
     @property
     def by_steps(self) -> bool:
@@ -63,7 +65,8 @@ def _change(state: State, key: Key) -> ObjectDiff | None:
     if now is None:
         return ObjectDiff(key, "deleted", by)
     found = tuple(_fields(key, first, now))
-    return ObjectDiff(key, "changed", by, found) if found else None
+    anew = first["metadata"].get("uid") != now["metadata"].get("uid")
+    return ObjectDiff(key, "changed", by, found, anew) if found or anew else None
 
 
 def _fields(key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Field]:

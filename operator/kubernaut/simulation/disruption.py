@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from kubernaut.core.errors import ClusterError, TooManyRequests
-from kubernaut.core.ports import Manifest
+from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.core.selectors import matches
-from kubernaut.simulation.state import State
+from kubernaut.simulation.state import Key, State
+
+_SCALED: Final = ("Deployment", "ReplicaSet", "StatefulSet", "ReplicationController")
 
 
 def demand(state: State, pod: Manifest) -> None:
@@ -18,7 +20,8 @@ def demand(state: State, pod: Manifest) -> None:
     Raises:
         TooManyRequests: a budget does not allow it now. ClusterError: several budgets cover the pod.
     """
-    if (pod.get("status") or {}).get("phase") in ("Pending", "Succeeded", "Failed"):
+    over = (pod.get("status") or {}).get("phase") in ("Pending", "Succeeded", "Failed")
+    if over or "deletionTimestamp" in pod["metadata"]:
         return
     budgets = covering(state, pod)
     if len(budgets) > 1:
@@ -59,10 +62,36 @@ def _counts(state: State, budget: Mapping[str, Any]) -> tuple[int, int, int]:
         and (one.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
     ]
     healthy = sum(ready(one) and "deletionTimestamp" not in one["metadata"] for one in pods)
-    expected = max((budget.get("status") or {}).get("expectedPods", 0), len(pods))
+    if isinstance(spec.get("minAvailable"), int):
+        return len(pods), healthy, spec["minAvailable"]
+    expected = _scale(state, pods)
+    if expected is None:
+        expected = max((budget.get("status") or {}).get("expectedPods", 0), len(pods))
     if "minAvailable" in spec:
-        return expected, healthy, _amount(spec["minAvailable"], expected)
-    return expected, healthy, expected - _amount(spec.get("maxUnavailable", 0), expected)
+        return expected, healthy, share(spec["minAvailable"], expected)
+    return expected, healthy, max(0, expected - share(spec.get("maxUnavailable", 0), expected))
+
+
+def _scale(state: State, pods: list[Manifest]) -> int | None:
+    """Return how many pods those who look after these want; None where one of them is not known."""
+    wanted: dict[Key, int] = {}
+    for pod in pods:
+        owner, found = _controller(state, pod), None
+        while owner is not None:
+            owner, found = _controller(state, owner), owner
+        if found is None or found["kind"] not in _SCALED:
+            return None
+        wanted[Key.at(found)] = found["spec"].get("replicas", 1)
+    return sum(wanted.values())
+
+
+def _controller(state: State, one: Mapping[str, Any]) -> Manifest | None:
+    for owner in one["metadata"].get("ownerReferences") or ():
+        if owner.get("controller"):
+            namespace = one["metadata"].get("namespace", "")
+            ref = ObjectRef(str(owner["apiVersion"]), str(owner["kind"]), namespace, str(owner["name"]))
+            return state.objects.get(Key.of(ref))
+    return None
 
 
 def counted(state: State, budget: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +120,8 @@ def _unhealthy_may_go(state: State, budget: Mapping[str, Any], pod: Mapping[str,
     return healthy >= needed > 0
 
 
-def _amount(value: Any, of: int) -> int:
+def share(value: Any, of: int, rounded: Callable[[float], int] = math.ceil) -> int:
+    """Return a number, or so many percent of another one."""
     if isinstance(value, str) and value.endswith("%"):
-        return math.ceil(of * int(value[:-1]) / 100)
+        return rounded(of * int(value[:-1]) / 100)
     return int(value)

@@ -23,6 +23,7 @@ from kubernaut.api.execution import (
 from kubernaut.api.guards import GUARD_APPROVAL
 from kubernaut.api.names import API_VERSION
 from kubernaut.api.reach import namespace_of
+from kubernaut.api.workflow import Lifecycle
 from kubernaut.core.content import content_hash, snapshot_name
 from kubernaut.core.errors import ClusterError, NotFound, StepError
 from kubernaut.core.expressions import Scope
@@ -42,6 +43,7 @@ from kubernaut.engine.live import LiveRun
 from kubernaut.engine.owning import GitOps
 from kubernaut.engine.past import PastRuns
 from kubernaut.engine.ports import Accounts
+from kubernaut.simulation import beginning
 from kubernaut.simulation.controllers.settling import Settling
 from kubernaut.simulation.diffs import changes
 from kubernaut.simulation.outside import (
@@ -105,6 +107,7 @@ class Driver:
         """Return how the run goes.
 
         Raises:
+            StepError: it would not begin.
             ClusterError: its target does not exist, or can't be read.
         """
         began = self.shadow.state.now
@@ -138,7 +141,15 @@ class Driver:
         name = str(wanted.plan.target_name.render(Scope(wanted.params, {}, place)))
         target = spec.target
         where = namespace_of(target.api_version, target.kind, wanted.namespace)
-        found = await self.shadow.get(ObjectRef(target.api_version, target.kind, where, name))
+        found = await beginning.target(
+            self.shadow, ObjectRef(target.api_version, target.kind, where, name), wanted.namespace
+        )
+        await beginning.account(self.shadow, wanted.namespace, spec.service_account_name)
+        if wanted.past is not None and not self.depth:
+            others = wanted.past.on_target(found["metadata"]["uid"], self.run_uid)
+            beginning.alone(self.shadow.assumptions, spec, others)
+        if spec.lifecycle is Lifecycle.DRAFT:
+            self.shadow.assumptions.say(f"Workflow {wanted.workflow} is a draft: it is taken to be active")
         self._labels = found["metadata"].get("labels") or {}
         digest = content_hash(spec)
         status = WorkflowExecutionStatus(
@@ -329,7 +340,8 @@ class Driver:
             if self.depth >= _DEEPEST:
                 raise ClusterError(f"more than {_DEEPEST} runs would start each other")
             plan, params = await self.wanted.find(name, given)
-            wanted = replace(self.wanted, workflow=name, plan=plan, params=params)
+            levels = beginning.levels_of(name, plan.spec.guards, self.wanted.levels)
+            wanted = replace(self.wanted, workflow=name, plan=plan, params=params, levels=levels)
             uid = child["metadata"]["uid"]
             result = await Driver(wanted, self.shadow, self.settling, self.depth + 1, ref.name, uid).follow()
             status = result.status.wire()
@@ -366,6 +378,11 @@ class Driver:
         shape = unfold(self.wanted.plan, records)
         names = [step.name for step in shape.steps]
         mutations = tuple(self.shadow.mutations)
+        if mutations:
+            self.shadow.assumptions.say(
+                "admission policies and webhooks let all pass that steps and controllers send, and what is not "
+                "checked here is valid (--server asks the API server about what steps send)"
+            )
         return Result(
             self.wanted.workflow,
             self.wanted.namespace,

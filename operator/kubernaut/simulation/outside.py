@@ -77,7 +77,7 @@ def unknown_metrics(queries: Iterable[str], now: datetime, assumptions: Assumpti
 
 
 class OneAccount:
-    """The same copy, whoever acts: rights are told apart from the simulation."""
+    """The same copy, whoever acts: that is noted, for rights are told apart from the simulation."""
 
     def __init__(self, shadow: Shadow) -> None:
         self._shadow = shadow
@@ -86,4 +86,5 @@ class OneAccount:
         return self._shadow
 
     def as_account(self, namespace: str, service_account: str) -> Cluster:
+        self._shadow.account = service_account
         return self._shadow

@@ -60,11 +60,7 @@ class Radius:
     def of(cls, diffs: tuple[ObjectDiff, ...], mutations: tuple[Mutation, ...]) -> Radius:
         pods = [one for one in diffs if one.object.kind == "Pod"]
         # A StatefulSet's pod is made anew under its name: it is gone all the same.
-        again = [
-            one
-            for one in pods
-            if one.what == "changed" and any(f.path == "metadata.ownerReferences" for f in one.fields)
-        ]
+        again = [one for one in pods if one.anew]
         gone = [str(one.object) for one in pods if one.what == "deleted"] + [str(one.object) for one in again]
         return cls(
             sum(one.by_steps for one in diffs),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,17 +29,19 @@ class Answer:
         return {"step": self.step, "request": self.request, **told}
 
 
-async def checked(result: Result, shadow: Shadow, account: Cluster) -> tuple[Answer, ...]:
-    """Return what the API server says of each change, sent as the account; all with ``dryRun=All``.
+async def checked(result: Result, shadow: Shadow, account: Callable[[str], Cluster]) -> tuple[Answer, ...]:
+    """Return what the API server says of each change, sent as the account that would; all with ``dryRun=All``.
 
     Each is checked against the cluster as it is: what an earlier change would have done is not there.
     """
-    return tuple([await _checked(one, shadow, account) for one in result.mutations])
+    return tuple([await _checked(one, shadow, account(one.account)) for one in result.mutations])
 
 
 async def _checked(mutation: Mutation, shadow: Shadow, account: Cluster) -> Answer:
     answer = Answer(mutation.step, f"{mutation.verb} {mutation.ref}")
-    first = shadow.state.first.get(Key.of(mutation.ref))
+    key = Key.of(mutation.ref)
+    # What was written as it was before is as it was read.
+    first = shadow.state.first[key] if key in shadow.state.first else shadow.state.objects.get(key)
     if first is None and mutation.verb != "create":
         return replace(answer, unchecked="the object exists in the simulation only")
     try:

@@ -12,7 +12,7 @@ from kubernaut.core.errors import AlreadyExists, ClusterError, Conflict, Invalid
 from kubernaut.core.fields import apply_merge_patch, without_nulls
 from kubernaut.core.kinds import group_of
 from kubernaut.core.ports import Cluster, Manifest, ObjectRef
-from kubernaut.simulation import admission, applying, disruption
+from kubernaut.simulation import admission, applying, disruption, validating
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.selecting import selected
 from kubernaut.simulation.state import Key, State
@@ -23,13 +23,18 @@ _OWN: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "m
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A request of a step that the shadow took instead of the cluster, with all that is needed to send it."""
+    """A request of a step that the shadow took instead of the cluster, with all that is needed to send it.
+
+    Attributes:
+        account: the ServiceAccount that would send it.
+    """
 
     step: str
     verb: str
     ref: ObjectRef
     body: Manifest | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    account: str = ""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class Shadow:
     Attributes:
         reader: where objects that are not known yet are read, or None where all there is is in the state.
         step: whose requests are being answered.
+        account: the ServiceAccount that sends them.
         mutations: what steps asked for, in order.
         reads: how often the reader was asked.
     """
@@ -47,6 +53,7 @@ class Shadow:
     assumptions: Assumptions
     reader: Cluster | None = None
     step: str = ""
+    account: str = ""
     mutations: list[Mutation] = field(default_factory=list)
     reads: int = 0
     _listed: set[tuple[str, str, str]] = field(default_factory=set)
@@ -103,6 +110,7 @@ class Shadow:
             await self.know(api_version, kind, namespace)
         except ClusterError as error:
             self.assumptions.say(f"{what} not taken into account: they can't be read ({error})")
+            self.state.unread.add((group_of(api_version), kind))
             return False
         return True
 
@@ -134,13 +142,14 @@ class Shadow:
         if strategic:
             raise Invalid(f"a strategic merge patch of {ref} can't be simulated", status=400)
         await self._load(ref)
+        await self._know_limits_of(ref)
         old = self.state.demand(Key.of(ref), version=resource_version)
         claimed = (body.get("metadata") or {}).get("uid")
         if claimed and claimed != old["metadata"].get("uid"):
             raise Conflict(f"{ref} has another UID", status=409)
         merged = apply_merge_patch(old, _written(body, subresource))
         options = {"resource_version": resource_version, "subresource": subresource}
-        return self._stored(ref, old, merged, dry_run, Mutation(self.step, "patch", ref, body, options))
+        return self._stored(ref, old, merged, dry_run, self._mutation("patch", ref, body, options))
 
     async def apply(
         self,
@@ -155,10 +164,22 @@ class Shadow:
         """Apply fields on the server's side, as far as managedFields tell whose they are."""
         ref = ObjectRef.of(manifest)
         await self._load(ref)
+        await self._know_limits_of(ref)
         old = self.state.demand(Key.of(ref), uid=uid, version=resource_version)
+        if not old["metadata"].get("managedFields"):
+            self.assumptions.say(f"whose the fields of {ref} are is not known: nobody else's are applied to")
         merged = applying.applied(old, manifest, manager, force=force, stamp=self.state.stamp)
         options = {"uid": uid, "resource_version": resource_version, "manager": manager, "force": force}
-        return self._stored(ref, old, merged, dry_run, Mutation(self.step, "apply", ref, manifest, options))
+        return self._stored(ref, old, merged, dry_run, self._mutation("apply", ref, manifest, options))
+
+    def _mutation(
+        self,
+        verb: str,
+        ref: ObjectRef,
+        body: Manifest | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Mutation:
+        return Mutation(self.step, verb, ref, body, options or {}, self.account)
 
     def _stored(
         self, ref: ObjectRef, old: Manifest, merged: Manifest, dry_run: bool, mutation: Mutation
@@ -168,7 +189,9 @@ class Shadow:
         new = {**merged, "metadata": {**merged["metadata"], **kept}}
         if mutation.verb == "apply":
             new["metadata"]["managedFields"] = managed
-        new = admission.changed(old, _as_stored(new))
+        new = _as_stored(new)
+        validating.demand(old, new)
+        admission.changed(self.state, old, new)
         if dry_run:
             return copy.deepcopy(new)
         stored = self.state.put(new, self.step)
@@ -186,17 +209,27 @@ class Shadow:
         if self.state.objects.get(Key.of(ref)) is not None:
             raise AlreadyExists(f"{ref} exists already", status=409)
         await self._know_limits(ref.namespace)
-        new = admission.created(self.state, _as_stored(manifest))
+        new = _as_stored(manifest)
+        validating.demand(None, new)
+        new = admission.created(self.state, new)
         if dry_run:
             return copy.deepcopy({**new, "metadata": {**new["metadata"], "uid": "not stored"}})
         stored = self.state.add(new, self.step)
-        self.mutations.append(Mutation(self.step, "create", ref, manifest))
+        self.mutations.append(self._mutation("create", ref, manifest))
         return copy.deepcopy(stored)
+
+    async def _know_limits_of(self, ref: ObjectRef) -> None:
+        if ref.kind == "PersistentVolumeClaim":
+            await self._know_limits(ref.namespace)
 
     async def _know_limits(self, namespace: str) -> None:
         if namespace:
             await self.tries_to_know("v1", "ResourceQuota", namespace, f"quotas of {namespace} are")
             await self.tries_to_know("v1", "LimitRange", namespace, f"limit ranges of {namespace} are")
+            for quota in self.state.all("", "ResourceQuota", namespace):
+                if scope := admission.beyond(quota):
+                    told = f"quota {quota['metadata']['name']} is taken to allow all: its scope {scope}"
+                    self.assumptions.say(f"{told} is not looked at")
 
     async def delete(
         self,
@@ -219,7 +252,7 @@ class Shadow:
             "grace_period_seconds": grace_period_seconds,
             "propagation": propagation,
         }
-        self.mutations.append(Mutation(self.step, "delete", ref, None, options))
+        self.mutations.append(self._mutation("delete", ref, None, options))
         if propagation == "Orphan":
             await self._orphan(ref, uid)
         self._gone(ref)
@@ -235,7 +268,7 @@ class Shadow:
         disruption.demand(self.state, pod)
         if dry_run:
             return
-        self.mutations.append(Mutation(self.step, "evict", ref, None, {"uid": uid}))
+        self.mutations.append(self._mutation("evict", ref, None, {"uid": uid}))
         self._gone(ref)
 
     def _gone(self, ref: ObjectRef) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import yaml
@@ -59,12 +59,34 @@ def _checked(at: int, one: Any) -> Manifest:
         raise StateInvalid(f"{where}.metadata.name", "is required", fix)
     # As the API server would have it: what is null is not there.
     given: Manifest = without_nulls(copy.deepcopy(one))
+    for path, problem in _misshapen(given):
+        raise StateInvalid(f"{where}.{path}", problem, fix)
     # A file written by hand has neither; what refers to an object by its UID must have both.
     given["metadata"].setdefault(
         "uid", f"simulated-{one['kind']}-{meta.get('namespace', '')}-{meta['name']}".lower()
     )
     given["metadata"].setdefault("resourceVersion", "1")
     return given
+
+
+def _misshapen(one: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield what every object has in another shape than the API server gives it."""
+    meta = one["metadata"]
+    parts = [("spec", one.get("spec")), ("status", one.get("status"))]
+    parts += [(f"metadata.{name}", meta.get(name)) for name in ("labels", "annotations")]
+    yield from (
+        (path, "is no map") for path, part in parts if part is not None and not isinstance(part, dict)
+    )
+    for name in ("namespace", "uid", "resourceVersion"):
+        if not isinstance(meta.get(name, ""), str):
+            yield f"metadata.{name}", "is no text"
+    owners = meta.get("ownerReferences", [])
+    named = ("apiVersion", "kind", "name", "uid")
+    if not isinstance(owners, list) or any(
+        not isinstance(owner, dict) or not all(isinstance(owner.get(name), str) for name in named)
+        for owner in owners
+    ):
+        yield "metadata.ownerReferences", f"is no list of maps with {', '.join(named)}"
 
 
 def write(manifests: Iterable[Mapping[str, Any]]) -> str:

@@ -50,12 +50,16 @@ class State:
         objects: what there is; None for an object that was looked for and does not exist.
         first: each object as it was before anything touched it; None where it did not exist.
         touched: who changed an object, first change first: steps, or CONTROLLERS.
+        gone: the UIDs of objects that were removed.
+        unread: kinds of which not all objects could be read, by group.
     """
 
     now: datetime
     objects: dict[Key, Manifest | None] = field(default_factory=dict)
     first: dict[Key, Manifest | None] = field(default_factory=dict)
     touched: dict[Key, dict[str, None]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    unread: set[tuple[str, str]] = field(default_factory=set)
     _version: int = _FIRST
     _made: int = 0
 
@@ -129,6 +133,7 @@ class State:
             self.objects[key] = {**old, "metadata": {**gone, "resourceVersion": self._next()}}
         else:
             self.objects[key] = None
+            self.gone.add(str(old["metadata"].get("uid")))
 
     def demand(self, key: Key, *, uid: str = "", version: str = "") -> Manifest:
         """Return an object that has this UID and version, where they are given.

@@ -68,11 +68,26 @@ def changing(requests: list[Request], user: str) -> list[Request]:
 
 def test_nothing_is_sent_that_changes_anything(here: Space) -> None:
     code, requests = requests_of(here, "simulate", "grow")
-    assert code == 0, here.out + here.err
+    assert code == 2, here.out + here.err
     assert changing(requests, here.who()) == []
-    assert "The run would end Succeeded, Remediated" in here.out
+    assert "The run would fail for want of rights: repair may not get deployments.apps api" in here.out
+    assert "With them it would end Succeeded, Remediated" in here.out
     assert "~ Deployment" in here.out
     assert "lacks patch deployments.apps api" in here.out
+
+
+def grant(here: Space) -> None:
+    """Give the Workflow's account what it needs, and wait until it has it."""
+    here("rbac", "grow", "-o", "yaml")
+    here.kubectl("apply", "-f", "-", stdin=here.out)
+    await_true(lambda: here("simulate", "grow") == 0, "the account still lacks what it needs")
+
+
+def test_with_the_rights_that_it_needs_the_run_would_succeed(here: Space) -> None:
+    grant(here)
+    assert "The run would end Succeeded, Remediated" in here.out
+    assert here("simulate", "grow", "-o", "json") == 0
+    assert json.loads(here.out)["rights"]["refused"] == []
 
 
 def test_with_server_every_change_is_a_dry_run_as_the_workflows_account(here: Space) -> None:
@@ -82,8 +97,7 @@ def test_with_server_every_change_is_a_dry_run_as_the_workflows_account(here: Sp
     assert "would be refused" in here.out
     assert all(one.dry_run for one in sent)
     assert {one.user for one in sent} == {f"system:serviceaccount:{here.namespace}:repair"}
-    here("rbac", "grow", "-o", "yaml")
-    here.kubectl("apply", "-f", "-", stdin=here.out)
+    grant(here)
     await_true(lambda: here("simulate", "grow", "--server") == 0, "the API server would still refuse it")
     assert "would be taken" in here.out
     assert "It has all that the steps need." in here.out
@@ -92,6 +106,7 @@ def test_with_server_every_change_is_a_dry_run_as_the_workflows_account(here: Sp
 
 
 def test_a_saved_state_gives_the_same_answer_without_a_cluster(here: Space, tmp_path: Path) -> None:
+    grant(here)
     path, flow = tmp_path / "state.json", tmp_path / "flow.yaml"
     flow.write_text(json.dumps({**GROW, "metadata": {"name": "grow", "namespace": here.namespace}}))
     assert here("simulate", "grow", "--save-state", str(path), "-o", "json") == 0, here.err
@@ -126,6 +141,7 @@ def test_a_saved_state_holds_the_runs_that_guards_count(here: Space, tmp_path: P
 
 
 def test_a_file_is_simulated_in_the_namespace_that_it_names(here: Space, tmp_path: Path) -> None:
+    grant(here)
     flow = tmp_path / "flow.yaml"
     flow.write_text(json.dumps({**GROW, "metadata": {"name": "grow", "namespace": here.namespace}}))
     here.capsys.readouterr()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kubernaut.core.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, TooManyRequests
@@ -165,3 +167,61 @@ def test_a_saved_state_holds_no_secret_and_is_read_back() -> None:
     text = snapshots.write([*rolled_out(), secret])
     assert "aHVudGVyMg==" not in text
     assert [one["kind"] for one in snapshots.read(text)][-1] == "Secret"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"spec": {"replicas": "abc"}}, "spec.replicas"),
+        ({"spec": {"replicas": -1}}, "spec.replicas"),
+        ({"spec": {"template": {"spec": {"containers": ["app"]}}}}, "list of maps"),
+        ({"spec": {"template": {"metadata": {"labels": {"app": "b"}}}}}, "does not match"),
+        ({"spec": {"strategy": {"rollingUpdate": {"maxSurge": "1"}}}}, "maxSurge"),
+        ({"metadata": {"labels": {"version": 3}}}, "has to be text"),
+    ],
+)
+async def test_what_the_api_server_would_not_take_is_refused(body: Manifest, told: str) -> None:
+    shadow = shadow_of(NOW, objects=[node(), *rolled_out()])
+    with pytest.raises(Invalid, match=told):
+        await shadow.patch(API, body, resource_version="7")
+
+
+async def test_what_a_written_state_lacks_keeps_nothing_from_being_changed() -> None:
+    bare = rolled_out()[0]
+    del bare["spec"]["template"]["spec"]["containers"][0]["image"]
+    shadow = shadow_of(NOW, objects=[bare])
+    assert (await shadow.patch(API, GROW, resource_version="7"))["spec"]["replicas"] == 5
+
+
+async def test_of_a_pod_only_images_can_be_changed() -> None:
+    shadow = shadow_of(NOW, objects=rolled_out())
+    container = (await shadow.get(POD))["spec"]["containers"][0]
+    newer = await shadow.patch(
+        POD, {"spec": {"containers": [{**container, "image": "shop/api:2"}]}}, resource_version="7"
+    )
+    with pytest.raises(Invalid, match="images"):
+        await shadow.patch(
+            POD,
+            {"spec": {"containers": [{**container, "resources": {}}]}},
+            resource_version=newer["metadata"]["resourceVersion"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"spec": "none"}, "spec"),
+        ({"status": []}, "status"),
+        ({"metadata": {"name": "api", "labels": ["app"]}}, "metadata.labels"),
+        ({"metadata": {"name": "api", "namespace": 3}}, "metadata.namespace"),
+        (
+            {"metadata": {"name": "api", "ownerReferences": [{"kind": "ReplicaSet"}]}},
+            "metadata.ownerReferences",
+        ),
+    ],
+)
+def test_a_state_with_an_object_of_another_shape_is_refused_by_its_place(part: Manifest, field: str) -> None:
+    one = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "api"}, **part}
+    with pytest.raises(snapshots.StateInvalid) as refused:
+        snapshots.read(json.dumps({"items": [one]}))
+    assert refused.value.field == f"items[0].{field}"

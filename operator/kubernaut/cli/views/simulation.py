@@ -32,6 +32,7 @@ class Told:
         needs: rights, in words.
         lacks: those that the Workflow's account lacks; None where that could not be found out, with ``why``.
         refused: changes that the API server would refuse; None where it was not asked.
+        without: what of the simulation its accounts may not do.
     """
 
     result: Result
@@ -42,17 +43,25 @@ class Told:
     why: str = ""
     refused: tuple[serverside.Answer, ...] | None = None
     expected: Expected = field(default_factory=Expected)
+    without: tuple[str, ...] = ()
+
+    @property
+    def through(self) -> bool:
+        """Whether the run would succeed, with the rights that its accounts have."""
+        return self.result.through and not self.without
 
     def wire(self) -> dict[str, Any]:
         """Return it for programs."""
         answers = None if self.refused is None else [one.wire() for one in self.refused]
         return {
             **self.result.wire(),
+            "goesThrough": self.through,
             "readsAs": self.reads_as or None,
             "rights": {
                 "account": self.account,
                 "needed": list(self.needs),
                 "lacking": None if self.lacks is None else list(self.lacks),
+                "refused": list(self.without),
                 "unknownBecause": self.why or None,
             },
             "serverSide": answers,
@@ -63,7 +72,7 @@ class Told:
 def report(told: Told) -> RenderableType:
     """Return verdict, steps, changes, reach, rights, what the API server said, the history and the assumptions."""
     result = told.result
-    parts: list[RenderableType] = [_verdict(result), Text(_read(told), "dim")]
+    parts: list[RenderableType] = [_verdict(told), Text(_read(told), "dim")]
     parts += _section("Steps", _steps(result))
     parts += _section("Changes", _changes(result.diffs))
     parts += _section("Reach", _reach(result))
@@ -75,12 +84,18 @@ def report(told: Told) -> RenderableType:
     return Group(*parts)
 
 
-def _verdict(result: Result) -> Text:
-    status = result.status
+def _verdict(told: Told) -> Text:
+    result, status = told.result, told.result.status
     if result.waits:
         return Text(f"The run would wait for {line(result.waits)}", "yellow")
     verdict = f", {status.verdict.value}" if status.verdict else ""
     how = f"{status.phase.value}{verdict}: {line(status.message or '')}"
+    if told.without:
+        more = f" (and {len(told.without) - 1} more)" if len(told.without) > 1 else ""
+        return Text(
+            f"The run would fail for want of rights: {line(told.without[0])}{more}. With them it would end {how}",
+            "red",
+        )
     return Text(f"The run would end {how}", "green" if result.through else "red")
 
 

@@ -11,7 +11,7 @@ from kubernaut.core.fields import same
 from kubernaut.core.ports import Manifest
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.controllers import pods
-from kubernaut.simulation.disruption import ready
+from kubernaut.simulation.disruption import ready, share
 from kubernaut.simulation.state import CONTROLLERS, Key, State
 
 HASH: Final = "pod-template-hash"
@@ -49,7 +49,7 @@ def replica_set(state: State, assumptions: Assumptions, key: Key) -> None:
     for at in range(_ROUNDS * 10):
         there = pods.staying(pods.owned(state, found, "", "Pod"))
         if len(there) > wanted:
-            for pod in sorted(there, key=pods.order_of_removal)[: len(there) - wanted]:
+            for pod in pods.order_of_removal(there)[: len(there) - wanted]:
                 pods.remove(state, pod)
         elif len(there) < wanted:
             name = f"{key.name}-{pods.suffix(f'{key} {len(state.first)} {at}')}"
@@ -187,12 +187,8 @@ def _move(state: State, found: Mapping[str, Any], new: Manifest, old: list[Manif
 def _limits(spec: Mapping[str, Any], wanted: int) -> tuple[int, int]:
     rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
     surge, unavailable = rolling.get("maxSurge", "25%"), rolling.get("maxUnavailable", "25%")
-    most, least = _amount(surge, wanted, math.ceil), _amount(unavailable, wanted, math.floor)
+    most, least = share(surge, wanted, math.ceil), share(unavailable, wanted, math.floor)
     return (most, least) if most or least else (0, 1)
-
-
-def _amount(value: Any, of: int, rounded: Any) -> int:
-    return int(rounded(of * int(value[:-1]) / 100)) if isinstance(value, str) else int(value)
 
 
 def _tell(state: State, key: Key) -> None:

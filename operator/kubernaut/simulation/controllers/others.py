@@ -13,6 +13,8 @@ from kubernaut.simulation.controllers import pods, scheduling
 from kubernaut.simulation.state import CONTROLLERS, Key, State
 
 _TOLERANCE: Final = 0.1
+#: words of the scheduler about what is not looked at here
+_NOT_LOOKED_AT: Final = ("affinity rules", "topology spread", "persistentvolumeclaim", "volume")
 _SCALED: Final = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "ReplicaSet")})
 
 
@@ -33,13 +35,17 @@ def job(state: State, assumptions: Assumptions, key: Key) -> None:
         status |= {"active": None, "ready": 0, "conditions": [*kept, {"type": "Suspended", "status": "True"}]}
         state.put({**found, "status": status}, CONTROLLERS)
         return
-    assumptions.say(f"Job {key.namespace}/{key.name} is assumed to succeed at once")
     name = f"{key.name}-{pods.suffix(str(key))}"
     if not there:
         made = pods.make(state, assumptions, found, spec["template"], name)
         if made is None:
             return
         there = [made]
+    if any(not one["spec"].get("nodeName") or pods.failing(state, one) for one in there):
+        # What is assumed of its pods says why.
+        state.put({**found, "status": {**status, "active": len(there)}}, CONTROLLERS)
+        return
+    assumptions.say(f"Job {key.namespace}/{key.name} is assumed to succeed at once")
     for one in there:
         ended = {**one.get("status", {}), "phase": "Succeeded", "containerStatuses": _ended(one)}
         state.put({**one, "status": ended}, CONTROLLERS)
@@ -154,20 +160,29 @@ def taints(state: State, node: Mapping[str, Any]) -> None:
 
 
 def pending(state: State, assumptions: Assumptions) -> None:
-    """Place pending pods anew, once nodes have changed."""
+    """Place pending pods anew, once there may be room for them."""
     for pod in list(state.all("", "Pod")):
-        if not pod["spec"].get("nodeName") and "deletionTimestamp" not in pod["metadata"]:
+        if pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
+            continue
+        if why := _kept_by_more(pod):
+            assumptions.say(f"{Key.at(pod)} stays Pending: {why}")
+            continue
+        node, _ = scheduling.place(state, pod)
+        if node:
             pods.settle(state, assumptions, pod)
+
+
+def _kept_by_more(pod: Mapping[str, Any]) -> str:
+    """Return why the scheduler could not place a pod, where that is among what is not looked at here."""
+    for one in (pod.get("status") or {}).get("conditions") or ():
+        told = str(one.get("message", "")).lower()
+        if one.get("type") == "PodScheduled" and any(word in told for word in _NOT_LOOKED_AT):
+            return told
+    return ""
 
 
 def garbage(state: State) -> bool:
     """Remove what belongs to nothing any more, and pods whose grace is over; True where something went."""
-    living = {one["metadata"].get("uid") for one in state.objects.values() if one is not None}
-    gone = {
-        first["metadata"].get("uid")
-        for key, first in state.first.items()
-        if first is not None and state.objects.get(key) is None
-    }
     removed = False
     for key, one in list(state.objects.items()):
         if one is None:
@@ -178,7 +193,7 @@ def garbage(state: State) -> bool:
             removed = True
             continue
         owners = {owner.get("uid") for owner in meta.get("ownerReferences") or ()}
-        if owners and owners <= gone - living and not meta.get("deletionTimestamp"):
+        if owners and owners <= state.gone and not meta.get("deletionTimestamp"):
             state.remove(key, CONTROLLERS)
             removed = True
     return removed

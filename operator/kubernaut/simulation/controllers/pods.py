@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
 from kubernaut.core.errors import AlreadyExists, ClusterError
+from kubernaut.core.fields import same
 from kubernaut.core.ports import Manifest
 from kubernaut.core.selectors import matches
 from kubernaut.simulation import admission
@@ -16,10 +18,9 @@ from kubernaut.simulation.disruption import ready
 from kubernaut.simulation.state import CONTROLLERS, Key, State
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
-#: what a container waits for that a new pod with the same image, and configuration, would wait for too
-_STAYS: Final = frozenset(
-    {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"}
-)
+_BY_CONFIGURATION: Final = "CreateContainerConfigError"
+#: what a container waits for that a new pod with the same image, or the same environment, would wait for too
+_STAYS: Final = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", _BY_CONFIGURATION})
 _OVER: Final = ("Succeeded", "Failed")
 
 
@@ -69,9 +70,13 @@ def make(
     name: str,
     *,
     labels: Mapping[str, str] | None = None,
-    node: str = "",
+    placed: str = "",
 ) -> Manifest | None:
-    """Create a pod of a template and have it scheduled; None where a quota does not allow it."""
+    """Create a pod of a template and have it scheduled; None where a quota does not allow it.
+
+    Args:
+        placed: the only node it can go to, where it is made for one.
+    """
     meta, given = owner["metadata"], template.get("metadata") or {}
     pod: Manifest = {
         "apiVersion": "v1",
@@ -83,7 +88,7 @@ def make(
             "annotations": given.get("annotations"),
             "ownerReferences": [reference(owner)],
         },
-        "spec": {**template["spec"], **({"nodeName": node} if node else {})},
+        "spec": {**template["spec"]},
         "status": {"phase": "Pending"},
     }
     try:
@@ -93,7 +98,7 @@ def make(
     except ClusterError as error:
         assumptions.say(f"{owner['kind']} {meta['namespace']}/{meta['name']} can't create a pod: {error}")
         return None
-    return settle(state, assumptions, pod)
+    return settle(state, assumptions, pod, placed)
 
 
 def reference(owner: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +113,7 @@ def reference(owner: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def settle(state: State, assumptions: Assumptions, pod: Manifest) -> Manifest:
+def settle(state: State, assumptions: Assumptions, pod: Manifest, placed: str = "") -> Manifest:
     """Have a pending pod scheduled where a node takes it, and started."""
     meta, node = pod["metadata"], pod["spec"].get("nodeName") or ""
     for what in scheduling.not_modelled(pod):
@@ -122,6 +127,7 @@ def settle(state: State, assumptions: Assumptions, pod: Manifest) -> Manifest:
                 "conditions": [_condition("PodScheduled", False, "Unschedulable", why)],
             }
             return state.put({**pod, "status": status}, CONTROLLERS)
+    node = placed if placed and node == scheduling.NOT_KNOWN else node
     stuck = failing(state, pod)
     if stuck:
         assumptions.say(f"a new pod of {_of(pod)} does not get ready: {stuck}")
@@ -149,26 +155,85 @@ def remove(state: State, pod: Mapping[str, Any]) -> None:
 
 
 def failing(state: State, pod: Mapping[str, Any]) -> str:
-    """Return why containers of a pod won't start, as pods with the same images show; else nothing."""
-    images = {one.get("image") for one in pod["spec"].get("containers") or ()}
+    """Return why containers of a pod won't start, as pods that are alike show; else nothing."""
     for key, first in {**state.objects, **state.first}.items():
         if key.kind != "Pod" or key.namespace != pod["metadata"]["namespace"] or first is None:
             continue
+        theirs = {one.get("name"): one for one in first["spec"].get("containers") or ()}
         for status in (first.get("status") or {}).get("containerStatuses") or ():
             waiting = ((status.get("state") or {}).get("waiting") or {}).get("reason")
-            image = next(
-                (one.get("image") for one in first["spec"]["containers"] if one["name"] == status["name"]),
-                None,
-            )
-            if waiting in _STAYS and image in images:
-                return f"{waiting} of image {image}, as in pod {key.name}"
+            container = theirs.get(status.get("name"))
+            if waiting not in _STAYS or container is None:
+                continue
+            if any(_fails_alike(state, pod, first, one, container, waiting) for one in _containers(pod)):
+                return f"{waiting} of image {container.get('image')}, as in pod {key.name}"
     return ""
 
 
-def order_of_removal(pod: Mapping[str, Any]) -> tuple[bool, bool, str]:
-    """Sort pods as a ReplicaSet removes them: not scheduled first, then not ready, then the newest."""
-    created = str(pod["metadata"].get("creationTimestamp", ""))
-    return bool(pod["spec"].get("nodeName")), ready(pod), "".join(chr(0x10FFFF - ord(one)) for one in created)
+def _containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(pod["spec"].get("containers") or ())
+
+
+def _fails_alike(
+    state: State,
+    pod: Mapping[str, Any],
+    other: Mapping[str, Any],
+    container: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    why: str,
+) -> bool:
+    """Whether a container would wait for what one of another pod waits for."""
+    if why == _BY_CONFIGURATION:
+        # It is what its environment is taken from that is not there, unless a step has changed that.
+        same_sources = all(same(container.get(name), theirs.get(name)) for name in ("env", "envFrom"))
+        return same_sources and not _touched(state, pod, _sources(container))
+    if container.get("image") != theirs.get("image"):
+        return False
+    secrets = [spec.get("imagePullSecrets") or [] for spec in (pod["spec"], other["spec"])]
+    named = {("Secret", str(one.get("name"))) for one in secrets[0]}
+    return same(*secrets) and not _touched(state, pod, named)
+
+
+def _sources(container: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return the ConfigMaps and Secrets that a container's environment is taken from."""
+    given = [one.get("valueFrom") or {} for one in container.get("env") or ()]
+    found: set[tuple[str, str]] = set()
+    for kind, words in (
+        ("ConfigMap", ("configMapKeyRef", "configMapRef")),
+        ("Secret", ("secretKeyRef", "secretRef")),
+    ):
+        for one in (*given, *(container.get("envFrom") or ())):
+            found |= {(kind, str(one[word].get("name"))) for word in words if one.get(word)}
+    return found
+
+
+def _touched(state: State, pod: Mapping[str, Any], named: set[tuple[str, str]]) -> bool:
+    namespace = pod["metadata"]["namespace"]
+    return any(Key("", kind, namespace, name) in state.touched for kind, name in named)
+
+
+def order_of_removal(pods: list[Manifest]) -> list[Manifest]:
+    """Return pods as a ReplicaSet removes them.
+
+    Not scheduled ones first, then those that do not run, are not ready, cost least, share their node with most of
+    the others, and are the newest.
+    """
+    on = Counter(pod["spec"].get("nodeName") for pod in pods)
+
+    def rank(pod: Manifest) -> tuple[Any, ...]:
+        meta, node = pod["metadata"], pod["spec"].get("nodeName")
+        created = "".join(chr(0x10FFFF - ord(one)) for one in str(meta.get("creationTimestamp", "")))
+        runs = (pod.get("status") or {}).get("phase") == "Running"
+        return bool(node), runs, ready(pod), _cost(meta), -on[node], created
+
+    return sorted(pods, key=rank)
+
+
+def _cost(meta: Mapping[str, Any]) -> int:
+    try:
+        return int((meta.get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", 0))
+    except ValueError:
+        return 0
 
 
 def _of(pod: Mapping[str, Any]) -> str:

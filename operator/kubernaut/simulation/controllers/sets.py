@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from kubernaut.core.fields import same
 from kubernaut.core.ports import Manifest
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.controllers import pods, scheduling
-from kubernaut.simulation.disruption import ready
+from kubernaut.simulation.disruption import ready, share
 from kubernaut.simulation.state import CONTROLLERS, Key, State
 
 _HASH: Final = "controller-revision-hash"
@@ -36,16 +37,44 @@ def stateful_set(state: State, assumptions: Assumptions, key: Key) -> None:
     start = (spec.get("ordinals") or {}).get("start", 0)
     names = [f"{key.name}-{start + at}" for at in range(wanted)]
     there = {pod["metadata"]["name"]: pod for pod in pods.staying(pods.owned(state, found, "", "Pod"))}
-    for name in sorted(set(there) - set(names), reverse=True):
-        pods.remove(state, there.pop(name))
-    ordered = spec.get("podManagementPolicy") != "Parallel"
+    if _complete(state, assumptions, found, names, there, revision):
+        for name in sorted(set(there) - set(names), reverse=True):
+            pods.remove(state, there.pop(name))
+        _update(state, assumptions, found, names, revision)
+    _tell_stateful(state, key, revision)
+
+
+def _complete(
+    state: State,
+    assumptions: Assumptions,
+    found: Manifest,
+    names: list[str],
+    there: dict[str, Manifest],
+    revision: str,
+) -> bool:
+    """Make the pods that are missing; return whether what comes next is done, for which all may have to be ready."""
+    meta, ordered = found["metadata"], found["spec"].get("podManagementPolicy") != "Parallel"
     for name in names:
-        if name not in there:
-            made = _made(state, assumptions, found, name, revision)
-            if made is None or (ordered and not ready(made)):
-                break
-    for at in reversed(range(wanted)):
-        pod = state.objects.get(Key("", "Pod", key.namespace, names[at]))
+        pod = there.get(name)
+        if pod is None:
+            left = state.objects.get(Key("", "Pod", meta["namespace"], name))
+            if left is not None and (left.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+                pods.remove(state, left)
+            pod = _made(state, assumptions, found, name, revision)
+        if ordered and pod is None:
+            return False
+        if ordered and pod is not None and not ready(pod):
+            told = f"{meta['namespace']}/{meta['name']} does nothing else while its pod {name} is not ready"
+            assumptions.say(f"StatefulSet {told} (OrderedReady)")
+            return False
+    return True
+
+
+def _update(state: State, assumptions: Assumptions, found: Manifest, names: list[str], revision: str) -> None:
+    """Replace pods of another revision, the last one first, up to the first that does not get ready."""
+    start = (found["spec"].get("ordinals") or {}).get("start", 0)
+    for at in reversed(range(len(names))):
+        pod = state.objects.get(Key("", "Pod", found["metadata"]["namespace"], names[at]))
         if pod is None or not _updates(found, at + start):
             continue
         if _label(pod) == revision:
@@ -56,43 +85,97 @@ def stateful_set(state: State, assumptions: Assumptions, key: Key) -> None:
         made = _made(state, assumptions, found, names[at], revision)
         if made is None or not ready(made):
             break
-    _tell_stateful(state, key, revision)
 
 
 def daemon_set(state: State, assumptions: Assumptions, key: Key) -> None:
-    """Bring a DaemonSet to one pod on each node that takes it."""
+    """Bring a DaemonSet to one pod on each node that takes it, as many at a time as its strategy says."""
     found = state.get(key)
     revision = _revision(state, key, found)
-    template = found["spec"]["template"]
-    tolerations = [*(template["spec"].get("tolerations") or ()), *_TOLERATED]
-    template = {**template, "spec": {**template["spec"], "tolerations": tolerations}}
-    probe = {"metadata": {}, "spec": {**template["spec"], "containers": []}}
-    nodes = {
-        str(node["metadata"]["name"])
-        for node in state.all("", "Node")
-        if scheduling.refused(state, node, probe) in ("", "Too many pods")
-    }
     there = pods.staying(pods.owned(state, found, "", "Pod"))
-    update = (found["spec"].get("updateStrategy") or {}).get("type") != "OnDelete"
+    takes, keeps = _nodes(state, found, there)
     for pod in there:
-        if _node_of(pod) not in nodes or (update and _label(pod) != revision):
+        if _node_of(pod) not in takes | keeps:
             pods.remove(state, pod)
-    there = pods.staying(pods.owned(state, found, "", "Pod"))
-    for node in sorted(nodes - {_node_of(pod) for pod in there}):
-        name = f"{key.name}-{pods.suffix(f'{key} {node} {revision} {len(state.first)}')}"
-        pods.make(state, assumptions, found, template, name, labels={_HASH: revision}, node=node)
+    for node in sorted(takes - {_node_of(pod) for pod in there}):
+        _made_on(state, assumptions, found, node, revision)
+    if (found["spec"].get("updateStrategy") or {}).get("type") != "OnDelete":
+        _replace(state, assumptions, found, takes, revision)
     there = pods.staying(pods.owned(state, found, "", "Pod"))
     well = sum(map(ready, there))
+    wanted = len(takes | keeps)
     counts = {
-        "currentNumberScheduled": len(there),
-        "desiredNumberScheduled": len(nodes),
+        "currentNumberScheduled": len({_node_of(pod) for pod in there}),
+        "desiredNumberScheduled": wanted,
         "numberReady": well,
         "numberAvailable": well,
-        "numberUnavailable": len(nodes) - well,
+        "numberUnavailable": max(0, wanted - well),
         "updatedNumberScheduled": sum(_label(pod) == revision for pod in there),
     }
     zero = ("currentNumberScheduled", "desiredNumberScheduled", "numberReady")
     _store(state, found, {name: n for name, n in counts.items() if n or name in zero}, counts)
+
+
+def _nodes(state: State, found: Manifest, there: list[Manifest]) -> tuple[set[str], set[str]]:
+    """Return the nodes that a DaemonSet's pods go to, and those beside on which they only stay."""
+    here = {_node_of(pod) for pod in there}
+    if ("", "Node") in state.unread:
+        return here, set()
+    spec = _tolerant(found["spec"]["template"])["spec"]
+    takes, keeps = set(), set()
+    for node in state.all("", "Node"):
+        name = str(node["metadata"]["name"])
+        # How much room there is, is for the scheduler to say, once the pod is made.
+        if not scheduling.selected(node, spec):
+            continue
+        if not scheduling.kept_away(node, spec):
+            takes.add(name)
+        elif name in here and not scheduling.driven_out(node, {"spec": spec}):
+            keeps.add(name)
+    return takes, keeps
+
+
+def _tolerant(template: Mapping[str, Any]) -> Manifest:
+    spec = template["spec"]
+    tolerations = [*(spec.get("tolerations") or ()), *_TOLERATED]
+    return {**template, "spec": {**spec, "tolerations": tolerations}}
+
+
+def _replace(state: State, assumptions: Assumptions, found: Manifest, nodes: set[str], revision: str) -> None:
+    """Replace pods of another revision, until as many as may be are not available."""
+    rolling = (found["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    surge = share(rolling.get("maxSurge", 0), len(nodes), math.ceil)
+    most = surge or share(rolling.get("maxUnavailable", 1), len(nodes), math.ceil)
+    there = {_node_of(pod): pod for pod in pods.staying(pods.owned(state, found, "", "Pod"))}
+    ill = [node for node in sorted(there) if _label(there[node]) != revision and not ready(there[node])]
+    away = sum(_label(pod) == revision and not ready(pod) for pod in there.values())
+    for node in [*ill, *(one for one in sorted(there) if one not in ill)]:
+        old = there[node]
+        if node not in nodes or _label(old) == revision:
+            continue
+        if ready(old) and away >= most:
+            break
+        if not surge or not ready(old):
+            pods.remove(state, old)
+        made = _made_on(state, assumptions, found, node, revision)
+        if made is None or not ready(made):
+            away += 1
+        elif surge and ready(old):
+            pods.remove(state, old)
+
+
+def _made_on(
+    state: State, assumptions: Assumptions, found: Manifest, node: str, revision: str
+) -> Manifest | None:
+    """Create a pod that the scheduler can bind to this node only."""
+    template = _tolerant(found["spec"]["template"])
+    affinity = template["spec"].get("affinity") or {}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    only = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    of_nodes = {**(affinity.get("nodeAffinity") or {}), required: {"nodeSelectorTerms": [only]}}
+    template["spec"]["affinity"] = {**affinity, "nodeAffinity": of_nodes}
+    meta = found["metadata"]
+    name = f"{meta['name']}-{pods.suffix(f'{meta} {node} {revision} {len(state.first)}')}"
+    return pods.make(state, assumptions, found, template, name, labels={_HASH: revision}, placed=node)
 
 
 def _node_of(pod: Mapping[str, Any]) -> str:

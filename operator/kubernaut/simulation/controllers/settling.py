@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from kubernaut.api.names import GROUP
 from kubernaut.core.kinds import group_of
+from kubernaut.core.ports import Manifest
 from kubernaut.simulation.assumptions import Assumptions
 from kubernaut.simulation.controllers import deployments, others, pods, sets
 from kubernaut.simulation.disruption import counted
@@ -31,6 +33,17 @@ _OWNERS: Final = {
 }
 #: kinds that no controller modelled here reacts to
 _INERT: Final = frozenset({"ConfigMap", "Secret", "WorkflowExecution", "NetworkPolicy", "ControllerRevision"})
+#: what is reacted to here, or what no controller of Kubernetes itself reacts to
+_FOLLOWED: Final = frozenset(
+    {
+        *((group_of(version), kind) for kind, (version, _) in _OWNERS.items()),
+        *(("", kind) for kind in ("ConfigMap", "Secret", "Pod", "Node", "ResourceQuota", "LimitRange")),
+        ("apps", "ControllerRevision"),
+        ("autoscaling", "HorizontalPodAutoscaler"),
+        ("policy", "PodDisruptionBudget"),
+        (GROUP, "WorkflowExecution"),
+    }
+)
 #: what keeps pods from being made
 _LIMITS: Final = (
     *("ResourceQuota", "LimitRange"),
@@ -55,6 +68,7 @@ class Settling:
             changed = self._changed()
             if not changed:
                 break
+            self._tell_left_out(changed)
             await self._read(changed)
             self._react(state, assumptions, changed)
         else:
@@ -63,6 +77,14 @@ class Settling:
             )
         for budget in list(state.all("policy", "PodDisruptionBudget")):
             self._tell(state, budget["metadata"]["namespace"], Key.at(budget))
+
+    def _tell_left_out(self, changed: list[Key]) -> None:
+        """Say of what no controller here reacts to that something may react to it in the cluster."""
+        for key in changed:
+            by_step = any(one != CONTROLLERS for one in self._shadow.state.touched[key])
+            if by_step and (key.group, key.kind) not in _FOLLOWED:
+                what = f"{key.kind}s of {key.group}" if key.group else f"{key.kind}s"
+                self._shadow.assumptions.say(f"nothing reacts to changed {what}: that is not simulated")
 
     def _changed(self) -> list[Key]:
         state, found = self._shadow.state, []
@@ -155,6 +177,7 @@ class Settling:
         if nodes:
             for one in list(state.all("apps", "DaemonSet")):
                 sets.daemon_set(state, assumptions, Key.at(one))
+        if nodes or any(key.kind == "Pod" and _freed(state.objects.get(key)) for key in changed):
             others.pending(state, assumptions)
 
     def _due(self, changed: list[Key]) -> list[Key]:
@@ -190,6 +213,11 @@ class Settling:
             status = {**(budget.get("status") or {}), **counted(state, budget)}
             stored = state.put({**budget, "status": status}, CONTROLLERS)
             self._seen[key] = stored["metadata"]["resourceVersion"]
+
+
+def _freed(pod: Manifest | None) -> bool:
+    """Whether a pod leaves room on its node."""
+    return pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _limited(key: Key) -> bool:
