@@ -60,7 +60,7 @@ RIGHTS = Stage("rights", ("tests/rights",), "what is granted is what all stages 
 #: what runs after one another, and within one of these what runs beside one another: those mostly wait
 PHASES: tuple[tuple[tuple[Stage, ...], ...], ...] = (
     ((UNIT, PROPERTY),),
-    ((DATABASE, API_SERVER, FAULTS), (E2E, FAILOVER), (NODE,)),
+    ((DATABASE, API_SERVER, NODE, FAILOVER), (E2E, FAULTS)),
     ((RIGHTS,),),
 )
 STAGES = tuple(stage for lanes in PHASES for lane in lanes for stage in lane)

@@ -8,7 +8,7 @@ from typing import Any
 from apiserver.acting import Place
 from apiserver.fidelity import differences
 from kubernaut.api.names import API_VERSION
-from kubernaut.core.errors import Invalid, OwnedByOthers
+from kubernaut.core.errors import Conflict, Invalid, OwnedByOthers
 from kubernaut.core.ports import Manifest, ObjectRef
 from kubernaut.simulation.simulating import shadow_of
 
@@ -228,17 +228,18 @@ async def _applied(
 ) -> Manifest | None:
     """Apply to the object that is there; None where another manager owns what would change."""
     meta = {**body.get("metadata", {}), "name": "one", "namespace": place.namespace}
-    seen = await cluster.get(ObjectRef(body["apiVersion"], body["kind"], place.namespace, "one"))
-    version, uid = seen["metadata"]["resourceVersion"], seen["metadata"]["uid"]
-    try:
-        done: Manifest = await cluster.apply(
-            {**body, "metadata": meta},
-            uid=uid,
-            resource_version=version,
-            manager=manager,
-            force=force,
-            dry_run=dry_run,
-        )
-    except OwnedByOthers:
-        return None
-    return done
+    ref = ObjectRef(body["apiVersion"], body["kind"], place.namespace, "one")
+    while True:
+        seen = (await cluster.get(ref))["metadata"]
+        version, uid = seen["resourceVersion"], seen["uid"]
+        options: dict[str, Any] = {"manager": manager, "force": force, "dry_run": dry_run}
+        try:
+            done: Manifest = await cluster.apply(
+                {**body, "metadata": meta}, uid=uid, resource_version=version, **options
+            )
+        except OwnedByOthers:
+            return None
+        except Conflict:
+            # A controller has written the Deployment's status since it was read.
+            continue
+        return done
