@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -101,7 +102,7 @@ class Claims:
             OperatorMayNot: it can, once the operator may do what it has to.
         """
         namespace = live.key.namespace
-        manifest = await _as_operator(self._workflow(live))
+        manifest = await _as_operator(partial(self._workflow, live))
         content = self._known_content(manifest)
         plan, digest = content.plan, content.digest
         spec = plan.spec
@@ -111,8 +112,8 @@ class Claims:
         target_name = str(plan.target_name.render(scope))
         target, account, snapshot = await asyncio.gather(
             self._target(namespace, spec, target_name),
-            _as_operator(self._account(namespace, spec.service_account_name)),
-            _as_operator(self._snapshot(namespace, manifest, spec, digest)),
+            _as_operator(partial(self._account, namespace, spec.service_account_name)),
+            _as_operator(partial(self._snapshot, namespace, manifest, spec, digest)),
             return_exceptions=True,
         )
         # An account that does not exist can't read the target either: the cause is told, not what follows from it.
@@ -382,9 +383,10 @@ class Claims:
         self._kept.pop((namespace, name), None)
 
 
-async def _as_operator(request: Awaitable[T]) -> T:
+async def _as_operator(request: Callable[[], Awaitable[T]]) -> T:
+    # Not what it returns: where a run is dropped before this begins, nobody would await that.
     try:
-        return await request
+        return await request()
     except Forbidden as error:
         raise OperatorMayNot(str(error), status=error.status) from error
 

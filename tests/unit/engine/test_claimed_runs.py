@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -24,6 +25,23 @@ async def test_a_claimed_run_goes_on_from_its_snapshot_when_its_workflow_is_gone
     await asyncio.sleep(6)
     await finish(world)
     assert world.stored()["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_a_run_that_is_dropped_while_it_is_claimed_leaves_no_request_that_nobody_awaits(
+    turns: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    world = World()
+    world.workflow(scale("one", 5))
+    claiming = asyncio.create_task(
+        world.reconciler().reconcile(world.run(finalizers=["kubernaut.io/mirror"]))
+    )
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    claiming.cancel()
+    await asyncio.gather(claiming, return_exceptions=True)
+    gc.collect()
+    assert [str(one.message) for one in recwarn] == []
 
 
 @pytest.mark.parametrize("become", ["gone", "edited"])
