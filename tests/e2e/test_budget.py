@@ -29,13 +29,16 @@ def test_a_run_of_s_fenced_steps_costs_s_plus_two_writes_and_the_finalizer(place
     before = len(place.world.persisted(place.namespace))
     status = place.run("second").end()
     assert status["phase"] == "Succeeded"
-    requests = place.world.persisted(place.namespace)[before:]
-    counted = Counter(request.what for request in requests)
-    events = counted.pop("events", 0)
+    requests = place.world.persisted(place.namespace)
+    # A run's Event comes after its end: that of the first may come while the second goes on.
+    told = [one.body or {} for one in requests if one.what == "events"]
+    events = Counter(body["regarding"]["name"] for body in told)
+    counted = Counter(request.what for request in requests[before:])
+    counted.pop("events", 0)
     # What the Workflow's account may do is told a moment after the Workflow was declared; no run costs that.
     counted.pop("workflows/status", 0)
-    print(f"{S} steps: {sum(counted.values())} writes ({dict(counted)}) and {events} events")
-    assert events <= 1
+    print(f"{S} steps: {sum(counted.values())} writes ({dict(counted)}), Events {dict(events)}")
+    assert max(events.values(), default=0) <= 1
     assert counted["workflowexecutions"] == 1  # the finalizer, because a person created the run
     assert counted["controllerrevisions"] == 0  # the content is kept already
     assert counted["deployments"] == S
