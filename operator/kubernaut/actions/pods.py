@@ -118,6 +118,11 @@ def worst_first(pods: Sequence[Manifest]) -> list[Manifest]:
     return sorted(staying, key=badness, reverse=True)
 
 
+def is_static(pod: Manifest) -> bool:
+    """Whether a kubelet runs the pod from a file: the API server has a mirror only, whose deletion ends nothing."""
+    return "kubernetes.io/config.mirror" in (pod["metadata"].get("annotations") or {})
+
+
 def controller_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the owner reference of the object's controller, or None."""
     owners = manifest["metadata"].get("ownerReferences") or ()

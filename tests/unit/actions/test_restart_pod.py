@@ -121,6 +121,14 @@ async def test_prepare_refuses_a_pod_that_nobody_would_make_anew() -> None:
     assert caught.value.reason is Reason.PRECONDITION_FAILED
 
 
+async def test_prepare_refuses_a_static_pod_though_its_node_counts_as_its_controller() -> None:
+    static = pod()
+    static["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "0a1b"}
+    with pytest.raises(StepError, match="its kubelet runs it from a file") as caught:
+        await prepared(FakeCluster().add(static), static)
+    assert caught.value.reason is Reason.PRECONDITION_FAILED
+
+
 async def test_prepare_wants_a_name_where_the_target_is_no_pod() -> None:
     with pytest.raises(StepError, match="not a Pod; name the Pod") as caught:
         await prepared(FakeCluster().add(deployment()), deployment())

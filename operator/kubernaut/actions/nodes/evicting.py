@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from kubernaut.actions import pods
 from kubernaut.api.names import LABEL_PART_OF
 from kubernaut.core.ports import Manifest
 from kubernaut.core.selectors import matches
-
-_MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def load_of(found: Iterable[Manifest], allowed: Allowance) -> Load:
     for pod in sorted(found, key=key_of):
         owner = pods.controller_of(pod) or {}
         if (
-            _MIRROR in (pod["metadata"].get("annotations") or {})
+            pods.is_static(pod)
             or owner.get("kind") == "DaemonSet"
             or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
         ):

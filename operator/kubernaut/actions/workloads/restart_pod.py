@@ -62,8 +62,8 @@ class RestartPod:
     With `unhealthy: true` the worst pod of the run's target is taken: one with a failing container first, then one
     that is not ready, then the one with most restarts; where every pod is ready and none fails, nothing is done.
     Pods of other workloads that have its labels, too, are not among them, nor what an eviction has left of a pod.
-    Refused for a pod without a controller, which nobody would make anew, and where a PodDisruptionBudget does not
-    allow the eviction (which a retry may find changed).
+    Refused for a pod without a controller, which nobody would make anew, for a static pod, which its kubelet runs
+    from a file, and where a PodDisruptionBudget does not allow the eviction (which a retry may find changed).
     """
 
     name: ClassVar = "restart_pod"
@@ -94,6 +94,12 @@ class RestartPod:
         pod = await choose(cluster, context, parameters)
         if pod is None:
             return NONE
+        if pods.is_static(pod):
+            raise StepError(
+                f"{ObjectRef.of(pod)} is static: its kubelet runs it from a file on the node, and deleting what the "
+                "API server shows of it restarts nothing; change or move the file there",
+                reason=Reason.PRECONDITION_FAILED,
+            )
         if pods.controller_of(pod) is None:
             raise StepError(
                 f"{ObjectRef.of(pod)} has no controller: nobody would make it anew",
