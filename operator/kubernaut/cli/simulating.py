@@ -138,7 +138,13 @@ def in_state(source: str, namespace: str, wanted: Wanted, given: Workflow | None
         whole = Told(result, account, "", _rights(_needs(plan, wanted)), None, why, None, history)
         return _print(whole, wanted.form)
 
-    return asyncio.run(work())
+    try:
+        return asyncio.run(work())
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # Deep inside an object only its own reader would know each shape; from a cluster none comes otherwise.
+        told = f"an object of it has another shape than the API server gives it ({type(error).__name__}: {error})"
+        fix = "Keep objects as the API server returns them; --save-state makes the file anew."
+        raise CliError(f"{source} can't be simulated: {told}", fix) from error
 
 
 def _flow(flows: Iterable[Manifest], name: str, namespace: str, source: str) -> Manifest:

@@ -132,6 +132,29 @@ def test_a_file_that_is_no_state_is_refused(
     assert "Fix:" in told
 
 
+@pytest.mark.parametrize(
+    ("kind", "broken"),
+    [
+        ("Deployment", {"template": "none"}),
+        ("Pod", {"containers": [[]]}),
+        ("Node", {"taints": 7}),
+    ],
+)
+def test_an_object_of_a_state_that_is_malformed_deep_inside_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, broken: dict[str, Any]
+) -> None:
+    items = [node(), *rolled_out(), flow()]
+    for one in items:
+        if one["kind"] == kind:
+            one["spec"] = {**one.get("spec", {}), **broken}
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps({"kind": "List", "items": items}))
+    assert main(["simulate", "grow", "--state", str(path), "-n", "shop", "-p", "size=4"]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "state.json can't be simulated: an object of it has another shape" in told
+    assert "--save-state makes the file anew" in told
+
+
 def test_a_file_that_is_not_there_is_told_before_a_cluster_that_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
