@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import re
 import socket
 import ssl
@@ -27,6 +28,7 @@ from kubernaut.engine.posting import Became, Told
 from kubernaut.notify.message import Event, Message
 from kubernaut.outside.files import secret_in
 
+log = logging.getLogger(__name__)
 TIMEOUT: Final = 15.0
 #: seconds for a server that has the letter to say good-bye
 _PARTING: Final = 1.0
@@ -107,7 +109,11 @@ class Mail:
                 await client.connect()
                 if password is not None:
                     await client.login(self.username, password)
-                await client.send_message(letter)
+                left, _ = await client.send_message(letter)
+            if left:
+                # The others have it, so it is not sent again; who reads the log can mend the list.
+                codes = {address: answer.code for address, answer in left.items()}
+                log.warning("a mail server does not take some recipients", extra={"recipients": codes})
             # It has the letter now. Were it sent again for how the server parts, it would come twice.
             with contextlib.suppress(SMTPException, OSError):
                 await client.quit(timeout=_PARTING)

@@ -245,6 +245,26 @@ async def test_a_server_that_takes_a_letter_and_parts_oddly_is_not_sent_it_again
     assert len(box.letters) == 1
 
 
+async def test_a_recipient_that_is_not_taken_is_told_in_the_log_and_the_others_are_not_sent_it_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Picky(Box):
+        async def handle_RCPT(  # noqa: N802
+            self, _: Any, __: Any, envelope: Envelope, address: str, ___: Any
+        ) -> str:
+            if address.startswith("ops"):
+                return "550 nobody of that name"
+            envelope.rcpt_tos.append(address)
+            return "250 OK"
+
+    box = Picky()
+    with mail_server(box) as port:
+        assert (await mail(port).send(message())).became is Became.SENT
+    assert [one.rcpt_tos for one in box.letters] == [["sre@example.com"]]
+    (record,) = [one for one in caplog.records if "does not take some recipients" in one.getMessage()]
+    assert vars(record)["recipients"] == {"ops@example.com": 550}
+
+
 async def test_an_address_that_never_answers_leaves_time_for_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
