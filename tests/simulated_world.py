@@ -45,13 +45,17 @@ class Child:
 
 @dataclass
 class Job:
-    """A Job that a step created: it ends after it was looked at some times. A stub only takes its name."""
+    """A Job that a step created: it ends after it was looked at some times. A stub only takes its name.
+
+    ``doubted``: no answer said that it was created.
+    """
 
     uid: str
     fails: bool = False
     stub: bool = False
     looks: int = 0
     stopped: bool = False
+    doubted: bool = False
 
     @property
     def over(self) -> bool:
@@ -160,6 +164,7 @@ class World:
             job = self.jobs[name] = Job(f"uid-of-{name}", fails=trouble is not None, stub=act.fence)
             self.landed[name] += not act.fence
             if trouble in _MAY_HAVE_ACTED and not act.fence:
+                job.doubted = True
                 return Outcome(OutcomeKind.FAILED, "oh", trouble)
         if job.stub:
             if act.fence:

@@ -131,20 +131,22 @@ def in_state(source: str, namespace: str, wanted: Wanted, given: Workflow | None
         plan = _compiled(workflow)
         runs = [one for one in objects if one["kind"] == RUN]
         shadow = shadow_of(now(), objects=objects)
-        result = await _simulated(workflow, plan, where, shadow, wanted, find, runs)
+        try:
+            result = await _simulated(workflow, plan, where, shadow, wanted, find, runs)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            # Deep inside an object only its own reader knows each shape, and has no words for another.
+            what = "an object of it may have another shape than the API server gives it"
+            fix = "Make the file anew with --save-state; if it is as that wrote it, report this."
+            raise CliError(
+                f"{source} can't be simulated: {what} ({type(error).__name__}: {error})", fix
+            ) from error
         why = "no cluster was asked"
         history = await expected(wanted.dsn, where, workflow.metadata.name, content_hash(plan.spec))
         account = plan.spec.service_account_name
         whole = Told(result, account, "", _rights(_needs(plan, wanted)), None, why, None, history)
         return _print(whole, wanted.form)
 
-    try:
-        return asyncio.run(work())
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # Deep inside an object only its own reader would know each shape; from a cluster none comes otherwise.
-        told = f"an object of it has another shape than the API server gives it ({type(error).__name__}: {error})"
-        fix = "Keep objects as the API server returns them; --save-state makes the file anew."
-        raise CliError(f"{source} can't be simulated: {told}", fix) from error
+    return asyncio.run(work())
 
 
 def _flow(flows: Iterable[Manifest], name: str, namespace: str, source: str) -> Manifest:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from kubernaut.api.base import format_time
+from kubernaut.core.selectors import LABEL
 
 #: an episode of which nothing was heard for so long is over; Alertmanager repeats itself every 4 h by default
 SILENCE: Final = timedelta(hours=24)
@@ -30,7 +30,6 @@ EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
-_LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +230,7 @@ def _bounded(episode: Episode) -> Episode:
 
 def alert_label(alertname: str) -> str:
     """Return an alertname as a label's value: itself where it can be one, else a hash of it."""
-    if _LABEL_VALUE.fullmatch(alertname):
+    if LABEL.fullmatch(alertname):
         return alertname
     return hashlib.sha256(alertname.encode()).hexdigest()[:32]
 

@@ -16,9 +16,8 @@ from kubernaut.core.fields import same
 from kubernaut.core.kinds import group_of
 from kubernaut.core.ports import Manifest
 from kubernaut.core.quantity import Quantity
-from kubernaut.core.selectors import matches
+from kubernaut.core.selectors import LABEL, matches
 
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
 _PREFIX: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _PERCENT: Final = re.compile(r"[0-9]+%", re.ASCII)
 _MOST_ANNOTATED: Final = 256 * 1024
@@ -94,9 +93,9 @@ def _meta(meta: Mapping[str, Any], at: str) -> Iterator[str]:
     yield from _texts(labels, f"{at}.labels")
     for key, value in _map(labels).items():
         prefix, slash, name = str(key).rpartition("/")
-        if not _NAME.fullmatch(name) or (slash and not _PREFIX.fullmatch(prefix)):
+        if not LABEL.fullmatch(name) or (slash and not _PREFIX.fullmatch(prefix)):
             yield f"{at}.labels: {key!r} is no key of a label"
-        if isinstance(value, str) and value and not _NAME.fullmatch(value):
+        if isinstance(value, str) and value and not LABEL.fullmatch(value):
             yield f"{at}.labels: {value!r} is no value of a label"
     annotations = meta.get("annotations")
     yield from _texts(annotations, f"{at}.annotations")

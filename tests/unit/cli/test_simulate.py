@@ -151,8 +151,8 @@ def test_an_object_of_a_state_that_is_malformed_deep_inside_is_refused(
     path.write_text(json.dumps({"kind": "List", "items": items}))
     assert main(["simulate", "grow", "--state", str(path), "-n", "shop", "-p", "size=4"]) == 1
     told = " ".join(capsys.readouterr().err.split())
-    assert "state.json can't be simulated: an object of it has another shape" in told
-    assert "--save-state makes the file anew" in told
+    assert "state.json can't be simulated: an object of it may have another shape" in told
+    assert "Make the file anew with --save-state" in told
 
 
 def test_a_file_that_is_not_there_is_told_before_a_cluster_that_is_not(

@@ -65,6 +65,15 @@ class Book:
     def look(self) -> bool:
         return self.waits.look(self.runs)
 
+    @classmethod
+    async def told(cls, world: World, resolved: bool = True) -> tuple[Book, LiveRun]:
+        """Return the waits of a run that asks, of which a channel has been told."""
+        book, live = cls(world, resolved=resolved), await asks(world)
+        book.runs.append(live)
+        book.look()
+        assert len(book.tell()) == 1
+        return book, live
+
     def tell(self, channel: str = "slack") -> list[Message]:
         """Tell a channel all that is due, once."""
         found = []

@@ -130,12 +130,7 @@ async def test_what_is_answered_while_a_channel_is_being_told_is_told_to_it_afte
 
 @pytest.mark.parametrize("resolved", [True, False])
 async def test_nothing_is_told_anew_where_a_lease_had_lapsed_for_a_while(resolved: bool) -> None:
-    world = World()
-    book = Book(world, resolved=resolved)
-    live = await asks(world)
-    book.runs.append(live)
-    book.look()
-    assert len(book.tell()) == 1
+    book, live = await Book.told(World(), resolved)
     held = live.lease
     live.lease = lambda: Hold(Reason.LEASE_LOST, "it has lapsed")
     book.look()
@@ -146,11 +141,7 @@ async def test_nothing_is_told_anew_where_a_lease_had_lapsed_for_a_while(resolve
 
 async def test_nothing_is_told_of_a_run_that_is_being_taken_up_anew() -> None:
     world = World()
-    book = Book(world)
-    live = await asks(world)
-    book.runs.append(live)
-    book.look()
-    assert len(book.tell()) == 1
+    book, live = await Book.told(world)
     # Another replica has stored a status: it is read anew what the run follows, which takes its time.
     live.take_over(live.stored)
     book.look()
@@ -162,11 +153,7 @@ async def test_nothing_is_told_of_a_run_that_is_being_taken_up_anew() -> None:
 
 async def test_what_an_earlier_life_told_is_known_however_long_the_lease_has_lapsed() -> None:
     world = World()
-    book = Book(world)
-    live = await asks(world)
-    book.runs.append(live)
-    book.look()
-    book.tell()
+    book, _ = await Book.told(world)
     later = Book(world)
     later.waits.recall(book.waits.entries())
     later.runs.append(world.take_up("run"))

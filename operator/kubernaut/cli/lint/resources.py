@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from kubernaut.api.steps import Step, StepTemplate
@@ -18,10 +19,12 @@ def held_around(document: Document, known: str, spec: WorkflowSpec) -> Iterator[
         for at, step in enumerate(steps):
             amounts = {use.name: use.amount for use in step.resources}
             inner = _inner(step, templates) if amounts else []
-            for resource in sorted({use.name for one in inner for use in one.resources} & amounts.keys()):
-                wanting = {
-                    one.name: use.amount for one in inner for use in one.resources if use.name == resource
-                }
+            wanted: dict[str, dict[str, int]] = defaultdict(dict)
+            for one in inner:
+                for use in one.resources:
+                    wanted[use.name][one.name] = use.amount
+            for resource in sorted(wanted.keys() & amounts.keys()):
+                wanting = wanted[resource]
                 names = ", ".join(wanting)
                 where = f"{document.source}:{document.line(f'{path}[{at}].resources')}"
                 need = amounts[resource] + max(wanting.values())
@@ -33,7 +36,7 @@ def held_around(document: Document, known: str, spec: WorkflowSpec) -> Iterator[
 
 
 def _inner(step: Step, templates: Mapping[str, StepTemplate]) -> list[Step]:
-    """Return the steps that a group may run, those of groups in it too; templates hold no cycles once compiled."""
+    """Return the steps that a group may run, those of groups in it too; each once, for they may go in a circle."""
     found: list[Step] = []
     seen: set[str] = set()
     waiting = _templates(step)
